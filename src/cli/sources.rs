@@ -93,7 +93,7 @@ fn input(path: &Path) -> Input {
 
 /// An input that is a capture or a file of events.
 pub(super) enum MixedInput {
-    /// Lines of events.
+    /// Lines of events, one event each.
     Events(Box<dyn BufRead + Send>),
     /// A capture of any kind.
     Capture(Input),

@@ -8,7 +8,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-/// The number of a frame, which stands for the frame in a line.
+/// The number of a frame, by which a line refers to the frame.
 pub(super) mod frame_number {
     use serde::{Deserialize, Deserializer, Serializer};
 

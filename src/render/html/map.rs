@@ -262,8 +262,9 @@ fn alive(name: &str) -> &str {
 
 /// Every pair of the record, with the worst that is known of it.
 fn pair_lines(zone: &Zone, cluster: &Cluster) -> Lines {
-    let mut states: BTreeMap<[String; 2], (Option<LineKind>, Vec<String>, Vec<&FailedPair>)> =
-        BTreeMap::new();
+    /// Whether a pair is connected, in words, and its failures.
+    type PairFacts<'a> = (Option<LineKind>, Vec<String>, Vec<&'a FailedPair>);
+    let mut states: BTreeMap<[String; 2], PairFacts<'_>> = BTreeMap::new();
     let key = |a: &str, b: &str| {
         let mut ends = [a.to_owned(), b.to_owned()];
         ends.sort();
@@ -286,28 +287,27 @@ fn pair_lines(zone: &Zone, cluster: &Cluster) -> Lines {
     for [a, b] in &cluster.never_tried {
         states.entry(key(a, b)).or_default();
     }
-    let line =
-        |(ends, (connected, mut detail, mut failed)): (_, (_, Vec<String>, Vec<&FailedPair>))| {
-            detail.sort();
-            failed.sort_by(|a, b| (&a.initiator, &a.acceptor).cmp(&(&b.initiator, &b.acceptor)));
-            let is_beside = failed.iter().any(|pair| pair.is_beside_open_connection());
-            let kind = match (connected, failed.first()) {
-                (None, None) => LineKind::NeverTried,
-                (Some(kind), None) => kind,
-                (None, Some(_)) if !is_beside => LineKind::Failed,
-                (Some(LineKind::Closed), Some(_)) if !is_beside => LineKind::Failed,
-                (_, Some(_)) => LineKind::Mixed,
-            };
-            let short = match failed.first() {
-                Some(pair) if kind == LineKind::Failed => failed_last(pair).to_owned(),
-                _ => short_words(kind).to_owned(),
-            };
-            let reasons = failed.iter().map(|pair| {
-                format!("{} -> {}: {}", pair.initiator, pair.acceptor, failure_reasons(pair))
-            });
-            detail.extend(reasons);
-            (ends, PairLine { kinds: [(kind, 1)].into(), short, detail })
+    let line = |(ends, (connected, mut detail, mut failed)): (_, PairFacts<'_>)| {
+        detail.sort();
+        failed.sort_by(|a, b| (&a.initiator, &a.acceptor).cmp(&(&b.initiator, &b.acceptor)));
+        let is_beside = failed.iter().any(|pair| pair.is_beside_open_connection());
+        let kind = match (connected, failed.first()) {
+            (None, None) => LineKind::NeverTried,
+            (Some(kind), None) => kind,
+            (None, Some(_)) if !is_beside => LineKind::Failed,
+            (Some(LineKind::Closed), Some(_)) if !is_beside => LineKind::Failed,
+            (_, Some(_)) => LineKind::Mixed,
         };
+        let short = match failed.first() {
+            Some(pair) if kind == LineKind::Failed => failed_last(pair).to_owned(),
+            _ => short_words(kind).to_owned(),
+        };
+        let reasons = failed.iter().map(|pair| {
+            format!("{} -> {}: {}", pair.initiator, pair.acceptor, failure_reasons(pair))
+        });
+        detail.extend(reasons);
+        (ends, PairLine { kinds: [(kind, 1)].into(), short, detail })
+    };
     states.into_iter().map(line).collect()
 }
 
@@ -413,7 +413,7 @@ fn draw(groups: &[HostGroup], lines: &Lines, name: impl Fn(&str) -> String) -> M
     let height = [left, right].map(|side| column_height(side, groups, row)).into_iter();
     let height = height.fold(LEAST_HEIGHT, f64::max) + 2.0 * MARGIN;
     let (points, taken, nodes) = (HashMap::new(), Vec::new(), String::new());
-    let mut drawing = Drawing { row, points, taken, height, nodes };
+    let mut drawing = MapDrawing { row, points, taken, height, nodes };
     drawing.column(left, groups, true, &name);
     drawing.column(right, groups, false, &name);
     let mut numbered: Vec<_> = lines.iter().collect();
@@ -470,7 +470,7 @@ fn column_height(side: &[(usize, &String)], groups: &[HostGroup], row: f64) -> f
 }
 
 /// What is drawn so far.
-struct Drawing {
+struct MapDrawing {
     /// Height of a row.
     row: f64,
     points: HashMap<String, Point>,
@@ -480,7 +480,7 @@ struct Drawing {
     nodes: String,
 }
 
-impl Drawing {
+impl MapDrawing {
     fn column(
         &mut self,
         side: &[(usize, &String)],

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use self::page::PageParts;
 use self::pieces::KnownFrames;
-use self::timeline::Timeline;
+use self::timeline::PairTimeline;
 use self::traffic::TrafficTotals;
 use super::report::{FrameLabel, LadderStore, Report, Sections};
 use super::{InputNames, Renderer, input_of, markdown};
@@ -43,7 +43,7 @@ pub(super) struct FileReport {
     limits: ReportLimits,
     zone: Zone,
     ladders: LadderStore,
-    timeline: Timeline,
+    timeline: PairTimeline,
     traffic: TrafficTotals,
     cluster: Option<Cluster>,
     /// The final statistics of all inputs together.
@@ -70,7 +70,7 @@ impl FileReport {
             zone,
             inputs,
             limits,
-            timeline: Timeline::new(limits),
+            timeline: PairTimeline::new(limits),
             traffic: TrafficTotals::new(limits),
             cluster: None,
             stats: None,

@@ -140,7 +140,7 @@ struct NodeView {
     remarks: String,
 }
 
-/// Fills the template.
+/// Fills the template with the parts of a report.
 pub(super) fn html(parts: PageParts<'_>) -> Result<String, minijinja::Error> {
     let mut environment = Environment::empty();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);

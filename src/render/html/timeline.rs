@@ -1,7 +1,7 @@
 //! The timeline: a lane for each pair, with its attempts and connections over the time of the capture.
 //!
 //! In: handshake messages, sessions and failed requests to EPMD as they come. Out: lanes as drawings without text, and
-//! the same in words. A lane with many attempts is drawn as the number of attempts over time, and says so.
+//! the same in words. A lane with many attempts is drawn as the number of attempts over time, and that is written.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +22,7 @@ use crate::render::words::{
 use crate::time::{Timestamp, Zone, micros};
 
 /// The timeline, before it is drawn.
-pub(super) struct Timeline {
+pub(super) struct PairTimeline {
     limits: ReportLimits,
     lanes: HashMap<[String; 2], Lane>,
     /// What is about pairs without a lane of their own.
@@ -190,7 +190,7 @@ impl Counts {
     }
 }
 
-/// The drawn timeline.
+/// The timeline as it is drawn.
 #[derive(Default, Serialize)]
 pub(super) struct TimelineView {
     pub(super) lanes: Vec<LaneView>,
@@ -209,7 +209,7 @@ pub(super) struct LaneView {
     pub(super) has_failed: bool,
 }
 
-impl Timeline {
+impl PairTimeline {
     pub(super) fn new(limits: ReportLimits) -> Self {
         Self {
             limits,

@@ -290,10 +290,10 @@ fn bar(percent: f64) -> String {
 fn plot((least, most): (u64, u64), p99: Option<u64>, slowest: Option<u64>, longest: u64) -> String {
     let place = |us: u64| ((1 + us) as f64).log2() / ((2 + longest) as f64).log2() * 196.0;
     let (from, to) = (place(least), place(most));
-    let mut svg = format!(
-        "<svg class=\"plot\" viewBox=\"0 0 200 12\" preserveAspectRatio=\"none\" aria-hidden=\"true\" \
-         focusable=\"false\"><line class=\"base\" x1=\"0\" x2=\"200\" y1=\"6\" y2=\"6\"/>"
-    );
+    let mut svg = "<svg class=\"plot\" viewBox=\"0 0 200 12\" preserveAspectRatio=\"none\" \
+                   aria-hidden=\"true\" focusable=\"false\"><line class=\"base\" x1=\"0\" \
+                   x2=\"200\" y1=\"6\" y2=\"6\"/>"
+        .to_owned();
     if let Some(p99) = p99 {
         let _ = write!(
             svg,

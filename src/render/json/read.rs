@@ -234,7 +234,7 @@ impl<R: BufRead> KeptEvents<R> {
     /// Gives the frames within a body their input, which they have by name if it is not that of the line.
     fn place_frames(&self, body: &mut Body, own: Option<u16>) {
         let place = |frame: &mut FrameRef, name: Option<&Arc<str>>| {
-            frame.input = name.map_or(own.unwrap_or(NO_INPUT), |name| self.index(name));
+            frame.input = name.map(|name| self.index(name)).or(own).unwrap_or(NO_INPUT);
         };
         let steps = match body {
             Body::Epmd { epmd } => epmd.steps.as_mut_slice(),
