@@ -4,6 +4,7 @@
 //! usage errors are clap's, which ends the process with status 2. `settings` turns these types into
 //! its own, so that nothing else knows clap.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -17,11 +18,15 @@ use beamscope::record::Severity;
 use beamscope::render::Pattern;
 use beamscope::time::{TimePoint, Zone};
 pub(super) use clap::ColorChoice;
-use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, StyledStr, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{
+    Arg, ArgAction, ArgGroup, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 use clap_complete::Shell;
 
 use super::cookies::CookieText;
+use super::spelling::distance;
 
 /// Reads packet captures of Erlang and Elixir clusters and explains why two nodes do not connect.
 ///
@@ -31,9 +36,9 @@ use super::cookies::CookieText;
 #[command(
     name = "beamscope",
     version,
-    after_help = EXAMPLES,
+    after_help = SHORT_EXAMPLES,
+    after_long_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     group = ArgGroup::new("rotation").multiple(true),
     override_usage = "beamscope [OPTIONS] CAPTURE...\n       \
                       beamscope [OPTIONS] -i INTERFACE\n       \
@@ -54,10 +59,7 @@ pub(crate) struct Args {
 
     /// Capture from this interface until Ctrl-C: a name, a number of --list-interfaces, or "any" for
     /// all. Repeat it for several
-    #[arg(
-        short, long, value_name = "INTERFACE", help_heading = INPUT,
-        conflicts_with_all = FILES
-    )]
+    #[arg(short, long, value_name = "INTERFACE", help_heading = INPUT)]
     pub(super) interface: Vec<String>,
 
     /// List the interfaces to capture from
@@ -197,10 +199,14 @@ pub(crate) struct Args {
 
     /// In text, also print each connection, EPMD request and handshake message. While capturing, also
     /// print the remaining privileges
-    #[arg(short, long, help_heading = OUTPUT, conflicts_with = "quiet")]
-    pub(super) verbose: bool,
+    #[arg(short, long, help_heading = OUTPUT, conflicts_with = "quiet", action = ArgAction::Count)]
+    pub(super) verbose: u8,
 
-    /// Of the text about captures, write only the summary: how the run ended, and a line for each problem
+    /// Does nothing: addresses and ports are never resolved. For people who are used to tcpdump
+    #[arg(short, hide = true, action = ArgAction::Count)]
+    pub(super) numeric: u8,
+
+    /// Write only the summary of the text about captures: how the run ended, and a line for each problem
     #[arg(long, help_heading = SHOWN, conflicts_with_all = ["json", "verbose"])]
     pub(super) brief: bool,
 
@@ -372,7 +378,7 @@ pub(crate) struct SaveArgs {
     )]
     pub(super) rotate_count: Option<usize>,
 
-    /// For each finding, save its packets to a small pcapng file in this directory, with comments that
+    /// Save the packets of each finding to a small pcapng file in this directory, with comments that
     /// explain them
     #[arg(long, value_name = "DIR", help_heading = SAVING)]
     pub(super) evidence: Option<PathBuf>,
@@ -382,8 +388,54 @@ impl Args {
     /// The arguments of this process. Ends the process after `--help`, or with status 2 after a usage
     /// error.
     pub(crate) fn from_process() -> Self {
-        Self::parse()
+        Self::of(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
+
+    /// Parses the arguments, the first of which is the name of the program.
+    fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        let asks_for_short_help = arguments.get(1).is_some_and(|argument| argument == "-h");
+        let command = if asks_for_short_help { short_help() } else { Self::command() };
+        let parsed = command.try_get_matches_from(arguments);
+        parsed.and_then(|matches| Self::from_arg_matches(&matches)).map_err(without_guesses)
+    }
+}
+
+/// The command line with what fits one screen: a sentence for each of the usual options.
+fn short_help() -> clap::Command {
+    let first_sentence = |text: Option<&StyledStr>| {
+        let text = text.map(ToString::to_string).unwrap_or_default();
+        text.split(['.', ':', ';', '[']).next().unwrap_or_default().trim_end().to_owned()
+    };
+    let usual_only = |arg: Arg| {
+        let help = first_sentence(arg.get_help());
+        let is_usual = USUAL.contains(&arg.get_id().as_str());
+        arg.help(help).help_heading(None).hide(!is_usual)
+    };
+    let short = |command: clap::Command| {
+        let about = first_sentence(command.get_about());
+        command.about(about)
+    };
+    Args::command().mut_args(usual_only).mut_subcommands(short)
+}
+
+/// The error without suggestions that have little in common with what was typed, and without the one to give an unknown
+/// option as the name of a file.
+fn without_guesses(mut error: clap::Error) -> clap::Error {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return error;
+    }
+    error.remove(ContextKind::Suggested);
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.trim_start_matches('-').to_owned(),
+        _ => String::new(),
+    };
+    let (typed, guess) = (text(ContextKind::InvalidArg), text(ContextKind::SuggestedArg));
+    let is_start = typed.len() > 2 && (guess.starts_with(&typed) || typed.starts_with(&guess));
+    if !is_start && distance(&typed, &guess) > 2 {
+        error.remove(ContextKind::SuggestedArg);
+    }
+    error
 }
 
 /// Commands that do something else than analyse captures.
@@ -425,14 +477,12 @@ pub(crate) enum CommandArgs {
     Schema,
 
     /// Print a script that completes arguments in a shell
-    #[command(hide = true)]
     Completions {
         /// Name of the shell
         shell: Shell,
     },
 
     /// Print the manual page in roff
-    #[command(hide = true)]
     Man {
         /// Print the page of this command instead
         command: Option<String>,
@@ -806,6 +856,33 @@ const SAVING: &str = "Saving packets";
 const WHICH: &str = "Which attempt";
 const PRIVILEGES: &str = "Privileges";
 
+/// The options that `-h` lists; `--help` lists all.
+const USUAL: [&str; 16] = [
+    "captures",
+    "interface",
+    "list_interfaces",
+    "since",
+    "filter",
+    "follow",
+    "cookie_file",
+    "messages",
+    "node",
+    "pair",
+    "brief",
+    "output",
+    "json",
+    "write",
+    "evidence",
+    "tz",
+];
+
+const SHORT_EXAMPLES: &str = "\
+Examples:
+  beamscope trace.pcapng             why do these nodes not connect?
+  sudo beamscope -i any              capture until Ctrl-C
+
+All options, examples and the exit status: beamscope --help";
+
 const EXAMPLES: &str = "\
 Examples:
   beamscope trace.pcapng                       why do these nodes not connect?
@@ -885,7 +962,7 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Args, clap::Error> {
-        Args::try_parse_from(["beamscope"].iter().chain(arguments))
+        Args::of(["beamscope"].iter().chain(arguments).map(OsString::from))
     }
 
     #[test]
@@ -904,7 +981,6 @@ mod tests {
         let command = parse(&["explain", "--log", "- ** line **"]).unwrap().command;
         assert!(matches!(command, Some(CommandArgs::Explain { rule: None, log: Some(_), .. })));
         assert!(parse(&["explain", "cookie-mismatch", "--log", "line"]).is_err());
-        assert!(parse(&["-i", "lo", "a.pcap"]).is_err());
         assert!(parse(&["-s", "96", "a.pcap"]).is_err(), "a snaplen without an interface");
     }
 

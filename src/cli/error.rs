@@ -108,6 +108,16 @@ pub(crate) enum Error {
     /// `report` without a file for a page.
     #[error("a page needs a file to be written to")]
     NoReportFile,
+    /// A filter behind the captures, as tcpdump takes it.
+    #[error("there is no file {:?}, which looks like the start of a filter", filter.split(' ').next().unwrap_or_default())]
+    FilterWords {
+        /// The words from the first one of the filter on.
+        filter: String,
+    },
+    /// Captures beside an interface.
+    #[cfg(feature = "live")]
+    #[error("-i captures from an interface, and reads no file")]
+    InterfaceAndFile,
     /// `--until` is before `--since`.
     #[error("--until {until} is before --since {since}")]
     EmptyWindow {
@@ -252,6 +262,11 @@ impl Error {
                 "some filter terms, such as vlan or ifindex, exist for some link types only; read \
                  captures of one link type at a time, with a filter that fits it"
             }
+            Self::FilterWords { filter } => {
+                return Some(format!("give the filter with -f: -f '{filter}'"));
+            }
+            #[cfg(feature = "live")]
+            Self::InterfaceAndFile => "leave out -i to read the file, or the file to capture",
             Self::NoLastPacket { .. } => {
                 "give --since and --until with a date, such as \"2014-05-25 15:30\", or save the capture to a file"
             }

@@ -7,10 +7,10 @@
 //! Files import only downwards in this list, which `tests/layering.rs` checks:
 //!
 //! - `commands/`: one file or folder for each command;
-//! - `sources`, `sinks`, `selection`, `evidence_dir`, `save/`, `stop`, `confine/`: what commands open;
+//! - `sources`, `sinks`, `selection`, `evidence_dir`, `save/`, `stop`, `progress`, `confine/`: what commands open;
 //! - `settings`: the arguments as they are meant, validated once;
 //! - `args`: the arguments as typed, the only file beside `commands/shell.rs` that knows clap;
-//! - `filter`, `console`, `error`, `cookies`.
+//! - `filter`, `console`, `error`, `cookies`, `spelling`.
 
 mod args;
 mod commands;
@@ -22,11 +22,13 @@ mod error;
 mod evidence_dir;
 #[cfg(feature = "live")]
 mod filter;
+mod progress;
 mod save;
 mod selection;
 mod settings;
 mod sinks;
 mod sources;
+mod spelling;
 mod stop;
 
 pub(crate) use args::Args;

@@ -268,6 +268,7 @@ impl AnalyzeSettings {
         if captures.is_empty() {
             return Err(Error::NoInput);
         }
+        check_filter_words(&captures)?;
         check_stdin(captures.iter().map(PathBuf::as_path))?;
         let selection = SelectionSettings::new(&args)?;
         // Packets from a pipe may come slowly, and end with the Ctrl-C that ends their source.
@@ -286,6 +287,11 @@ impl LiveSettings {
     ///
     /// They contradict each other, or a file of cookies or the filter cannot be read.
     pub(super) fn new(args: Args) -> Result<Self, Error> {
+        let files: Vec<_> = args.read.iter().chain(&args.captures).cloned().collect();
+        check_filter_words(&files)?;
+        if !files.is_empty() {
+            return Err(Error::InterfaceAndFile);
+        }
         let defaults = LiveOptions::default();
         let options = LiveOptions {
             snaplen: args.snaplen.filter(|bytes| *bytes > 0).unwrap_or(defaults.snaplen),
@@ -304,7 +310,7 @@ impl LiveSettings {
             options,
             user: args.user,
             is_sandboxed: !args.no_sandbox,
-            is_verbose: args.verbose,
+            is_verbose: args.verbose > 0,
             run,
         })
     }
@@ -327,7 +333,7 @@ impl RunSettings {
         let line_buffered =
             args.line_buffered || is_streamed || !writes_file && console::stdout_is_terminal();
         let options = render::Options {
-            format: format(&args.output, (args.verbose, args.brief), layout),
+            format: format(&args.output, (args.verbose > 0, args.brief), layout),
             only_findings: args.only_findings,
             min_severity: args.min_severity,
             shown: shown(&args.shown),
@@ -681,6 +687,39 @@ fn check_stdin<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
         times => Err(Error::StdinTwice { times }),
     }
 }
+
+/// Finds a filter that was typed behind the captures or the interface, as tcpdump has it.
+fn check_filter_words(captures: &[PathBuf]) -> Result<(), Error> {
+    let is_word = |path: &PathBuf| {
+        FILTER_WORDS.iter().any(|word| path.as_os_str() == *word) && !path.exists()
+    };
+    let Some(first) = captures.iter().position(is_word) else { return Ok(()) };
+    let words = captures.get(first..).unwrap_or_default();
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    Err(Error::FilterWords { filter: words.join(" ") })
+}
+
+/// Words that a filter begins with, and captures are hardly named: see pcap-filter(7).
+const FILTER_WORDS: [&str; 18] = [
+    "tcp",
+    "udp",
+    "ip",
+    "ip6",
+    "icmp",
+    "icmp6",
+    "arp",
+    "port",
+    "portrange",
+    "host",
+    "net",
+    "src",
+    "dst",
+    "ether",
+    "vlan",
+    "not",
+    "greater",
+    "less",
+];
 
 /// The settings of the analysis that captures do not show, without those of a single command.
 fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<Config, Error> {

@@ -30,6 +30,7 @@ pub use words::{escape, wrapped};
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use queue::Rank;
@@ -37,7 +38,7 @@ use shown::EventFilter;
 
 use crate::cursor::LineBuffer;
 use crate::observe::messages::MessageEvent;
-use crate::record::{AnomalyKind, Body, Event, EventSink, Severity, Stats};
+use crate::record::{AnomalyKind, Body, Event, EventSink, Outcome, Severity, State, Stats};
 use crate::time::Zone;
 
 /// The form of the output.
@@ -174,9 +175,37 @@ pub struct Output<W: Write> {
     /// Number of the last event written.
     seq: u64,
     worst: Option<Severity>,
+    counts: Arc<RunCounts>,
     /// The final statistics, once they have come.
     final_stats: Option<Box<Stats>>,
     error: Option<io::Error>,
+}
+
+/// What a run has found so far, also of what is not written. Another thread may look at it.
+#[derive(Debug, Default)]
+pub struct RunCounts {
+    /// Connections between nodes, and attempts at one.
+    pub connections: AtomicU64,
+    /// Findings above [`Severity::Info`], without those that are written anew.
+    pub problems: AtomicU64,
+}
+
+impl RunCounts {
+    fn count(&self, body: &Body) {
+        match body {
+            Body::Session { session } => {
+                // An established connection has one more record when it ends.
+                let is_first =
+                    session.state == State::Established || session.outcome != Outcome::Connected;
+                self.connections.fetch_add(u64::from(is_first), Ordering::Relaxed);
+            }
+            Body::Finding { finding } => {
+                let is_problem = finding.severity > Severity::Info && finding.revision.is_none();
+                self.problems.fetch_add(u64::from(is_problem), Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Where rendered bytes go.
@@ -212,6 +241,7 @@ impl<W: Write> Output<W> {
             out,
             seq: 0,
             worst: None,
+            counts: Arc::default(),
             final_stats: None,
             error: None,
         }
@@ -259,6 +289,11 @@ impl<W: Write> Output<W> {
     /// The severity of the worst finding so far, written or left out.
     pub const fn worst(&self) -> Option<Severity> {
         self.worst
+    }
+
+    /// What was found so far.
+    pub fn counts(&self) -> Arc<RunCounts> {
+        Arc::clone(&self.counts)
     }
 
     /// The final statistics, once they have come.
@@ -368,6 +403,7 @@ fn rank(body: &Body) -> Rank {
 impl<W: Write> EventSink for Output<W> {
     fn event(&mut self, mut event: Event) {
         self.renderer.observe(&event);
+        self.counts.count(&event.body);
         let input = input_of(&event);
         if let Body::Finding { finding } = &mut event.body {
             self.worst = self.worst.max(Some(finding.severity));
@@ -471,7 +507,10 @@ mod tests {
         let text = TextOptions { width: 80, layout, ..TextOptions::default() };
         let options = Options { format: Format::Text(text), only_findings: true, ..options() };
         let text = run(options, samples::all());
-        assert!(text.contains("frame 19 of a.pcap  one@192.168.0.100 answered"), "{text}");
+        assert!(
+            text.contains("  one@192.168.0.100   ") && text.contains(" frames of a.pcap"),
+            "{text}"
+        );
     }
 
     #[test]

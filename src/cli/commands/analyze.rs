@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use beamscope::capture::save::InterfaceInfo;
-use beamscope::capture::{self, Frame, Input, Inputs, Item};
+use beamscope::capture::{self, Frame, Input, Inputs, Item, ReadCounter};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
@@ -19,6 +19,7 @@ use super::{finish_run, finish_saving, report_problem};
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::evidence_dir::EvidenceDir;
+use crate::cli::progress::FileProgress;
 use crate::cli::save::Saver;
 use crate::cli::selection::Selection;
 use crate::cli::settings::AnalyzeSettings;
@@ -35,33 +36,35 @@ use crate::cli::stop::StopCondition;
 #[inline(never)] // the loop over frames, whose instructions are counted
 pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error> {
     let (inputs, stop) = sources::inputs(&settings)?;
-    let names: Vec<Arc<str>> =
-        settings.captures.iter().map(|path| path.to_string_lossy().into()).collect();
-    let output = sinks::open_output(&settings.run.output, names.clone())?;
     let (output_settings, fail_on) = (settings.run.output.clone(), settings.run.fail_on);
-    let (output, is_complete) = read(settings, inputs, stop, names, output)?;
+    let (output, is_complete) = read(settings, inputs, stop, None)?;
     finish_run(&output_settings, fail_on, output, is_complete)
 }
 
-/// Reads the captures into an output that is open, and whether they were read and saved completely.
+/// Reads the captures, and whether they were read and saved completely. Events go to `output`, or to the one that the
+/// settings name, which is opened once the selection is known to be valid.
 ///
 /// # Errors
 ///
-/// An option does not fit the captures, or a file for packets cannot be opened.
+/// An option does not fit the captures, or a file for output cannot be opened.
 pub(super) fn read(
     settings: AnalyzeSettings,
     inputs: Vec<Input>,
     stop: Option<StopCondition>,
-    names: Vec<Arc<str>>,
-    output: Output<EventStream>,
+    output: Option<Output<EventStream>>,
 ) -> Result<(Output<EventStream>, bool), Error> {
     let AnalyzeSettings { captures, order, selection, threads, run, .. } = settings;
     let selection = Selection::new(selection, || sources::last_packet(&captures))?;
-    let mut inputs = Inputs::new(inputs, order)?.with_threads(threads);
+    let names: Vec<Arc<str>> = captures.iter().map(|path| path.to_string_lossy().into()).collect();
+    let read = ReadCounter::default();
+    let inputs = Inputs::new(inputs, order)?.with_threads(threads);
+    let mut inputs = inputs.with_counter(read.clone());
     let evidence_failed = Arc::<AtomicBool>::default();
     let limits = run.config.limits.evidence;
     let open_evidence = |it| EvidenceDir::open(it, &names, limits, &evidence_failed);
     let evidence = run.evidence.as_ref().map(open_evidence).transpose()?;
+    let open = || sinks::open_output(&run.output, names.clone());
+    let output = output.map_or_else(open, Ok)?;
     let mut engine = Engine::new(run.config, output);
     let saver = run.save.map(Saver::open).transpose()?;
     if let Some(evidence) = evidence {
@@ -79,7 +82,13 @@ pub(super) fn read(
         is_incomplete: false,
         has_skipped: false,
     };
+    // A run without an end of its own answers the signal with reports.
+    let progress = control.stop.is_none().then(|| {
+        let counts = engine.sink_mut().counts();
+        FileProgress::start(&captures, read, counts, run.output.warnings)
+    });
     drive::run(&mut inputs, &mut engine, &mut control)?;
+    drop(progress);
     let AnalyzeControl { selection, saver, is_incomplete, has_skipped, .. } = control;
     let spans = selection.spans();
     selection.warnings().iter().for_each(|warning| run.output.warnings.warn(warning));

@@ -28,19 +28,19 @@ use crate::cli::sources::{self, MixedInput};
 /// The file cannot be opened or written, or an option does not fit the captures. An input that cannot be read to its end
 /// is reported, the report has what was before, and the outcome is then `Incomplete`.
 pub(in crate::cli) fn run(settings: ReportSettings) -> Result<RunOutcome, Error> {
-    let ReportSettings { analyze, inputs } = settings;
+    let ReportSettings { mut analyze, inputs } = settings;
     let limits = ReportLimits::default();
     let (mut captures, mut names, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     for path in &inputs {
         match sources::open(path) {
             MixedInput::Capture(input) => {
                 captures.push(input);
+                analyze.captures.push(path.clone());
                 names.push(Arc::from(path.to_string_lossy()));
             }
             MixedInput::Events(lines) => kept.push((path, lines)),
         }
     }
-    let capture_names = names.clone();
     let mut files = Vec::new();
     for (path, lines) in kept {
         let (own, lines) = read_ahead(path, lines, limits);
@@ -54,7 +54,7 @@ pub(in crate::cli) fn run(settings: ReportSettings) -> Result<RunOutcome, Error>
     let mut output = sinks::open_output(&output_settings, names.clone())?;
     let mut is_complete = true;
     if !captures.is_empty() {
-        (output, is_complete) = analyze::read(analyze, captures, None, capture_names, output)?;
+        (output, is_complete) = analyze::read(analyze, captures, None, Some(output))?;
     }
     for (path, lines) in files {
         if let Err(source) = read_events(lines, &names, &mut output) {
