@@ -193,6 +193,34 @@ impl Session {
         }
     }
 
+    /// A copy without the totals of messages, which are the most of it.
+    pub(crate) fn outline(&self) -> Self {
+        Self {
+            protocol: self.protocol,
+            state: self.state,
+            outcome: self.outcome,
+            connected_inside: self.connected_inside,
+            incomplete_because: self.incomplete_because,
+            confidence: self.confidence,
+            not_excluded: self.not_excluded.clone(),
+            detected_by: self.detected_by,
+            orientation: self.orientation,
+            initiator: self.initiator.clone(),
+            acceptor: self.acceptor.clone(),
+            reached: self.reached,
+            wanted: self.wanted.clone(),
+            closed_by: self.closed_by,
+            close: self.close,
+            lookup: self.lookup.clone(),
+            handshake_us: self.handshake_us,
+            duration_us: self.duration_us,
+            traffic: self.traffic,
+            last_frame: self.last_frame,
+            steps: self.steps.clone(),
+            messages: None,
+        }
+    }
+
     /// The side in this role.
     pub const fn party(&self, role: Role) -> &Party {
         match role {

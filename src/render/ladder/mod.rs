@@ -14,7 +14,7 @@ use self::text::LadderText;
 use super::report::{Ladder, LadderStore, Problem, Report, Sections};
 use super::shown::{EventFilter, Pattern, Shown};
 use super::text::Styles;
-use super::words::wrapped;
+use super::words::{times, wrapped};
 use super::{InputNames, escape};
 use crate::record::{Body, Event, EventSink, Outcome};
 use crate::time::Zone;
@@ -248,7 +248,11 @@ impl LadderRun {
             out.push('\n');
         }
         out.push('\n');
-        for note in ladder.notes.iter().map(String::as_str).chain(more) {
+        let often = ladder
+            .times
+            .map(|n| format!("The problem occurred {}; this is one of them.", times(n)));
+        let notes = ladder.notes.iter().map(String::as_str);
+        for note in notes.chain(often.as_deref()).chain(more) {
             out.push_str(&wrapped("", &safe(note), how.width));
         }
         out.truncate(out.trim_end().len());

@@ -69,12 +69,12 @@ impl RowPlace {
     fn of(row: &Row, lines: &[usize]) -> Self {
         let note_x = lines.last().copied().unwrap_or(FIRST_LINE) + 12;
         let width = (WIDTH - note_x) * 100 / NOTE_ADVANCE;
-        let notes = super::text::wrapped(&escape(&row.note), width);
+        let notes = super::text::wrapped(&escape(&row.note), width, '…');
         let first = lines.first().copied().unwrap_or(FIRST_LINE);
         let across = match row.arrow {
             Arrow::Across => {
                 let width = (note_x - first).saturating_sub(44) * 100 / NOTE_ADVANCE;
-                super::text::wrapped(&escape(&row.label), width)
+                super::text::wrapped(&escape(&row.label), width, '…')
             }
             _ => Vec::new(),
         };

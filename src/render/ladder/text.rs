@@ -73,7 +73,10 @@ pub(in crate::render) fn lines(ladder: &Ladder, how: LadderText) -> Vec<Line> {
         draw(row, texts, &columns, how, glyphs, &mut out);
     }
     for (n, input) in (1..).zip(&inputs) {
-        out.push(Line::plain(&format!(" {n}: {}", plain(input, how.is_ascii))));
+        let input = plain(input, how.is_ascii);
+        let which =
+            if inputs.len() > 1 { format!(" {n}: {input}") } else { format!(" frames of {input}") };
+        out.push(Line::plain(&which));
     }
     out
 }
@@ -256,7 +259,7 @@ fn draw(
         line.push(styles.plain, if bar { glyphs.bar } else { ' ' }.encode_utf8(&mut [0; 4]));
         at += 1;
     }
-    let mut notes = wrapped(&texts.note, columns.note_width).into_iter();
+    let mut notes = wrapped(&texts.note, columns.note_width, glyphs.cut).into_iter();
     if let Some(note) = notes.next() {
         line.pad(columns.note);
         line.push(style, &note);
@@ -287,7 +290,7 @@ fn across(
     let (first, last) = (columns.line(0), columns.line(columns.lines.len().saturating_sub(1)));
     let bar = glyphs.bar.to_string();
     let mut line = lead;
-    for text in wrapped(text, last.saturating_sub(first + 3)) {
+    for text in wrapped(text, last.saturating_sub(first + 3), glyphs.cut) {
         line.pad(first);
         line.push(how.styles.plain, &bar);
         line.pad(first + 2);
@@ -361,7 +364,7 @@ impl Line {
     }
 }
 
-/// The inputs of the packets, if they are several.
+/// The inputs of the packets, if the run has several.
 fn inputs(ladder: &Ladder) -> Vec<Arc<str>> {
     let mut inputs: Vec<Arc<str>> = Vec::new();
     for label in ladder.rows.iter().filter_map(|row| row.frame.as_ref()) {
@@ -369,7 +372,7 @@ fn inputs(ladder: &Ladder) -> Vec<Arc<str>> {
             inputs.push(Arc::clone(input));
         }
     }
-    if inputs.len() > 1 { inputs } else { Vec::new() }
+    inputs
 }
 
 /// Milliseconds with one decimal below 100, whole ones below 100 s, and seconds above.
@@ -424,7 +427,7 @@ fn taken(chars: impl Iterator<Item = char>, width: usize) -> String {
 }
 
 /// `text` in lines of at most `width` columns; a word that is longer is cut in its middle.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize, mark: char) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ').filter(|word| !word.is_empty()) {
         match lines.last_mut() {
@@ -432,7 +435,7 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
                 line.push(' ');
                 line.push_str(word);
             }
-            _ => lines.push(cut(word, width, '~')),
+            _ => lines.push(cut(word, width, mark)),
         }
     }
     lines

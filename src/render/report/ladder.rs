@@ -8,6 +8,7 @@ mod rows;
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ use crate::limits::{BoundedMap, LADDER_MESSAGES, LADDER_NODES, LADDER_SESSIONS};
 use crate::packet::FrameRef;
 use crate::record::{
     Body, ConnectionIds, Epmd, Event, Evidence, Finding, Handshake, Incident, Outcome, Session,
+    Shows,
 };
 use crate::render::InputNames;
-use crate::render::words::{count, times};
+use crate::render::words::count;
 use crate::time::Timestamp;
 
 /// The course of one attempt to connect.
@@ -33,6 +35,10 @@ pub(in crate::render) struct Ladder {
     pub(in crate::render) rows: Vec<Row>,
     /// What else there is to know, as sentences.
     pub(in crate::render) notes: Vec<String>,
+    /// How often the problem that it shows occurred, if more than once.
+    pub(in crate::render) times: Option<u64>,
+    /// Packets of other connections that show the same, which the notes name.
+    folded: Vec<FrameRef>,
 }
 
 /// One side of a ladder.
@@ -86,19 +92,20 @@ pub(in crate::render) struct LadderStore {
     kept: usize,
     /// Findings, by their incident.
     findings: HashMap<Arc<str>, FindingEvidence>,
-    /// Releases of nodes, by their names.
-    releases: BoundedMap<Arc<str>, ReleaseRange>,
+    /// What is known of nodes, by their names.
+    nodes: BoundedMap<Arc<str>, KnownNode>,
     /// The connection that is asked for, if one is.
     wanted: Option<Arc<str>>,
     /// Number of connections so far.
     seen: u64,
 }
 
-/// The releases that send such flags, from the oldest to the newest.
-#[derive(Clone, Copy, Debug, Default)]
-struct ReleaseRange {
+/// The releases that send the flags of a node, from the oldest to the newest, and its addresses.
+#[derive(Clone, Debug, Default)]
+struct KnownNode {
     at_least: Option<u16>,
     at_most: Option<u16>,
+    ips: Vec<IpAddr>,
 }
 
 /// What the events had about one connection.
@@ -137,6 +144,30 @@ struct FindingEvidence {
     repeats: Option<u64>,
 }
 
+impl FindingEvidence {
+    /// Its connections. That of which it shows an end precedes: a finding about a connection that was lost may be settled
+    /// by the one that followed.
+    fn connections(&self) -> impl Iterator<Item = &Arc<str>> {
+        let of = |shown: &Evidence| shown.session_id.clone().or_else(|| self.connection.clone());
+        let is_end = |shown: &&Evidence| {
+            matches!(shown.what, Shows::Close { .. } | Shows::Closed(_) | Shows::Icmp)
+        };
+        let is_own = |shown: &Evidence| of(shown) == self.connection;
+        let mut ends = self.evidence.iter().filter(is_end);
+        let has_own_end = ends.clone().any(is_own);
+        let first = ends.find_map(|shown| shown.session_id.as_ref()).filter(|_| !has_own_end);
+        let others = self.evidence.iter().filter_map(|shown| shown.session_id.as_ref());
+        first.into_iter().chain(&self.connection).chain(others)
+    }
+}
+
+impl Ladder {
+    /// Whether it has this packet, in a row or in a note.
+    pub(in crate::render) fn has(&self, frame: FrameRef) -> bool {
+        self.folded.contains(&frame) || self.rows.iter().any(|row| row.place == Some(frame))
+    }
+}
+
 impl LadderStore {
     /// An empty store. The connection `wanted` is kept whatever comes after it.
     pub(in crate::render) fn new(inputs: InputNames, wanted: Option<Arc<str>>) -> Self {
@@ -146,7 +177,7 @@ impl LadderStore {
             droppable: VecDeque::new(),
             kept: 0,
             findings: HashMap::new(),
-            releases: BoundedMap::new(LADDER_NODES),
+            nodes: BoundedMap::new(LADDER_NODES),
             wanted,
             seen: 0,
         }
@@ -178,8 +209,12 @@ impl LadderStore {
             Body::Finding { finding } => self.on_finding(event, finding),
             Body::Incident { incident } => self.on_incident(incident),
             Body::Node { node } => {
-                let (release, _) = self.releases.entry(&node.node);
-                *release = ReleaseRange { at_least: node.otp_at_least, at_most: node.otp_at_most };
+                let (known, _) = self.nodes.entry(&node.node);
+                *known = KnownNode {
+                    at_least: node.otp_at_least,
+                    at_most: node.otp_at_most,
+                    ips: node.ips.iter().take(LADDER_MESSAGES).copied().collect(),
+                };
             }
             Body::Cluster { .. }
             | Body::PairChange { .. }
@@ -192,9 +227,7 @@ impl LadderStore {
     fn on_session(&mut self, event: &Event, session: &Session) {
         let lookup = session.lookup.as_ref().map(|lookup| Arc::clone(&lookup.session_id));
         let Some(story) = self.story(event) else { return };
-        // The totals of messages are no rows.
-        let kept = Session { messages: None, ..session.clone() };
-        story.end = Some(StoryEnd::Session(Box::new(kept)));
+        story.end = Some(StoryEnd::Session(Box::new(session.outline())));
         let is_kept = story.is_kept;
         if is_kept && let Some(lookup) = lookup {
             self.keep(&lookup);
@@ -214,7 +247,7 @@ impl LadderStore {
         let repeats = self.findings.get(&finding.incident_id).and_then(|finding| finding.repeats);
         let evidence = FindingEvidence {
             rule: finding.rule,
-            nodes: finding.nodes.iter().take(2).cloned().collect(),
+            nodes: finding.nodes.iter().take(LADDER_MESSAGES).cloned().collect(),
             title: finding.title.clone(),
             connection: own,
             evidence: finding.evidence.clone(),
@@ -287,11 +320,11 @@ impl LadderStore {
         match story.end.as_ref()? {
             StoryEnd::Session(session) => {
                 let title = sentences::attempt(session, Some(&story.ids));
-                Some(self.draw(story, title, &[]))
+                Some(self.draw(story, title, None))
             }
             StoryEnd::Epmd(epmd) => {
                 let title = sentences::request(epmd, Some(&story.ids));
-                Some(self.draw(story, title, &[]))
+                Some(self.draw(story, title, None))
             }
         }
     }
@@ -299,20 +332,45 @@ impl LadderStore {
     /// The ladder of a finding: of its connection, if that was kept, else of its evidence.
     pub(in crate::render) fn of_finding(&self, incident_id: &str) -> Option<Ladder> {
         let finding = self.findings.get(incident_id)?;
-        let shown = finding.evidence.iter().filter_map(|it| it.session_id.as_ref());
-        let mut ids = finding.connection.iter().chain(shown);
-        let story = ids.find_map(|id| self.stories.get(id).filter(|story| story.end.is_some()));
+        let story = finding
+            .connections()
+            .find_map(|id| self.stories.get(id).filter(|story| story.end.is_some()));
         let mut ladder = match story {
-            Some(story) => self.draw(story, finding.title.clone(), &finding.evidence),
+            Some(story) => {
+                let mut ladder = self.draw(story, finding.title.clone(), Some(finding));
+                self.name_lifelines(&mut ladder, story, &finding.nodes);
+                ladder
+            }
             None => self.draw_evidence(finding.title.clone(), &finding.nodes, &finding.evidence)?,
         };
         if finding.rule == NEVER_DIALED {
             ladder.add_never_dialed();
         }
-        if let Some(n) = finding.repeats.filter(|n| *n > 1) {
-            ladder.notes.push(format!("The problem occurred {}; this is one of them.", times(n)));
-        }
+        ladder.times = finding.repeats.filter(|n| *n > 1);
         Some(ladder)
+    }
+
+    /// Names the sides of a connection that the capture joined late, as the finding does: by the one node of the finding
+    /// that was seen at the address.
+    fn name_lifelines(&self, ladder: &mut Ladder, story: &Story, nodes: &[Arc<str>]) {
+        let Some(StoryEnd::Session(session)) = &story.end else { return };
+        let sides =
+            [(&session.initiator, story.ids.src_ip), (&session.acceptor, story.ids.dest_ip)];
+        for (line, (party, ip)) in ladder.lifelines.iter_mut().zip(sides) {
+            let ip = party.ip.unwrap_or(ip);
+            let is_there =
+                |name: &&Arc<str>| self.nodes.get(*name).is_some_and(|node| node.ips.contains(&ip));
+            let mut there = nodes.iter().filter(is_there);
+            let is_unnamed = party.node.is_none() && line.name == ip.to_string();
+            if let (true, Some(name), None) = (is_unnamed, there.next(), there.next()) {
+                let place = if line.place.is_empty() {
+                    ip.to_string()
+                } else {
+                    format!("{ip}, {}", line.place)
+                };
+                *line = Lifeline { name: name.to_string(), place };
+            }
+        }
     }
 
     /// The ladder of a connection that was established, to compare with: one of the same pair, else the first.
@@ -335,7 +393,7 @@ impl LadderStore {
         });
         let (story, session) = best?;
         let Ends { names: [a, b], .. } = Ends::of(session, Some(&story.ids));
-        let mut ladder = self.draw(story, format!("For comparison: {a} -> {b}, connected"), &[]);
+        let mut ladder = self.draw(story, format!("For comparison: {a} -> {b}, connected"), None);
         // What comes after the handshake is no part of the comparison.
         let last = ladder.rows.iter().position(|row| row.label == "challenge_ack");
         ladder.rows.truncate(last.map_or(0, |last| last + 1));

@@ -160,6 +160,12 @@ impl TextWriter {
         write!(out, "{lead}{}", lines.trim_start_matches(' '))
     }
 
+    /// Writes a line that is drawn and escaped already.
+    pub(super) fn drawn(&mut self, out: &mut impl Write, line: &str) -> io::Result<()> {
+        self.is_spaced = false;
+        writeln!(out, "{line}")
+    }
+
     /// Writes a row of a table, which is not wrapped.
     pub(super) fn row(&mut self, out: &mut impl Write, text: &str) -> io::Result<()> {
         self.is_spaced = false;

@@ -7,15 +7,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Arrow, LadderStore, Lifeline, ReleaseRange, Row, SeenMessage, Story, StoryEnd};
+use super::{Arrow, FindingEvidence, LadderStore, Lifeline, Row, SeenMessage, Story, StoryEnd};
 use crate::observe::DistFlags;
 use crate::packet::FrameRef;
 use crate::record::{
-    CloseKind, Epmd, EpmdOutcome, Evidence, IncompleteBecause, Outcome, Protocol, Role, Session,
-    Shows, Step, StepKind,
+    CloseKind, Epmd, EpmdOutcome, Evidence, IncompleteBecause, MessageKind, Missing, Outcome,
+    Protocol, Role, Session, Shows, Step, StepKind,
 };
 use crate::render::report::{FrameLabel, Ladder, Tone, sentences};
-use crate::render::words::{bytes, count, duration, listed, outcome_words};
+use crate::render::words::{bytes, count, duration, listed};
 use crate::time::{Timestamp, micros};
 
 /// The lifelines of the two sides of a connection.
@@ -32,16 +32,24 @@ struct Drawing<'a> {
     notes: Vec<String>,
     /// Packets of other connections that show the same once more.
     folded: Vec<FrameRef>,
+    /// Copies of packets that have one row.
+    resent: Vec<FrameRef>,
 }
 
 impl LadderStore {
     /// The ladder of a connection, with what the evidence of a finding adds to it.
-    pub(super) fn draw(&self, story: &Story, title: String, evidence: &[Evidence]) -> Ladder {
+    pub(super) fn draw(
+        &self,
+        story: &Story,
+        title: String,
+        finding: Option<&FindingEvidence>,
+    ) -> Ladder {
+        let evidence = finding.map_or(&[][..], |finding| &finding.evidence);
         let mut drawing = Drawing::new(self);
         let mut ids = vec![&*story.ids.session_id];
         match &story.end {
             Some(StoryEnd::Session(session)) => {
-                drawing.session(story, session);
+                drawing.session(story, session, evidence);
                 if let Some(lookup) = &session.lookup {
                     ids.push(&lookup.session_id);
                 }
@@ -50,7 +58,8 @@ impl LadderStore {
             None => {}
         }
         for (n, shown) in evidence.iter().enumerate() {
-            let of = shown.session_id.as_deref().unwrap_or(&story.ids.session_id);
+            let own = finding.and_then(|finding| finding.connection.as_deref());
+            let of = shown.session_id.as_deref().or(own).unwrap_or(&story.ids.session_id);
             let is_repeated = evidence.iter().take(n).any(|before| before.what == shown.what);
             drawing.evidence(shown, ids.contains(&of), is_repeated);
         }
@@ -93,11 +102,12 @@ impl<'a> Drawing<'a> {
             rows: Vec::new(),
             notes: Vec::new(),
             folded: Vec::new(),
+            resent: Vec::new(),
         }
     }
 
     /// A connection between nodes, and the look-up before it.
-    fn session(&mut self, story: &Story, session: &Session) {
+    fn session(&mut self, story: &Story, session: &Session, evidence: &[Evidence]) {
         self.lifelines = lifelines(story, session);
         let lookup = session.lookup.as_ref();
         let asked = lookup.and_then(|lookup| self.store.stories.get(&lookup.session_id));
@@ -126,7 +136,7 @@ impl<'a> Drawing<'a> {
             self.step(step, session);
         }
         self.sort();
-        self.missing(story, session);
+        self.missing(story, session, evidence);
         self.end_of(session);
     }
 
@@ -324,12 +334,9 @@ impl<'a> Drawing<'a> {
 
     /// The releases of a node, as its flags show them.
     fn release(&self, name: Option<&Arc<str>>, at_least: Option<u16>) -> Option<String> {
-        let known = name.and_then(|name| self.store.releases.get(name)).copied();
-        let release = match known {
-            Some(known) if known.at_least == at_least => known,
-            _ => ReleaseRange { at_least, at_most: None },
-        };
-        match (release.at_least, release.at_most) {
+        let known = name.and_then(|name| self.store.nodes.get(name));
+        let at_most = known.filter(|known| known.at_least == at_least).and_then(|it| it.at_most);
+        match (at_least, at_most) {
             (Some(least), Some(most)) if least == most => Some(format!("OTP {least}")),
             (Some(least), Some(most)) => Some(format!("OTP {least} to {most}")),
             (Some(least), None) => Some(format!("OTP {least} or later")),
@@ -438,8 +445,15 @@ impl<'a> Drawing<'a> {
     }
 
     /// The message that was due when the connection ended.
-    fn missing(&mut self, story: &Story, session: &Session) {
-        let Some((from, label)) = due(story, session) else { return };
+    fn missing(&mut self, story: &Story, session: &Session, evidence: &[Evidence]) {
+        // A finding names it with the close in its place.
+        let shown = evidence.iter().find_map(|it| match (&it.what, it.from, &it.session_id) {
+            (Shows::Close { missing: Some(Missing::Handshake(kind)), .. }, Some(from), None) => {
+                Some((sender(*kind).unwrap_or(from), kind.name()))
+            }
+            _ => None,
+        });
+        let Some((from, label)) = shown.or_else(|| due(story, session)) else { return };
         let is_lost = self
             .rows
             .iter()
@@ -499,8 +513,6 @@ impl<'a> Drawing<'a> {
         if session.connected_inside {
             self.notes
                 .push("The order of the TLS records shows that the nodes connected.".to_owned());
-        } else if session.outcome == Outcome::Tls {
-            self.notes.push(format!("It is {}.", outcome_words(session.outcome)));
         }
     }
 
@@ -527,7 +539,9 @@ impl<'a> Drawing<'a> {
             _ => !is_of_ladder && is_repeated,
         };
         if is_folded {
-            if !is_of_ladder {
+            if is_of_ladder {
+                self.resent.push(*frame);
+            } else {
                 self.folded.push(*frame);
             }
             return;
@@ -540,12 +554,19 @@ impl<'a> Drawing<'a> {
             _ if is_of_ladder => (Arrow::Across, Tone::Notable, ""),
             _ => (Arrow::Across, Tone::Notable, " (another connection)"),
         };
+        let label = match what {
+            // What is missing has a row of its own.
+            Shows::Close { is_reset, missing: Some(_), .. } => {
+                if *is_reset { "RST" } else { "FIN" }.to_owned()
+            }
+            _ => format!("{what}{suffix}"),
+        };
         let row = Row {
             frame: Some(self.store.label_of(*frame)),
             at: None,
             after: None,
             arrow,
-            label: format!("{what}{suffix}"),
+            label,
             note: String::new(),
             tone,
             place: Some(*frame),
@@ -556,8 +577,9 @@ impl<'a> Drawing<'a> {
         };
         let at = self.rows.iter().position(behind).unwrap_or(self.rows.len());
         // What is missing stays in front of the close that it precedes.
+        let is_end = matches!(what, Shows::Close { .. } | Shows::Closed(_));
         let at = match at.checked_sub(1).and_then(|before| self.rows.get(before)) {
-            Some(before) if matches!(before.arrow, Arrow::Missing { .. }) => at - 1,
+            Some(before) if matches!(before.arrow, Arrow::Missing { .. }) && !is_end => at - 1,
             _ => at,
         };
         self.rows.insert(at, row);
@@ -633,7 +655,14 @@ impl<'a> Drawing<'a> {
                 listed(&frames)
             ));
         }
-        Ladder { title, lifelines: self.lifelines, rows: self.rows, notes: self.notes }
+        Ladder {
+            title,
+            lifelines: self.lifelines,
+            rows: self.rows,
+            notes: self.notes,
+            times: None,
+            folded: [self.folded, self.resent].concat(),
+        }
     }
 }
 
@@ -852,6 +881,17 @@ fn due(story: &Story, session: &Session) -> Option<(Role, &'static str)> {
         ("challenge" | "complement", _) => Some((Role::Initiator, "challenge_reply")),
         ("challenge_reply", _) => Some((Role::Acceptor, "challenge_ack")),
         _ => None,
+    }
+}
+
+/// The side that sends such a message; a status is sent by both.
+const fn sender(kind: MessageKind) -> Option<Role> {
+    match kind {
+        MessageKind::SendName | MessageKind::Complement | MessageKind::ChallengeReply => {
+            Some(Role::Initiator)
+        }
+        MessageKind::Challenge | MessageKind::ChallengeAck => Some(Role::Acceptor),
+        MessageKind::Status => None,
     }
 }
 
