@@ -38,7 +38,7 @@ pub(super) fn write_head(
             writer.wrapped(out, &format!("{}Fix: ", columns.indent()), text)?;
         }
     }
-    writer.more(out, LEAD, summary.more)
+    writer.more(out, LEAD, summary.more, "--json has all")
 }
 
 /// Writes what else a run adds up to.
