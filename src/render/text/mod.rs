@@ -101,7 +101,8 @@ impl TextReport {
             writer.blank_line(out)?;
         }
         notes.iter().take(NOTES).try_for_each(|note| problem::write_short(writer, out, note))?;
-        writer.more(out, "", notes.len().saturating_sub(NOTES) as u64)?;
+        let options = "--json has all, --rule, --node and --pair some";
+        writer.more(out, "", notes.len().saturating_sub(NOTES) as u64, options)?;
         cluster.map_or(Ok(()), |cluster| cluster::write(writer, out, &cluster))
     }
 
@@ -286,7 +287,8 @@ to 14:32:25.090 UTC; the capture is not complete.
 2 nodes; pairs: 1 failed
   one@192.168.0.100  10.0.0.1, OTP 25 to 26, hidden, 1 restart
   two@192.168.0.103  192.168.0.100, 10.0.0.1, OTP 25 to 26, hidden, 1 restart
-  one@192.168.0.100 -> two@192.168.0.103: cookie mismatch, 3 times (cookie cookies.txt:1), cookies swapped
+  one@192.168.0.100 -> two@192.168.0.103: cookie mismatch, 3 times (cookie
+    cookies.txt:1), cookies swapped
 
 3 connections failed: cookie mismatch.
 Without a problem: 1 connection, 4 EPMD requests answered.
@@ -356,7 +358,7 @@ to 14:32:25.090 UTC; the capture is not complete.
             "\n1.    title 3\n",
             "\n2.    title 2\n",
             "\n3.    title 1\n",
-            "\n\nINFO  title 0  (cookie-mismatch, 3 times, frame 21)\n",
+            "\n\nINFO  title 0 (cookie-mismatch, 3 times, frame 21)\n",
         ]
         .map(|part| text.find(part).unwrap_or_else(|| panic!("{part}: {text}")))
         .into();
@@ -492,9 +494,9 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
         let text = written(&[samples::cluster(cluster), samples::stats()], plain());
         for part in [
             "50 nodes; pairs: 1,234 connected, 1 failed and 1 never tried\n",
-            "\n  and 30 more\n",
+            "\n  and 30 more: --json has all, --node and --host some\n",
             "\n  never tried: n2@h and n3@h\n",
-            "n0@h, n0@h and 2 more (cookies.txt:1); mismatch with n4@h\n",
+            " 2 more\n    (cookies.txt:1); mismatch with n4@h\n",
             "\n  and 3 more\n",
         ] {
             assert!(text.contains(part), "{part}: {text}");
