@@ -12,6 +12,7 @@ mod json;
 mod ladder;
 mod queue;
 mod report;
+mod screen;
 mod shown;
 mod text;
 mod words;
@@ -21,6 +22,7 @@ pub use json::{JsonTerm, ReadError, Records, json_line, schema};
 pub use ladder::{LadderChoice, LadderFormat, LadderRun, NoLadder};
 pub use queue::{Backlog, Queue, queue};
 pub use report::{CommentCollector, Comments};
+pub use screen::{Screen, ScreenList, ScreenRow, ScreenTone};
 pub use shown::{Pattern, Shown};
 pub use text::{Layout, TextOptions};
 pub use words::{escape, wrapped};
@@ -44,6 +46,8 @@ pub enum Format {
     Ndjson,
     /// Sentences for a terminal.
     Text(TextOptions),
+    /// Rows for a screen that another thread draws; nothing is written.
+    Screen(Screen),
 }
 
 /// Which events are written, and how.
@@ -90,6 +94,11 @@ trait Renderer: Send {
         out: &mut LineBuffer,
     ) -> io::Result<()>;
 
+    /// Whether nothing more is wanted, as if a reader had closed its pipe.
+    fn is_closed(&self) -> bool {
+        false
+    }
+
     /// Writes what is kept, at the end of a run.
     fn finish(&mut self, _out: &mut LineBuffer) -> io::Result<()> {
         Ok(())
@@ -101,6 +110,7 @@ impl Options {
     fn renderer(&self, inputs: InputNames) -> Box<dyn Renderer> {
         match &self.format {
             Format::Ndjson => Box::new(json::JsonLines::new(inputs, self.terms)),
+            Format::Screen(screen) => screen.renderer(),
             Format::Text(options) => {
                 Box::new(text::TextReport::new(options.clone(), inputs, self.hiding()))
             }
@@ -291,6 +301,10 @@ impl<W: Write> Output<W> {
     /// Writes the block, and flushes the destination.
     pub fn flush(&mut self) {
         if self.error.is_some() {
+            return;
+        }
+        if self.renderer.is_closed() {
+            self.error = Some(io::ErrorKind::BrokenPipe.into());
             return;
         }
         self.write_block();

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub(super) use cluster::ClusterTable;
+pub(super) use cluster::{ClusterTable, node_facts};
 pub use comments::{CommentCollector, Comments};
 pub(super) use ladder::{Arrow, Ladder, LadderStore, Lifeline, Row};
 pub(super) use messages::SideTotals;
