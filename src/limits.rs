@@ -285,3 +285,48 @@ impl Default for EvidenceLimits {
         }
     }
 }
+
+/// Bounds of what is kept for a report file, and of what is written into it.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportLimits {
+    /// Findings kept with their text and evidence, some 3 KiB each.
+    pub problems: usize,
+    /// Problems written with their evidence; further ones have a line in the list.
+    pub blocks: usize,
+    /// Problems with a drawing of their connection, some 8 KiB each.
+    pub ladders: usize,
+    /// Lines of the list of problems, and rows of each table: a person reads no more, and a file stays small.
+    pub rows: usize,
+    /// Pairs of nodes kept with a lane of the timeline, at most 3 KiB each; further ones share one.
+    pub lanes: usize,
+    /// Lanes that are drawn; further ones are drawn as one.
+    pub drawn_lanes: usize,
+    /// Attempts of a lane that are kept one by one; more are counted by time.
+    pub attempts: usize,
+    /// Connections kept with the time of their first message until they are over.
+    pub open: usize,
+    /// Names of operations, receivers and functions counted, and callees.
+    pub names: usize,
+    /// Names of the inputs of kept events.
+    pub inputs: usize,
+    /// Bytes of kept events from a pipe that are read ahead for the names of their inputs.
+    pub read_ahead: u64,
+}
+
+impl Default for ReportLimits {
+    fn default() -> Self {
+        Self {
+            problems: 4096,
+            blocks: 200,
+            ladders: 20,
+            rows: 1000,
+            lanes: 2048,
+            drawn_lanes: 60,
+            attempts: 48,
+            open: 50_000,
+            names: 1024,
+            inputs: 1024,
+            read_ahead: 8 << 20,
+        }
+    }
+}

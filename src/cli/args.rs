@@ -454,6 +454,10 @@ pub(crate) enum CommandArgs {
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Box<DiffArgs>),
 
+    /// Make a report as one file: problems, a map of the cluster, a timeline, traffic
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(Box<ReportArgs>),
+
     /// Draw one attempt to connect as a ladder: a row a message, with what is missing
     #[command(after_help = LADDER_EXAMPLES)]
     Ladder(Box<LadderArgs>),
@@ -514,6 +518,81 @@ pub(crate) struct DiffArgs {
 
     #[command(flatten)]
     pub(super) output: OutputArgs,
+}
+
+/// Arguments of `beamscope report`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// Captures, or files of events from beamscope. "-" reads standard input. Several captures are read as one timeline
+    #[arg(value_name = "INPUT", required = true)]
+    pub(super) inputs: Vec<PathBuf>,
+
+    /// Write the report to this file; "-" writes to standard output
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) output: Option<PathBuf>,
+
+    /// A page for a browser, or the short form for a ticket [default: markdown if the file ends in .md, otherwise html]
+    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
+    pub(super) format: Option<ReportFormName>,
+
+    /// Skip packets of captures before this time: 15:30 (on the day of the last packet), "10m ago" (before the last
+    /// packet), "2014-05-25 14:32", 2014-05-25T14:32:25Z, or seconds since 1970. Without an offset, the zone is that of
+    /// --tz
+    #[arg(long, value_name = "TIME", help_heading = INPUT)]
+    pub(super) since: Option<TimePoint>,
+
+    /// Skip packets after this time
+    #[arg(long, value_name = "TIME", help_heading = INPUT)]
+    pub(super) until: Option<TimePoint>,
+
+    /// Time zone of the report and of these times: local, UTC, or a name such as Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = str::parse::<Zone>)]
+    pub(super) tz: Option<Zone>,
+
+    /// Analyse only packets that match this filter, in the syntax of tcpdump: see pcap-filter(7)
+    #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
+    pub(super) filter: Option<String>,
+
+    /// Read the filter from this file
+    #[arg(short = 'F', long, value_name = "FILE", help_heading = INPUT)]
+    pub(super) filter_file: Option<PathBuf>,
+
+    /// Number of threads that decompress captures [default: one for each processor]
+    #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
+    pub(super) threads: Option<NonZeroUsize>,
+
+    /// Read packets of several captures by time, or file after file as given
+    #[arg(
+        long, value_name = "ORDER", help_heading = INPUT, default_value = "time",
+        value_parser = PossibleValuesParser::new(["time", "given"]).map(order)
+    )]
+    pub(super) order: Order,
+
+    #[command(flatten)]
+    pub(super) protocol: ProtocolArgs,
+
+    #[command(flatten)]
+    pub(super) shown: ShownArgs,
+
+    /// Leave out findings below this severity
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = SHOWN, default_value = "info",
+        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
+    )]
+    pub(super) min_severity: Severity,
+
+    /// Do not print warnings
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(super) quiet: bool,
+}
+
+/// Values of the option `--format` of a report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ReportFormName {
+    /// One page that needs no network and no script
+    Html,
+    /// The short form for a ticket or a pull request
+    Markdown,
 }
 
 /// Arguments of `beamscope ladder`.
@@ -828,6 +907,7 @@ Examples:
   beamscope --fail-on high trace.pcap          exit status 1 on a serious finding
   beamscope --expect one@h1,two@h2 trace.pcap  exit status 1 unless they are connected
   beamscope diff before.pcap after.pcap        which pairs broke, which recovered
+  beamscope report trace.pcap -o report.html   all of it as one page, to send to others
   beamscope ladder trace.pcap                  the first problem, message by message
   beamscope explain cookie-mismatch            what a finding means, and what to do
   beamscope explain --log 'LINE OF A LOG'      what causes this log line
@@ -844,6 +924,16 @@ Examples:
 
 Exit status: 0 both were compared; 1 a pair changed, with --exit-code; 2 wrong usage, or one of
 the two could not be read.";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  beamscope report trace.pcapng -o report.html     a page for a browser, in one file
+  beamscope report kept.ndjson -o report.html      the same of events that were kept
+  beamscope report --format markdown trace.pcapng  the short form for a ticket
+  beamscope report --node 'web*' trace.pcapng -o web.html   what is about these nodes
+
+Exit status: 0 the report was written; 2 wrong usage, an input could not be read to its end (the report has
+what was before), or no packet was read.";
 
 const LADDER_EXAMPLES: &str = "\
 Examples:

@@ -105,6 +105,9 @@ pub(crate) enum Error {
         /// The error of libpcap.
         source: capture::Error,
     },
+    /// `report` without a file for a page.
+    #[error("a page needs a file to be written to")]
+    NoReportFile,
     /// A filter behind the captures, as tcpdump takes it.
     #[error("there is no file {:?}, which looks like the start of a filter", filter.split(' ').next().unwrap_or_default())]
     FilterWords {
@@ -235,6 +238,10 @@ impl Error {
             Self::NoInput => {
                 "read a file with: beamscope FILE; read standard input with: beamscope -; capture \
                  with: beamscope -i eth0; see beamscope --help for more"
+            }
+            Self::NoReportFile => {
+                "give one with -o report.html; -o - writes the page to standard output, and --format \
+                 markdown prints the short form"
             }
             Self::StdinTerminal => "pipe a capture into it: tcpdump -U -w - | beamscope -",
             Self::OwnInput { .. } => "write to another file",

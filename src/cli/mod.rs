@@ -40,7 +40,7 @@ use args::CommandArgs;
 use error::{Error, RunOutcome};
 #[cfg(feature = "live")]
 use settings::LiveSettings;
-use settings::{AnalyzeSettings, AnnotateSettings, DiffSettings, LadderSettings};
+use settings::{AnalyzeSettings, AnnotateSettings, DiffSettings, LadderSettings, ReportSettings};
 
 /// Runs the command that the arguments name; without one, analyses captures or an interface.
 ///
@@ -52,6 +52,7 @@ use settings::{AnalyzeSettings, AnnotateSettings, DiffSettings, LadderSettings};
 pub(crate) fn run(args: Args) -> Result<RunOutcome, Error> {
     match args.command {
         Some(CommandArgs::Diff(args)) => commands::diff::run(&DiffSettings::new(*args)?),
+        Some(CommandArgs::Report(args)) => commands::report::run(ReportSettings::new(*args)?),
         Some(CommandArgs::Ladder(args)) => commands::ladder::run(LadderSettings::new(*args)?),
         Some(CommandArgs::Annotate(args)) => commands::annotate::run(AnnotateSettings::new(*args)?),
         Some(CommandArgs::Explain { rule, log, json }) => {

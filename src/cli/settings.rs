@@ -20,13 +20,14 @@ use beamscope::limits::Limits;
 use beamscope::protocol::MessageDetail;
 use beamscope::record::Severity;
 use beamscope::render::{
-    self, Format, LadderChoice, LadderFormat, Layout, Screen, Shown, TermStyle, TextOptions,
+    self, Format, LadderChoice, LadderFormat, Layout, ReportForm, Screen, Shown, TermStyle,
+    TextOptions,
 };
 use beamscope::time::{TimePoint, Zone};
 
 use super::args::{
     AnnotateArgs, Args, ColorChoice, DiffArgs, FormatName, LadderArgs, LadderFormatName,
-    OutputArgs, ProtocolArgs, SaveArgs, ShownArgs, TermStyleName,
+    OutputArgs, ProtocolArgs, ReportArgs, ReportFormName, SaveArgs, ShownArgs, TermStyleName,
 };
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
@@ -110,6 +111,14 @@ pub(super) struct DiffSettings {
     pub(super) exit_code: bool,
 }
 
+/// Settings of `beamscope report`.
+pub(super) struct ReportSettings {
+    /// How captures among the inputs are read, and where the report goes.
+    pub(super) analyze: AnalyzeSettings,
+    /// Captures and files of events, at least one.
+    pub(super) inputs: Vec<PathBuf>,
+}
+
 /// Settings of `beamscope ladder`.
 pub(super) struct LadderSettings {
     /// Captures to read, at least one; [`is_stdin`] for standard input.
@@ -163,6 +172,7 @@ pub(super) struct SelectionSettings {
 }
 
 /// Where and how events are written.
+#[derive(Clone)]
 pub(super) struct OutputSettings {
     /// The file; `None` for standard output.
     pub(super) file: Option<PathBuf>,
@@ -396,6 +406,70 @@ impl DiffSettings {
     }
 }
 
+impl ReportSettings {
+    /// Checks the arguments of `beamscope report`.
+    ///
+    /// # Errors
+    ///
+    /// They contradict each other, a file of cookies cannot be read, or this build has no filters.
+    pub(super) fn new(args: ReportArgs) -> Result<Self, Error> {
+        let ReportArgs { inputs, since, until, order, .. } = args;
+        check_stdin(inputs.iter().map(PathBuf::as_path))?;
+        let warnings = Warnings::new(args.quiet);
+        let is_to_stdout = args.output.as_deref().is_some_and(is_stdin);
+        let file = args.output.filter(|_| !is_to_stdout);
+        let is_named_markdown = file.as_ref().and_then(|path| path.extension());
+        let is_named_markdown = is_named_markdown.is_some_and(|it| it.eq_ignore_ascii_case("md"));
+        let form = match args.format {
+            Some(ReportFormName::Html) => ReportForm::Html,
+            Some(ReportFormName::Markdown) => ReportForm::Markdown,
+            None if is_named_markdown => ReportForm::Markdown,
+            None => ReportForm::Html,
+        };
+        if form == ReportForm::Html && file.is_none() && !is_to_stdout {
+            return Err(Error::NoReportFile);
+        }
+        let zone = zone(args.tz, false);
+        let range = (since, until, zone.clone());
+        let filter = (args.filter, args.filter_file, &*args.protocol.dist_port);
+        let selection = SelectionSettings::of(range, filter, warnings)?;
+        let output = OutputSettings {
+            append: false,
+            options: render::Options {
+                format: Format::Report(form, zone),
+                only_findings: false,
+                min_severity: args.min_severity,
+                shown: shown(&args.shown),
+                line_buffered: false,
+                terms: TermStyle::Erlang,
+            },
+            in_background: false,
+            warnings,
+            file,
+        };
+        output.check_inputs(&inputs)?;
+        let run = RunSettings {
+            config: config(&args.protocol, warnings)?,
+            output,
+            save: None,
+            evidence: None,
+            stop: StopSettings {
+                duration: None,
+                cluster_interval: None,
+                stats_interval: None,
+                hangup: Hangup::Kill,
+                ends_with_stdout: false,
+            },
+            packet_limit: u64::MAX,
+            fail_on: FailSettings { least: None, on_solved: false, require_complete: false },
+        };
+        let threads = args.threads.unwrap_or_else(all_threads);
+        let analyze =
+            AnalyzeSettings { captures: Vec::new(), order, follow: false, selection, threads, run };
+        Ok(Self { analyze, inputs })
+    }
+}
+
 impl LadderSettings {
     /// Checks the arguments of `beamscope ladder`.
     ///
@@ -529,21 +603,27 @@ impl OutputSettings {
         in_background: bool,
         inputs: &[PathBuf],
     ) -> Result<Self, Error> {
-        if let Some(path) = &args.output {
-            // A device, such as /dev/null, may be read and written.
-            let is_input = |input: &PathBuf| is_same_file(input, path);
-            if inputs.iter().any(is_input) {
-                return Err(Error::OwnInput { name: path.display().to_string() });
-            }
-        }
-        Ok(Self {
+        let settings = Self {
             file: args.output.clone(),
             append: args.append,
             // Lines of their own would be drawn into the screen.
             warnings: Warnings::new(args.quiet || matches!(options.format, Format::Screen(_))),
             options,
             in_background,
-        })
+        };
+        settings.check_inputs(inputs)?;
+        Ok(settings)
+    }
+
+    /// The file must not be one of the inputs.
+    fn check_inputs(&self, inputs: &[PathBuf]) -> Result<(), Error> {
+        let Some(path) = &self.file else { return Ok(()) };
+        // A device, such as /dev/null, may be read and written.
+        let is_input = |input: &PathBuf| is_same_file(input, path);
+        if inputs.iter().any(is_input) {
+            return Err(Error::OwnInput { name: path.display().to_string() });
+        }
+        Ok(())
     }
 
     /// What messages call the file.

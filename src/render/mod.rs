@@ -8,8 +8,10 @@
 //! The crate uses `serde_json` nowhere else.
 
 mod background;
+mod html;
 mod json;
 mod ladder;
+mod markdown;
 mod queue;
 mod report;
 mod screen;
@@ -18,7 +20,8 @@ mod text;
 mod words;
 
 pub use background::BackgroundWriter;
-pub use json::{JsonTerm, ReadError, Records, json_line, schema};
+pub use html::ReportForm;
+pub use json::{JsonTerm, KeptEvents, ReadError, Records, input_names, json_line, schema};
 pub use ladder::{LadderChoice, LadderFormat, LadderRun, NoLadder};
 pub use queue::{Backlog, Queue, queue};
 pub use report::{CommentCollector, Comments};
@@ -38,6 +41,7 @@ use shown::EventFilter;
 use crate::cursor::LineBuffer;
 use crate::observe::messages::MessageEvent;
 use crate::record::{AnomalyKind, Body, Event, EventSink, Outcome, Severity, State, Stats};
+use crate::time::Zone;
 
 /// The form of the output.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ pub enum Format {
     Text(TextOptions),
     /// Rows for a screen that another thread draws; nothing is written.
     Screen(Screen),
+    /// One file at the end of the run, with times in this zone.
+    Report(ReportForm, Zone),
 }
 
 /// Which events are written, and how.
@@ -109,6 +115,9 @@ impl Options {
     /// The table of all forms.
     fn renderer(&self, inputs: InputNames) -> Box<dyn Renderer> {
         match &self.format {
+            Format::Report(form, zone) => {
+                Box::new(html::FileReport::new(*form, inputs, self.hiding(), zone.clone()))
+            }
             Format::Ndjson => Box::new(json::JsonLines::new(inputs, self.terms)),
             Format::Screen(screen) => screen.renderer(),
             Format::Text(options) => {
@@ -132,6 +141,10 @@ struct InputNames(Arc<[Arc<str>]>);
 impl InputNames {
     fn new(names: Vec<Arc<str>>) -> Self {
         Self(names.into())
+    }
+
+    fn iter(&self) -> std::slice::Iter<'_, Arc<str>> {
+        self.0.iter()
     }
 
     fn get(&self, input: u16) -> Option<&Arc<str>> {

@@ -59,6 +59,7 @@ const RULES: &[Rule] = &[
     Rule { path: "lz4_flex",              only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "lzma_rust2",            only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "md5",                   only: &["observe/ids.rs", "protocol/digest.rs"], why: DOOR },
+    Rule { path: "minijinja",             only: &["render/html/"],                   why: DOOR },
     Rule { path: "nom",                   only: &["wire/"],                          why: DOOR },
     Rule { path: "pcap",                  only: &["capture/live/"],                  why: DOOR },
     Rule { path: "pcap_parser",           only: &["capture/"],                       why: DOOR },

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use beamscope::capture::save::InterfaceInfo;
-use beamscope::capture::{self, Frame, Inputs, Item, ReadCounter};
+use beamscope::capture::{self, Frame, Input, Inputs, Item, ReadCounter};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
@@ -38,6 +38,23 @@ use crate::cli::tui::Tui;
 #[inline(never)] // the loop over frames, whose instructions are counted
 pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error> {
     let (inputs, stop) = sources::inputs(&settings)?;
+    let (output_settings, fail_on) = (settings.run.output.clone(), settings.run.fail_on);
+    let (output, is_complete) = read(settings, inputs, stop, None)?;
+    finish_run(&output_settings, fail_on, output, is_complete)
+}
+
+/// Reads the captures, and whether they were read and saved completely. Events go to `output`, or to the one that the
+/// settings name, which is opened once the selection is known to be valid.
+///
+/// # Errors
+///
+/// An option does not fit the captures, or a file for output cannot be opened.
+pub(super) fn read(
+    settings: AnalyzeSettings,
+    inputs: Vec<Input>,
+    stop: Option<StopCondition>,
+    output: Option<Output<EventStream>>,
+) -> Result<(Output<EventStream>, bool), Error> {
     let AnalyzeSettings { captures, order, selection, threads, run, .. } = settings;
     let selection = Selection::new(selection, || sources::last_packet(&captures))?;
     let names: Vec<Arc<str>> = captures.iter().map(|path| path.to_string_lossy().into()).collect();
@@ -48,7 +65,9 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
     let limits = run.config.limits.evidence;
     let open_evidence = |it| EvidenceDir::open(it, &names, limits, &evidence_failed);
     let evidence = run.evidence.as_ref().map(open_evidence).transpose()?;
-    let mut engine = Engine::new(run.config, sinks::open_output(&run.output, names.clone())?);
+    let open = || sinks::open_output(&run.output, names.clone());
+    let output = output.map_or_else(open, Ok)?;
+    let mut engine = Engine::new(run.config, output);
     let saver = run.save.map(Saver::open).transpose()?;
     if let Some(evidence) = evidence {
         engine.keep_evidence(Box::new(evidence));
@@ -84,7 +103,7 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
     let is_read = is_incomplete || is_anything_read(&output, &names, has_skipped, spans);
     let is_complete =
         !is_incomplete && is_read && is_saved && !evidence_failed.load(Ordering::Relaxed);
-    finish_run(&run.output, run.fail_on, output, is_complete)
+    Ok((output, is_complete))
 }
 
 /// Reports an error if no packet was read, or none could be.

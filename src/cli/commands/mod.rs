@@ -8,6 +8,7 @@ pub(super) mod explain;
 pub(super) mod ladder;
 #[cfg(feature = "live")]
 pub(super) mod live;
+pub(super) mod report;
 pub(super) mod schema;
 pub(super) mod shell;
 

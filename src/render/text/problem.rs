@@ -1,6 +1,6 @@
 //! One problem as a block of lines, or as one line.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use anstyle::Style;
@@ -82,15 +82,7 @@ fn remedies<'a>(
     number: usize,
     known: &mut HashMap<&'a str, usize>,
 ) -> io::Result<()> {
-    let mut own = Vec::new();
-    let mut earlier = BTreeSet::new();
-    for remedy in &problem.finding.remedy {
-        match *known.entry(remedy).or_insert(number) {
-            first if first == number => own.push(remedy.as_str()),
-            first => _ = earlier.insert(first.to_string()),
-        }
-    }
-    let earlier: Vec<_> = earlier.into_iter().collect();
+    let (mut own, earlier) = problem.own_remedies(number, known);
     let as_earlier = format!("as for {}", listed(&earlier));
     match (own.is_empty(), earlier.is_empty()) {
         (true, false) => return writer.wrapped(out, INDENT, &format!("What to do: {as_earlier}.")),
