@@ -69,6 +69,13 @@ pub enum NoLadder {
         /// The problems that the captures have, in order of their numbers.
         known: Vec<String>,
     },
+    /// The problem has no packet that was kept.
+    NotKept {
+        /// The number that was asked for.
+        number: usize,
+        /// The title of the problem.
+        title: String,
+    },
     /// Nothing is between the two nodes.
     Pair {
         /// The connections that the captures have, with their identifiers.
@@ -92,6 +99,9 @@ impl fmt::Display for NoLadder {
                 1 => write!(f, "there is no problem {number}: one problem was found"),
                 n => write!(f, "there is no problem {number}: {n} problems were found"),
             },
+            Self::NotKept { number, title } => {
+                write!(f, "no packet of problem {number} was kept: {}", escape(title))
+            }
             Self::Pair { .. } => f.write_str("there is nothing between these two nodes"),
         }
     }
@@ -102,6 +112,9 @@ impl NoLadder {
     pub fn hint(&self) -> Option<String> {
         let (known, what) = match self {
             Self::Nothing => return None,
+            Self::NotKept { .. } => {
+                return Some("draw a connection of it with --pair or --session".to_owned());
+            }
             Self::Session { known, .. } | Self::Pair { known } => (known, "connections"),
             Self::Finding { known, .. } => (known, "problems"),
         };
@@ -195,16 +208,17 @@ impl LadderRun {
             LadderChoice::Session(id) => of_session(&Some(Arc::clone(id)))
                 .ok_or_else(|| NoLadder::Session { id: Arc::clone(id), known: sessions() }),
             LadderChoice::Finding(number) => {
-                let found = numbered.find(|(n, _)| n == number).and_then(of_problem);
-                found.ok_or_else(|| NoLadder::Finding {
+                let Some((_, problem)) = numbered.find(|(n, _)| n == number) else {
+                    let titles = (1..).zip(problems);
+                    let titles =
+                        titles.map(|(n, it): (usize, _)| format!("{n}. {}", it.finding.title));
+                    return Err(NoLadder::Finding { number: *number, known: titles.collect() });
+                };
+                of_problem((*number, problem)).ok_or_else(|| NoLadder::NotKept {
                     number: *number,
-                    known: (1..)
-                        .zip(problems)
-                        .map(|(n, it): (usize, _)| format!("{n}. {}", it.finding.title))
-                        .collect(),
+                    title: problem.finding.title.clone(),
                 })
             }
-            // Problems that are open come first.
             LadderChoice::First => numbered
                 .find_map(of_problem)
                 .or_else(|| of_session(&self.first))
@@ -379,6 +393,20 @@ mod tests {
         assert!(rows.into_iter().any(|line| line.contains("nnn~hhh")), "{text}");
         let svg = run(&name).draw(LadderFormat::Svg).unwrap();
         assert!(svg.contains(&format!("<title>{name}</title>")), "{svg}");
+    }
+
+    #[test]
+    fn a_problem_without_a_packet_is_an_error_that_names_it() {
+        let mut run = LadderRun::new(vec!["a.pcap".into()], LadderChoice::Finding(1));
+        let mut event = samples::finding();
+        let Body::Finding { finding } = &mut event.body else { unreachable!() };
+        finding.evidence.clear();
+        run.event(event);
+        let error = run.draw(TEXT).unwrap_err();
+        let expected = "no packet of problem 1 was kept: two@192.168.0.103 refused the cookie of \
+                        one@192.168.0.100";
+        assert_eq!(error.to_string(), expected);
+        assert!(error.hint().is_some_and(|hint| hint.contains("--session")));
     }
 
     #[test]
