@@ -15,7 +15,7 @@ use beamscope::detect;
 use beamscope::network::Cidr;
 use beamscope::record::Severity;
 use beamscope::render::Pattern;
-use beamscope::time::Timestamp;
+use beamscope::time::{TimePoint, Zone};
 pub(super) use clap::ColorChoice;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
@@ -71,14 +71,14 @@ pub(crate) struct Args {
     )]
     pub(super) count: Option<u64>,
 
-    /// Skip packets before this time: 2014-05-25T14:32:25Z, "2014-05-25 14:32" in UTC, or seconds
-    /// since 1970
+    /// Skip packets before this time: 15:30 (on the day of the last packet), "10m ago" (before the last packet),
+    /// "2014-05-25 14:32", 2014-05-25T14:32:25Z, or seconds since 1970. Without an offset, the zone is that of --tz
     #[arg(long, value_name = "TIME", help_heading = INPUT, conflicts_with = "interface")]
-    pub(super) since: Option<Timestamp>,
+    pub(super) since: Option<TimePoint>,
 
     /// Skip packets after this time
     #[arg(long, value_name = "TIME", help_heading = INPUT, conflicts_with = "interface")]
-    pub(super) until: Option<Timestamp>,
+    pub(super) until: Option<TimePoint>,
 
     /// Analyse only packets that match this filter, in the syntax of tcpdump: see pcap-filter(7)
     #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
@@ -331,6 +331,11 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_name = "WHEN", help_heading = OUTPUT, default_value = "auto", value_enum)]
     pub(super) color: ColorChoice,
 
+    /// Time zone of text and of times in arguments: local, UTC, or a name such as Europe/Berlin [default: local at a
+    /// terminal, otherwise UTC]. JSON is always in UTC
+    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = str::parse::<Zone>)]
+    pub(super) tz: Option<Zone>,
+
     /// Do not print warnings
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) quiet: bool,
@@ -459,13 +464,19 @@ pub(crate) struct AnnotateArgs {
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     pub(super) output: PathBuf,
 
-    /// Leave out packets before this time
+    /// Leave out packets before this time: 15:30 (on the day of the last packet), "10m ago" (before the last packet),
+    /// "2014-05-25 14:32", 2014-05-25T14:32:25Z, or seconds since 1970. Without an offset, the zone is that of --tz
     #[arg(long, value_name = "TIME", help_heading = INPUT)]
-    pub(super) since: Option<Timestamp>,
+    pub(super) since: Option<TimePoint>,
 
     /// Leave out packets after this time
     #[arg(long, value_name = "TIME", help_heading = INPUT)]
-    pub(super) until: Option<Timestamp>,
+    pub(super) until: Option<TimePoint>,
+
+    /// Time zone of these times: local, UTC, or a name such as Europe/Berlin [default: local at a terminal, otherwise
+    /// UTC]
+    #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = str::parse::<Zone>)]
+    pub(super) tz: Option<Zone>,
 
     /// Leave out packets that do not match this filter, in the syntax of tcpdump: see pcap-filter(7)
     #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]

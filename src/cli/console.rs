@@ -4,6 +4,7 @@
 //! In: errors, warnings, texts. Out: lines on the two streams. Nothing here knows why a line is
 //! written.
 
+use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
@@ -82,6 +83,19 @@ pub(super) fn stdout_is_terminal() -> bool {
 /// Whether standard output takes colours, by NO_COLOR, CLICOLOR_FORCE and TERM.
 pub(super) fn takes_colour() -> bool {
     AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// Whether text may have characters beyond ASCII, by the first of LC_ALL, LC_CTYPE and LANG that is set, as
+/// setlocale(3) decides it.
+pub(super) fn takes_unicode() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(env::var_os)
+        .find(|value| !value.is_empty());
+    locale.is_some_and(|locale| {
+        let name = locale.to_string_lossy().to_ascii_lowercase();
+        name.contains("utf-8") || name.contains("utf8")
+    })
 }
 
 /// Columns of text: those of the terminal within 40 to 100, or 80 where the text goes elsewhere.

@@ -113,6 +113,12 @@ pub(crate) enum Error {
         /// End of the range, as the user gave it.
         until: Timestamp,
     },
+    /// A time that counts from the last packet, for an input that can be read only once.
+    #[error("{name} can be read only once, so its last packet is not known beforehand")]
+    NoLastPacket {
+        /// The input as the user named it.
+        name: String,
+    },
     /// `--duration` for captures that end by themselves.
     #[error("--duration needs -i or --follow; these captures end by themselves")]
     Duration,
@@ -235,6 +241,9 @@ impl Error {
             Self::FilterLink { .. } => {
                 "some filter terms, such as vlan or ifindex, exist for some link types only; read \
                  captures of one link type at a time, with a filter that fits it"
+            }
+            Self::NoLastPacket { .. } => {
+                "give --since and --until with a date, such as \"2014-05-25 15:30\", or save the capture to a file"
             }
             Self::EmptyWindow { .. } => "give --since the earlier of the two times",
             Self::Interval { .. } => {

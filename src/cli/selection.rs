@@ -4,7 +4,7 @@
 //! between two times that match the filter.
 
 use beamscope::capture::Frame;
-use beamscope::time::Timestamp;
+use beamscope::time::{TimePoint, Timestamp, Zone};
 
 use super::error::Error;
 #[cfg(feature = "live")]
@@ -15,6 +15,9 @@ use super::settings::SelectionSettings;
 pub(super) struct Selection {
     since: Timestamp,
     until: Timestamp,
+    /// The first and the last time of the frames that are outside of this range.
+    outside: Option<(Timestamp, Timestamp)>,
+    zone: Zone,
     #[cfg(feature = "live")]
     filter: Option<Box<PacketFilter>>,
     /// Why frames are skipped that should have been analysed, until it is reported.
@@ -22,15 +25,29 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Compiles the filter.
+    /// Compiles the filter. `last` gives the time of the last packet, if one of the times counts from it.
     ///
     /// # Errors
     ///
-    /// The filter compiles for no link type.
-    pub(super) fn new(settings: SelectionSettings) -> Result<Self, Error> {
+    /// The filter compiles for no link type, `last` fails, or the end is before the start.
+    pub(super) fn new(
+        settings: SelectionSettings,
+        last: impl FnOnce() -> Result<Option<Timestamp>, Error>,
+    ) -> Result<Self, Error> {
+        let SelectionSettings { since, until, zone, .. } = &settings;
+        let is_needed = since.iter().chain(until).any(TimePoint::needs_last);
+        let last = if is_needed { last()? } else { None };
+        let moment = |point: &Option<TimePoint>| point.and_then(|point| point.moment(zone, last));
+        let since = moment(since).unwrap_or(Timestamp(0));
+        let until = moment(until).unwrap_or(Timestamp(u64::MAX));
+        if until < since {
+            return Err(Error::EmptyWindow { since, until });
+        }
         Ok(Self {
-            since: settings.since,
-            until: settings.until,
+            since,
+            until,
+            outside: None,
+            zone: settings.zone,
             #[cfg(feature = "live")]
             filter: settings.filter.map(PacketFilter::new).transpose()?.map(Box::new),
             error: None,
@@ -41,6 +58,7 @@ impl Selection {
     #[inline(always)] // without a filter, two comparisons in the loop over frames
     pub(super) fn admits(&mut self, frame: &Frame<'_>) -> bool {
         if frame.at < self.since || frame.at > self.until {
+            self.on_outside(frame.at);
             return false;
         }
         #[cfg(feature = "live")]
@@ -48,6 +66,27 @@ impl Selection {
             return self.matches(frame);
         }
         true
+    }
+
+    #[cold]
+    fn on_outside(&mut self, at: Timestamp) {
+        let (first, last) = self.outside.unwrap_or((at, at));
+        self.outside = Some((first.min(at), last.max(at)));
+    }
+
+    /// From when to when the frames are that were outside of the range, as a sentence.
+    pub(super) fn spans(&self) -> Option<String> {
+        let Self { outside, zone, .. } = self;
+        outside.map(|(first, last)| {
+            format!(
+                "the capture has packets from {} {} to {} {} {}",
+                zone.date(first),
+                zone.time_of_day(first),
+                zone.date(last),
+                zone.time_of_day(last),
+                zone.abbreviation(last)
+            )
+        })
     }
 
     #[cfg(feature = "live")]

@@ -20,7 +20,7 @@ use beamscope::limits::Limits;
 use beamscope::protocol::MessageDetail;
 use beamscope::record::Severity;
 use beamscope::render::{self, Format, Layout, Shown, TermStyle, TextOptions};
-use beamscope::time::Timestamp;
+use beamscope::time::{TimePoint, Zone};
 
 use super::args::{
     AnnotateArgs, Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs,
@@ -134,9 +134,11 @@ pub(super) struct AnnotateSettings {
 #[derive(Clone)]
 pub(super) struct SelectionSettings {
     /// Packets before this time are skipped.
-    pub(super) since: Timestamp,
+    pub(super) since: Option<TimePoint>,
     /// Packets after this time are skipped.
-    pub(super) until: Timestamp,
+    pub(super) until: Option<TimePoint>,
+    /// The zone of these times, where they have none.
+    pub(super) zone: Zone,
     /// Packets that do not match are skipped, in the syntax of pcap-filter(7).
     #[cfg(feature = "live")]
     pub(super) filter: Option<String>,
@@ -397,7 +399,8 @@ impl AnnotateSettings {
             false => SaveTarget::File(args.output),
         };
         let warnings = Warnings::new(args.quiet);
-        let range = (args.since, args.until);
+        let is_at_terminal = console::stdout_is_terminal();
+        let range = (args.since, args.until, zone(args.tz, is_at_terminal));
         let filter = (args.filter, args.filter_file, &*args.protocol.dist_port);
         Ok(Self {
             captures: args.captures,
@@ -422,20 +425,20 @@ impl AnnotateSettings {
 impl SelectionSettings {
     fn new(args: &Args) -> Result<Self, Error> {
         let filter = (args.filter.clone(), args.filter_file.clone(), &*args.protocol.dist_port);
-        Self::of((args.since, args.until), filter, Warnings::new(args.output.quiet))
+        let range = (args.since, args.until, output_zone(&args.output));
+        Self::of(range, filter, Warnings::new(args.output.quiet))
     }
 
     /// Packets of this range, with this filter or that in the file.
+    #[cfg_attr(
+        not(feature = "live"),
+        expect(unused_variables, reason = "warnings are about filters")
+    )]
     fn of(
-        (since, until): (Option<Timestamp>, Option<Timestamp>),
+        (since, until, zone): (Option<TimePoint>, Option<TimePoint>, Zone),
         filter: (Option<String>, Option<PathBuf>, &[RangeInclusive<u16>]),
         warnings: Warnings,
     ) -> Result<Self, Error> {
-        let since = since.unwrap_or(Timestamp(0));
-        let until = until.unwrap_or(Timestamp(u64::MAX));
-        if until < since {
-            return Err(Error::EmptyWindow { since, until });
-        }
         #[cfg(not(feature = "live"))]
         if filter.0.is_some() || filter.1.is_some() {
             return Err(Error::NoFilter);
@@ -443,6 +446,7 @@ impl SelectionSettings {
         Ok(Self {
             since,
             until,
+            zone,
             #[cfg(feature = "live")]
             filter: filter_text(filter, warnings)?,
         })
@@ -637,9 +641,21 @@ fn format(args: &OutputArgs, (verbose, brief): (bool, bool), layout: Layout) -> 
                 ColorChoice::Auto => args.output.is_none() && console::takes_colour(),
             };
             let width = console::text_width(is_terminal);
-            Format::Text(TextOptions { width, colour, verbose, layout, brief })
+            let ascii = !console::takes_unicode();
+            let zone = output_zone(args);
+            Format::Text(TextOptions { width, colour, verbose, layout, brief, ascii, zone })
         }
     }
+}
+
+fn output_zone(args: &OutputArgs) -> Zone {
+    zone(args.tz.clone(), args.output.is_none() && console::stdout_is_terminal())
+}
+
+/// The zone of times in text, and of times in arguments that have none of their own: by default, that of the machine at
+/// a terminal and UTC elsewhere.
+fn zone(given: Option<Zone>, is_at_terminal: bool) -> Zone {
+    given.unwrap_or_else(|| if is_at_terminal { Zone::local() } else { Zone::UTC })
 }
 
 /// Whether two paths lead to the same regular file.

@@ -4,11 +4,13 @@
 //! last one.
 
 use std::io;
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 #[cfg(unix)]
 use beamscope::capture::Follow;
-use beamscope::capture::Input;
+use beamscope::capture::{Frame, Input, Inputs, Item, Order, Progress, Receiver, Source};
+use beamscope::time::Timestamp;
 
 use super::error::Error;
 use super::settings::{AnalyzeSettings, is_stdin};
@@ -42,6 +44,42 @@ pub(super) fn inputs(
         }
     }
     Ok((inputs, stop))
+}
+
+/// The time of the last packet of the captures, which are read for it and can be read again.
+///
+/// # Errors
+///
+/// One of them can be read only once, or there are too many.
+pub(super) fn last_packet(captures: &[PathBuf]) -> Result<Option<Timestamp>, Error> {
+    if let Some(stream) =
+        captures.iter().find(|path| path.exists() && !path.is_file() || is_stdin(path))
+    {
+        let name = if is_stdin(stream) { "standard input" } else { &stream.to_string_lossy() };
+        return Err(Error::NoLastPacket { name: name.to_owned() });
+    }
+    let mut inputs = Inputs::new(captures.iter().map(|path| input(path)).collect(), Order::Given)?;
+    let mut last = LastPacket(None);
+    while inputs.pump(&mut last)? != Progress::End {}
+    Ok(last.0)
+}
+
+/// The latest time of the frames of a source. What cannot be read is reported when it is read again.
+struct LastPacket(Option<Timestamp>);
+
+impl Receiver for LastPacket {
+    fn on_frame(&mut self, frame: &Frame<'_>) -> ControlFlow<()> {
+        self.0 = self.0.max(Some(frame.at));
+        ControlFlow::Continue(())
+    }
+
+    fn on_item(&mut self, item: Item<'_>) -> ControlFlow<()> {
+        if let Item::Frame(frame) = item {
+            self.on_frame(&frame)
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
 }
 
 fn input(path: &Path) -> Input {

@@ -236,6 +236,11 @@ impl<W: Write> Output<W> {
         }
     }
 
+    /// Which options nothing of the capture fits, as a sentence without a full stop. For the end of a run.
+    pub fn nothing_fits(&mut self) -> Option<String> {
+        self.filter.as_mut()?.nothing_fits()
+    }
+
     /// The severity of the worst finding so far, written or left out.
     pub const fn worst(&self) -> Option<Severity> {
         self.worst
@@ -391,7 +396,7 @@ impl<W: Write> EventSink for Output<W> {
     }
 
     fn message(&mut self, event: &MessageEvent<'_>) {
-        let is_shown = self.filter.as_ref().is_none_or(|filter| filter.admits_message(event));
+        let is_shown = self.filter.as_mut().is_none_or(|filter| filter.admits_message(event));
         if !is_shown || self.failed() || self.options.only_findings {
             return;
         }
@@ -448,7 +453,7 @@ mod tests {
     #[test]
     fn text_names_the_nodes_of_a_session_that_is_not_written() {
         let layout = Layout::Grouped;
-        let text = TextOptions { width: 80, colour: false, verbose: false, layout, brief: false };
+        let text = TextOptions { width: 80, layout, ..TextOptions::default() };
         let options = Options { format: Format::Text(text), only_findings: true, ..options() };
         let text = run(options, samples::all());
         assert!(text.contains("frame 19 of a.pcap  one@192.168.0.100 answered"), "{text}");
@@ -457,7 +462,7 @@ mod tests {
     #[test]
     fn a_run_that_ends_early_still_reports_its_findings() {
         let layout = Layout::Grouped;
-        let text = TextOptions { width: 80, colour: false, verbose: false, layout, brief: false };
+        let text = TextOptions { width: 80, layout, ..TextOptions::default() };
         let options = Options { format: Format::Text(text), ..options() };
         let text = run(options, vec![samples::finding()]);
         assert!(text.starts_with("1.    two@192.168.0.103 refused"), "{text}");

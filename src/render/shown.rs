@@ -12,6 +12,7 @@ use crate::limits::BoundedMap;
 use crate::network::Cidr;
 use crate::observe::messages::{FieldKind, MessageEvent, MessageView};
 use crate::record::{Body, Cluster, ConnectionIds, Event, FailedPair, Finding};
+use crate::render::words::{escape, listed};
 
 /// What is written. Each list that is not empty must have an entry that fits.
 #[derive(Clone, Debug, Default)]
@@ -164,6 +165,10 @@ pub(super) struct EventFilter {
     incidents: BoundedMap<Arc<str>, ()>,
     /// Names and addresses at the ends of [`Shown::sessions`].
     ends_of_sessions: HashSet<String>,
+    /// Whether an event about a connection, a node or a problem was written.
+    has_shown: bool,
+    /// Whether a message was written.
+    has_shown_message: bool,
 }
 
 impl EventFilter {
@@ -175,11 +180,48 @@ impl EventFilter {
             ips: BoundedMap::new(MOST_KNOWN),
             incidents: BoundedMap::new(MOST_KNOWN),
             ends_of_sessions: HashSet::new(),
+            has_shown: false,
+            has_shown_message: false,
         })
+    }
+
+    /// Which options nothing of the capture fits, and what names there are; `None` if something was written.
+    pub(super) fn nothing_fits(&mut self) -> Option<String> {
+        let mut options = self.shown.options();
+        if self.has_shown {
+            options.retain(|option| MESSAGE_OPTIONS.contains(option));
+            let is_unfit = !options.is_empty() && !self.has_shown_message;
+            return is_unfit
+                .then(|| format!("no message of this capture fits {}", listed(&options)));
+        }
+        options.retain(|option| !MESSAGE_OPTIONS.contains(option));
+        let (mut names, more): (Vec<_>, usize) = {
+            let mut all: Vec<_> = self.ips.drain().map(|(name, _)| name).collect();
+            all.sort_unstable();
+            let more = all.len().saturating_sub(LISTED);
+            (all.into_iter().take(LISTED).map(|name| escape(&name).into_owned()).collect(), more)
+        };
+        if more > 0 {
+            names.push(format!("{more} more"));
+        }
+        let nodes = match names.as_slice() {
+            [] => "it shows no node by name".to_owned(),
+            names => format!("it has {}", listed(names)),
+        };
+        let is_unfit = !options.is_empty();
+        is_unfit.then(|| format!("nothing in this capture fits {}; {nodes}", listed(&options)))
     }
 
     /// Whether `event` is written. A cluster is, without the rows that were not asked for.
     pub(super) fn admits(&mut self, event: &mut Event) -> bool {
+        let is_shown = self.selects(event);
+        let is_about_input =
+            matches!(&event.body, Body::Cluster { .. } | Body::Stats { .. } | Body::Anomaly { .. });
+        self.has_shown |= is_shown && !is_about_input;
+        is_shown
+    }
+
+    fn selects(&mut self, event: &mut Event) -> bool {
         match &mut event.body {
             Body::Cluster { cluster } => {
                 self.retain_rows(cluster);
@@ -224,15 +266,17 @@ impl EventFilter {
     }
 
     /// Whether `event` is written.
-    pub(super) fn admits_message(&self, event: &MessageEvent<'_>) -> bool {
+    pub(super) fn admits_message(&mut self, event: &MessageEvent<'_>) -> bool {
         let [mut initiator, mut acceptor] = KnownEnd::of_ips(event.connection);
         if let Some(names) = event.nodes {
             initiator.name = names.initiator.as_deref();
             acceptor.name = names.acceptor.as_deref();
         }
-        self.selects_ends(&[initiator, acceptor])
+        let is_shown = self.selects_ends(&[initiator, acceptor])
             && self.selects_session(Some(&event.connection.session_id))
-            && self.shown.selects_message(&event.message)
+            && self.shown.selects_message(&event.message);
+        self.has_shown_message |= is_shown;
+        is_shown
     }
 
     fn selects_ends(&self, ends: &[KnownEnd<'_>]) -> bool {
@@ -372,6 +416,12 @@ fn called<'a>(message: &MessageView<'a>) -> Option<(&'a str, &'a str)> {
 fn fits_call(calls: &[[Pattern; 2]], (module, function): (&str, &str)) -> bool {
     calls.iter().any(|[wanted, name]| wanted.fits(module) && name.fits(function))
 }
+
+/// The options that select messages only.
+const MESSAGE_OPTIONS: [&str; 3] = ["--to", "--op", "--call"];
+
+/// Names of nodes that are listed where nothing fits.
+const LISTED: usize = 8;
 
 /// Addresses, names and incidents that are remembered.
 const MOST_KNOWN: usize = 65_536;

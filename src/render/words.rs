@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::record::{AnomalyKind, Confidence, EpmdOutcome, EpmdTag, MessageKind, Outcome, Shows};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, Zone};
 
 pub(super) const fn outcome_words(outcome: Outcome) -> &'static str {
     match outcome {
@@ -106,39 +106,32 @@ fn is_unknown(at: Timestamp) -> bool {
     at == Timestamp::default()
 }
 
-/// Date and time of day with the time zone.
-pub(super) fn moment(at: Timestamp) -> String {
-    if is_unknown(at) { UNKNOWN.to_owned() } else { format!("{} UTC", stamp(at)) }
+/// Date and time of day.
+pub(super) fn moment(zone: &Zone, at: Timestamp) -> String {
+    if is_unknown(at) { UNKNOWN.to_owned() } else { stamp(zone, at) }
 }
 
 /// What text has in place of a time that a packet does not have.
 const UNKNOWN: &str = "an unknown time";
 
-/// The date alone, in UTC.
-pub(super) fn date(at: Timestamp) -> String {
-    at.to_string().get(..10).unwrap_or_default().to_owned()
-}
-
 /// Time of day to the millisecond.
-pub(super) fn time(at: Timestamp) -> String {
-    if is_unknown(at) {
-        return UNKNOWN.to_owned();
-    }
-    at.to_string().get(11..23).unwrap_or_default().to_owned()
+pub(super) fn time(zone: &Zone, at: Timestamp) -> String {
+    if is_unknown(at) { UNKNOWN.to_owned() } else { zone.time_of_day(at) }
 }
 
 /// Date and time of day, to the millisecond.
-pub(super) fn stamp(at: Timestamp) -> String {
-    format!("{} {}", date(at), time(at))
+fn stamp(zone: &Zone, at: Timestamp) -> String {
+    format!("{} {}", zone.date(at), time(zone, at))
 }
 
-/// From when to when, in UTC. The second date is left out if it is the same.
-pub(super) fn span(first: Timestamp, last: Timestamp) -> String {
+/// From when to when. The second date is left out if it is the same.
+pub(super) fn span(zone: &Zone, first: Timestamp, last: Timestamp) -> String {
     if is_unknown(last) {
         return format!("at {UNKNOWN}");
     }
-    let end = if date(first) == date(last) { time(last) } else { stamp(last) };
-    format!("from {} to {end} UTC", stamp(first))
+    let is_same_day = zone.date(first) == zone.date(last);
+    let end = if is_same_day { time(zone, last) } else { stamp(zone, last) };
+    format!("from {} to {end}", stamp(zone, first))
 }
 
 /// A time span in its one or two largest units.
@@ -229,6 +222,27 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// `text` in ASCII, without anything that controls a terminal: signs that reports use become those of ASCII, and any
+/// other character becomes `\u{NNNN}`.
+pub(super) fn ascii(text: &str) -> Cow<'_, str> {
+    let safe = escape(text);
+    if safe.is_ascii() {
+        return safe;
+    }
+    let mut plain = String::with_capacity(safe.len());
+    for c in safe.chars() {
+        let _ = match c {
+            c if c.is_ascii() => plain.write_char(c),
+            'µ' => plain.write_char('u'),
+            '…' => plain.write_str("..."),
+            '→' => plain.write_str("->"),
+            '–' | '—' => plain.write_char('-'),
+            c => write!(plain, "\\u{{{:04x}}}", u32::from(c)),
+        };
+    }
+    Cow::Owned(plain)
+}
+
 pub(super) const fn is_unsafe(c: char) -> bool {
     matches!(c,
         '\0'..='\x1f' | '\x7f'..='\u{9f}' // C0, DEL, C1
@@ -245,6 +259,12 @@ mod tests {
     fn text_is_wrapped_and_long_words_exceed_the_width() {
         let lines = wrapped("- ", "aa bb cc dd  eeeeeeeeeeee ff", 10);
         assert_eq!(lines, "- aa bb cc\n  dd\n  eeeeeeeeeeee\n  ff\n");
+    }
+
+    #[test]
+    fn ascii_keeps_the_meaning_of_signs_and_names_other_characters() {
+        assert_eq!(ascii("527 µs → a@café\x1b"), "527 us -> a@caf\\u{00e9}\\x1b");
+        assert!(matches!(ascii("plain"), Cow::Borrowed("plain")));
     }
 
     #[test]

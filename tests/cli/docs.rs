@@ -466,6 +466,7 @@ fn run(command: &str) -> String {
         .args(["-c", &command])
         .current_dir(root())
         .env("PATH", path)
+        .env("LC_ALL", "C.UTF-8")
         .output()
         .unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));

@@ -9,3 +9,4 @@ mod explain;
 mod program;
 mod reading;
 mod save;
+mod text;

@@ -156,6 +156,41 @@ fn a_window_of_time_keeps_the_numbers_of_its_frames() {
 }
 
 #[test]
+fn a_time_may_count_from_the_last_packet() {
+    // The capture is from 15:29:51.691 to 15:29:52.159 UTC.
+    let packets =
+        |arguments: &[&str]| run(&[arguments, &[SEED]].concat()).stats()["packets"].clone();
+    let after = packets(&["--since", "2026-11-22T15:29:52Z"]);
+    assert!(after.as_u64().is_some_and(|n| n > 0) && after != packets(&[]));
+    for since in ["15:29:52", "15:29:52Z", "16:29:52+01:00"] {
+        assert_eq!(packets(&["--since", since]), after, "{since}");
+    }
+    assert_eq!(packets(&["--since", "1h ago"]), packets(&[]));
+    assert_eq!(packets(&["--until", "0s ago"]), packets(&[]));
+    assert_eq!(packets(&["--tz", "UTC", "--since", "2026-11-22 15:29:52"]), after);
+}
+
+#[test]
+fn a_range_without_packets_is_an_error_that_names_what_the_capture_spans() {
+    let run = run(&["--since", "15:30", SEED]);
+    assert_eq!(run.status, 2);
+    let expected = "hint: the capture has packets from 2026-11-22 15:29:51.691 to 2026-11-22 \
+                    15:29:52.159 UTC\n";
+    assert!(run.stderr.ends_with(expected), "{}", run.stderr);
+}
+
+#[test]
+fn a_time_that_counts_from_the_last_packet_needs_a_file() {
+    let mut command = beamscope(&["--since", "10m ago", "-"]);
+    let capture =
+        fs::File::open(format!("{}/captures/{SEED}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let output = command.stdin(capture).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.starts_with("error: standard input can be read only once"), "{stderr}");
+}
+
+#[test]
 fn times_that_make_no_sense_are_wrong_usage() {
     for arguments in [
         &["--since", "yesterday", SEED][..],

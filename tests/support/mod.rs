@@ -28,6 +28,8 @@ pub(crate) const SEED: &str = "captures/seed-lan-wrong-then-right-cookie.pcap";
 pub(crate) fn beamscope(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_beamscope"));
     command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("CLICOLOR_FORCE");
+    // Text has characters beyond ASCII in such a locale only.
+    command.env("LC_ALL", "C.UTF-8");
     command
 }
 

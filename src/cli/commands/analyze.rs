@@ -36,7 +36,7 @@ use crate::cli::stop::StopCondition;
 pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error> {
     let (inputs, stop) = sources::inputs(&settings)?;
     let AnalyzeSettings { captures, order, selection, threads, run, .. } = settings;
-    let selection = Selection::new(selection)?;
+    let selection = Selection::new(selection, || sources::last_packet(&captures))?;
     let names: Vec<Arc<str>> = captures.iter().map(|path| path.to_string_lossy().into()).collect();
     let mut inputs = Inputs::new(inputs, order)?.with_threads(threads);
     let evidence_failed = Arc::<AtomicBool>::default();
@@ -62,20 +62,26 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
     };
     drive::run(&mut inputs, &mut engine, &mut control)?;
     let AnalyzeControl { selection, saver, is_incomplete, has_skipped, .. } = control;
+    let spans = selection.spans();
     selection.warnings().iter().for_each(|warning| run.output.warnings.warn(warning));
     let is_saved = finish_saving(saver.map(|it| it.saver), &mut engine);
     let output = engine.finish();
-    let is_read = is_incomplete || is_anything_read(&output, &names, has_skipped);
+    let is_read = is_incomplete || is_anything_read(&output, &names, has_skipped, spans);
     let is_complete =
         !is_incomplete && is_read && is_saved && !evidence_failed.load(Ordering::Relaxed);
     finish_run(&run.output, run.fail_on, output, is_complete)
 }
 
 /// Reports an error if no packet was read, or none could be.
-fn is_anything_read(output: &Output<EventStream>, names: &[Arc<str>], is_selected: bool) -> bool {
+fn is_anything_read(
+    output: &Output<EventStream>,
+    names: &[Arc<str>],
+    is_selected: bool,
+    spans: Option<String>,
+) -> bool {
     let Some(stats) = output.final_stats() else { return true };
     if stats.packets == 0 {
-        report_error(&Error::NoPackets { name: names.join(", "), is_selected }, None);
+        report_error(&Error::NoPackets { name: names.join(", "), is_selected }, spans);
         return false;
     }
     let unread = stats.unseen.iter().find(|it| it.because == UnseenBecause::LinkType);

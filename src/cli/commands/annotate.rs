@@ -22,6 +22,7 @@ use crate::cli::error::{Error, RunOutcome};
 use crate::cli::save::Saver;
 use crate::cli::selection::Selection;
 use crate::cli::settings::{AnnotateSettings, SaveSettings, SaveTarget};
+use crate::cli::sources;
 
 /// Writes the captures again with comments.
 ///
@@ -32,6 +33,7 @@ use crate::cli::settings::{AnnotateSettings, SaveSettings, SaveTarget};
 pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Error> {
     let AnnotateSettings { captures, order, selection, threads, config, .. } = settings;
     let warnings = settings.warnings;
+    let last = || sources::last_packet(&captures);
     let inputs = || {
         let inputs = captures.iter().cloned().map(Input::Path).collect();
         Inputs::new(inputs, order).map(|inputs| inputs.with_threads(threads))
@@ -41,7 +43,7 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
         AnalysisSink { comments, min_severity: settings.min_severity, warnings, findings: 0 };
     let mut engine = Engine::new(config, sink);
     let mut analysis = AnalysisControl {
-        selection: Selection::new(selection.clone())?,
+        selection: Selection::new(selection.clone(), last)?,
         frames: 0,
         has_skipped: false,
         is_incomplete: false,
@@ -67,7 +69,7 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
         SaveTarget::Stdout | SaveTarget::Rotating { .. } => "-".to_owned(),
     };
     let mut copy = Copy {
-        selection: Selection::new(selection)?,
+        selection: Selection::new(selection, last)?,
         left: analysis.frames,
         saver: Saver::open(save)?,
         captures: names,

@@ -40,9 +40,12 @@ fn finish_saving(saver: Option<Saver>, engine: &mut Engine<Output<EventStream>>)
 fn finish_run(
     settings: &OutputSettings,
     fail_on: FailSettings,
-    output: Output<EventStream>,
+    mut output: Output<EventStream>,
     is_complete: bool,
 ) -> Result<RunOutcome, Error> {
+    if let Some(warning) = output.nothing_fits() {
+        settings.warnings.warn(&warning);
+    }
     let stats = output.final_stats();
     let has_failed = fail_on.least.is_some_and(|least| {
         // A finding for information only has no state.

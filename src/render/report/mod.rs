@@ -30,13 +30,15 @@ use crate::observe::messages::MessageEvent;
 use crate::record::{
     Body, Cluster, EpmdOutcome, Event, Finding, Incident, IncidentState, Outcome, Severity, Stats,
 };
-use crate::time::Timestamp;
+use crate::time::{Timestamp, Zone};
 
 /// Collects the records of a run.
 pub(super) struct Report {
     inputs: InputNames,
     /// The options that may hide findings.
     hiding: Vec<&'static str>,
+    /// The zone of all times.
+    zone: Zone,
     /// The last session record: a finding about its connection names its nodes.
     last_connection: Option<Arc<LastConnection>>,
     /// The last request to EPMD: its connection and its outcome.
@@ -52,8 +54,9 @@ pub(super) struct Report {
 
 /// What is held until the end of a run.
 pub(super) struct Sections {
-    /// Findings above [`Severity::Info`]: those that are open first, then the worst, then the earliest.
-    pub(super) problems: Vec<Problem>,
+    /// Findings above [`Severity::Info`], in groups of one state and one rule; the group of the first problem first.
+    /// What is open precedes, then the worst, then the earliest; also inside a group.
+    pub(super) groups: Vec<Vec<Problem>>,
     /// Findings for information only, the earliest first.
     pub(super) notes: Vec<Problem>,
     pub(super) cluster: Option<ClusterTable>,
@@ -105,11 +108,12 @@ impl fmt::Display for FrameLabel {
 }
 
 impl Report {
-    /// A report on a run over these inputs; `hiding` are the options that may hide findings.
-    pub(super) fn new(inputs: InputNames, hiding: Vec<&'static str>) -> Self {
+    /// A report on a run over these inputs; `hiding` are the options that may hide findings, and `zone` is that of all times.
+    pub(super) fn new(inputs: InputNames, hiding: Vec<&'static str>, zone: Zone) -> Self {
         Self {
             inputs,
             hiding,
+            zone,
             last_connection: None,
             last_request: None,
             held: Vec::new(),
@@ -153,6 +157,7 @@ impl Report {
             input: self.inputs.if_several(event).cloned(),
             last_connection: self.last_connection.clone(),
             incident: None,
+            zone: self.zone.clone(),
         };
         let own = event.connection.as_deref().map(|ids| &ids.session_id);
         let request = self.last_request.as_ref().filter(|(id, _)| Some(id) == own);
@@ -205,14 +210,24 @@ impl Report {
         held.sort_by_key(|problem| {
             (order(problem.state()), Reverse(problem.severity()), problem.at)
         });
-        let (problems, notes) = held.into_iter().partition(Problem::is_problem);
+        let (problems, notes): (Vec<_>, _) = held.into_iter().partition(Problem::is_problem);
+        let mut places = HashMap::new();
+        let mut groups: Vec<Vec<Problem>> = Vec::new();
+        for problem in problems {
+            let cause = (order(problem.state()), problem.finding.rule);
+            let place = *places.entry(cause).or_insert(groups.len());
+            match groups.get_mut(place) {
+                Some(group) => group.push(problem),
+                None => groups.push(vec![problem]),
+            }
+        }
         let cluster = self.cluster.take().as_ref().and_then(ClusterTable::of);
-        Sections { problems, notes, cluster }
+        Sections { groups, notes, cluster }
     }
 
     /// The end of the report.
     pub(super) fn summary(&self, stats: &Stats) -> Summary {
-        self.run.summary(stats, &self.hiding)
+        self.run.summary(&self.zone, stats, &self.hiding)
     }
 
     /// The line of an event in the time line, if it has one.
@@ -228,7 +243,7 @@ impl Report {
                         Tone::Severity(incident.severity)
                     }
                 };
-                (tone, sentences::incident_change(incident, title))
+                (tone, sentences::incident_change(&self.zone, incident, title))
             }
             Body::Stats { stats } => (Tone::Faint, sentences::progress(stats)),
             Body::Anomaly { anomaly } if anomaly.kind.is_about_input() => {

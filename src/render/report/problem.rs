@@ -10,7 +10,7 @@ use crate::record::{
     ConnectionIds, Evidence, Finding, Incident, IncidentState, Outcome, Role, Severity,
 };
 use crate::render::words::{action, confidence, grouped, listed, moment, span, time};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, Zone};
 
 /// A finding, with what the report knows of it besides.
 pub(in crate::render) struct Problem {
@@ -25,6 +25,8 @@ pub(in crate::render) struct Problem {
     pub(super) last_connection: Option<Arc<LastConnection>>,
     /// The end of its incident, if it came more than once.
     pub(super) incident: Option<Incident>,
+    /// The zone of its times.
+    pub(super) zone: Zone,
 }
 
 /// A connection between nodes, from its last session record.
@@ -124,20 +126,21 @@ impl Problem {
     }
 
     fn when(&self, is_final: bool) -> String {
+        let zone = &self.zone;
         match &self.incident {
             Some(incident) => {
                 let Incident { count, first, last, .. } = incident;
                 let often = match count {
-                    1 => format!("once at {}", moment(*first)),
-                    count => format!("{} times {}", grouped(*count), span(*first, *last)),
+                    1 => format!("once at {}", moment(zone, *first)),
+                    count => format!("{} times {}", grouped(*count), span(zone, *first, *last)),
                 };
                 match incident.state {
                     IncidentState::Open => often,
-                    _ => format!("{often}; {}", incident_state(incident)),
+                    _ => format!("{often}; {}", incident_state(zone, incident)),
                 }
             }
-            None if is_final => format!("once at {}", moment(self.at)),
-            None => format!("first at {}", time(self.at)),
+            None if is_final => format!("once at {}", moment(zone, self.at)),
+            None => format!("first at {}", time(zone, self.at)),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::render::words::{
     anomaly_words, confidence, count, duration, epmd_words, grouped, listed, outcome_words, span,
     time, times,
 };
+use crate::time::Zone;
 
 /// The two sides of a connection between nodes, by [`Role::index`].
 pub(super) struct Ends {
@@ -225,7 +226,7 @@ pub(super) fn node_change(node: &Node) -> Option<String> {
 }
 
 /// What became of a problem: its state, and how often it came. Without a title, its rule and nodes name it.
-pub(super) fn incident_change(incident: &Incident, title: Option<&str>) -> String {
+pub(super) fn incident_change(zone: &Zone, incident: &Incident, title: Option<&str>) -> String {
     let Incident { rule, nodes, count, first, last, .. } = incident;
     let between = match nodes.as_slice() {
         [] => String::new(),
@@ -235,13 +236,13 @@ pub(super) fn incident_change(incident: &Incident, title: Option<&str>) -> Strin
     let subject = title.map_or_else(|| format!("{rule}{between}"), ToOwned::to_owned);
     let often = match count {
         1 => String::new(),
-        _ => format!(" ({} {})", times(*count), span(*first, *last)),
+        _ => format!(" ({} {})", times(*count), span(zone, *first, *last)),
     };
-    format!("{}: {subject}{often}", incident_state(incident))
+    format!("{}: {subject}{often}", incident_state(zone, incident))
 }
 
 /// The state of a problem, and what shows it: `solved at 15:30:12 (frame 71): the nodes connected`.
-pub(super) fn incident_state(incident: &Incident) -> String {
+pub(super) fn incident_state(zone: &Zone, incident: &Incident) -> String {
     let how = match incident.settled_by {
         Some(SettledBy::Connected) => ", when the nodes connected",
         Some(SettledBy::Registered) => ", when the name was registered",
@@ -252,7 +253,7 @@ pub(super) fn incident_state(incident: &Incident) -> String {
     let frame = incident.settled_frame.map_or_else(String::new, |n| format!(" (frame {n})"));
     match (incident.state, incident.settled_at) {
         (IncidentState::Open, _) => "open".to_owned(),
-        (IncidentState::Solved, Some(at)) => format!("solved at {}{how}{frame}", time(at)),
+        (IncidentState::Solved, Some(at)) => format!("solved at {}{how}{frame}", time(zone, at)),
         (IncidentState::Solved, None) => format!("solved{how}"),
         (IncidentState::Unknown, _) => "unknown whether it is over".to_owned(),
     }

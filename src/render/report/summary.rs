@@ -17,7 +17,7 @@ use crate::render::MIN_SEVERITY;
 use crate::render::words::{
     bytes, count, duration, epmd_words, grouped, listed, outcome_words, span, time, times,
 };
-use crate::time::{Timestamp, micros};
+use crate::time::{Timestamp, Zone, micros};
 
 /// What a run adds up to.
 pub(in crate::render) struct Summary {
@@ -85,12 +85,12 @@ impl KnownProblem {
         self.incident.as_ref().map_or(self.severity, |incident| incident.severity)
     }
 
-    fn listed(&self) -> ListedProblem {
+    fn listed(&self, zone: &Zone) -> ListedProblem {
         let Self { title, remedy, at, number, frame, incident, .. } = self;
         let state = incident.as_ref().map_or(IncidentState::Open, |incident| incident.state);
         let often = match incident {
             Some(Incident { count, first, last, .. }) if *count > 1 => {
-                format!("{}, {}", times(*count), span(*first, *last))
+                format!("{}, {}", times(*count), span(zone, *first, *last))
             }
             _ => {
                 let first = incident.as_ref().map_or(*at, |incident| incident.first);
@@ -98,12 +98,12 @@ impl KnownProblem {
                 let settled = incident.as_ref().and_then(|incident| incident.settled_at);
                 let frame = frame.as_ref().filter(|_| settled.is_none_or(|settled| settled >= *at));
                 let frame = frame.map_or_else(String::new, |it| format!(" ({it})"));
-                format!("at {}{frame}", time(first))
+                format!("at {}{frame}", time(zone, first))
             }
         };
         let when = match incident {
             Some(incident) if incident.state != IncidentState::Open => {
-                format!("{often}; {}", incident_state(incident))
+                format!("{often}; {}", incident_state(zone, incident))
             }
             _ => often,
         };
@@ -219,9 +219,9 @@ impl RunSummary {
         self.problems.get(incident).map(|known| known.title.as_str())
     }
 
-    pub(super) fn summary(&self, stats: &Stats, hiding: &[&'static str]) -> Summary {
+    pub(super) fn summary(&self, zone: &Zone, stats: &Stats, hiding: &[&'static str]) -> Summary {
         let problems = self.problems.values().filter(|known| known.severity() > Severity::Info);
-        let all: Vec<_> = problems.map(KnownProblem::listed).collect();
+        let all: Vec<_> = problems.map(|known| known.listed(zone)).collect();
         let mut count_of: BTreeMap<IncidentState, u64> = BTreeMap::new();
         for problem in &all {
             *count_of.entry(problem.state).or_default() += 1;
@@ -280,7 +280,7 @@ impl RunSummary {
         } else {
             "; the capture is not complete."
         };
-        let extent = extent(stats);
+        let extent = extent(zone, stats);
         let head = match (head.is_empty(), extent) {
             (true, extent) => format!("{extent}{looks}"),
             (false, extent) => format!("{head} {extent}{looks}"),
@@ -485,11 +485,13 @@ fn unusual(stats: &Stats) -> Option<String> {
 }
 
 /// How much was read, and over what time, without a full stop.
-fn extent(stats: &Stats) -> String {
+fn extent(zone: &Zone, stats: &Stats) -> String {
     let read = format!("{} ({})", count(stats.packets, "packet"), bytes(stats.bytes));
     match (stats.first, stats.last) {
         (Some(first), Some(last)) if last > Timestamp::default() => {
-            format!("{read} in {}, {}", duration(micros(last.since(first))), span(first, last))
+            let (lasted, span) = (duration(micros(last.since(first))), span(zone, first, last));
+            // Other times are of the same zone, and do not repeat it.
+            format!("{read} in {lasted}, {span} {}", zone.abbreviation(last))
         }
         _ => read,
     }

@@ -38,7 +38,7 @@ const ROWS: usize = 5;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Layout, TextOptions};
+    use super::super::TextOptions;
     use super::*;
     use crate::record::{Outcome, State};
     use crate::render::report::Report;
@@ -47,13 +47,7 @@ mod tests {
     #[test]
     fn totals_are_tables_and_latencies_are_sentences() {
         let event = samples::session(State::Closed, Outcome::Connected);
-        let options = TextOptions {
-            width: 80,
-            colour: false,
-            verbose: true,
-            layout: Layout::Grouped,
-            brief: false,
-        };
+        let options = TextOptions { width: 80, verbose: true, ..TextOptions::default() };
         let mut out = Vec::new();
         write(&mut TextWriter::new(&options), &mut out, &Report::totals(&event)).unwrap();
         let expected = "

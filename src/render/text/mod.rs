@@ -19,9 +19,10 @@ use super::{InputNames, Renderer};
 use crate::cursor::LineBuffer;
 use crate::observe::messages::MessageEvent;
 use crate::record::{Body, Event, Stats};
+use crate::time::Zone;
 
 /// How text is laid out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TextOptions {
     /// Columns at which explanations are wrapped.
     pub width: usize,
@@ -33,12 +34,17 @@ pub struct TextOptions {
     pub layout: Layout,
     /// True to write of a [grouped](Layout::Grouped) report the summary only.
     pub brief: bool,
+    /// True to write ASCII only.
+    pub ascii: bool,
+    /// The zone of all times.
+    pub zone: Zone,
 }
 
 /// The order in which problems are written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Layout {
     /// The worst first, when the input has ended: for files.
+    #[default]
     Grouped,
     /// Each as it is found: for live captures.
     Streaming,
@@ -55,7 +61,8 @@ impl TextReport {
     /// Frames have the name of their input if there are several inputs; `hiding` are the options that may hide
     /// findings.
     pub(super) fn new(options: TextOptions, inputs: InputNames, hiding: Vec<&'static str>) -> Self {
-        Self { writer: TextWriter::new(&options), options, report: Report::new(inputs, hiding) }
+        let report = Report::new(inputs, hiding, options.zone.clone());
+        Self { writer: TextWriter::new(&options), options, report }
     }
 
     const fn is_grouped(&self) -> bool {
@@ -72,10 +79,12 @@ impl TextReport {
 
     /// Writes what the report holds: problems, notes, and the cluster.
     fn sections(&mut self, out: &mut impl Write) -> io::Result<()> {
-        let Sections { problems, notes, cluster } = self.report.take_sections();
+        let Sections { groups, notes, cluster } = self.report.take_sections();
         let writer = &mut self.writer;
-        for (number, it) in (1..).zip(&problems) {
-            problem::write(writer, out, it, Some(number))?;
+        let mut number = 1;
+        for group in &groups {
+            problem::write_group(writer, out, group, number, self.options.verbose)?;
+            number += group.len();
         }
         if !notes.is_empty() {
             writer.blank_line(out)?;
@@ -125,7 +134,7 @@ impl Renderer for TextReport {
                     }
                 }
                 self.writer.date(out, event.at)?;
-                return problem::write(&mut self.writer, out, &problem, None);
+                return problem::write(&mut self.writer, out, &problem);
             }
             Body::Incident { incident } if self.report.end_incident(incident) => return Ok(()),
             Body::Cluster { cluster } => {
@@ -200,17 +209,17 @@ mod tests {
         str::from_utf8(out.bytes()).unwrap().to_owned()
     }
 
-    const PLAIN: TextOptions = TextOptions {
-        width: 80,
-        colour: false,
-        verbose: false,
-        layout: Layout::Grouped,
-        brief: false,
-    };
+    fn plain() -> TextOptions {
+        TextOptions { width: 80, ..TextOptions::default() }
+    }
 
-    const LIVE: TextOptions = TextOptions { layout: Layout::Streaming, ..PLAIN };
+    fn live() -> TextOptions {
+        TextOptions { layout: Layout::Streaming, ..plain() }
+    }
 
-    const VERBOSE: TextOptions = TextOptions { verbose: true, ..PLAIN };
+    fn verbose() -> TextOptions {
+        TextOptions { verbose: true, ..plain() }
+    }
 
     /// Findings of their own incidents, each with its number in its title.
     fn findings(n: usize) -> Vec<Event> {
@@ -235,12 +244,12 @@ mod tests {
 to 14:32:25.090 UTC; the capture is not complete.
 
   OPEN  HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
-              3 times, from 2014-05-25 14:32:25.080 to 14:32:25.090 UTC
+              3 times, from 2014-05-25 14:32:25.080 to 14:32:25.090
               Fix: Give both nodes the same cookie.
 
 1.    two@192.168.0.103 refused the cookie of one@192.168.0.100
       Between one@192.168.0.100 and two@192.168.0.103: 3 times from 2014-05-25
-      14:32:25.080 to 14:32:25.090 UTC (cookie-mismatch, likely).
+      14:32:25.080 to 14:32:25.090 (cookie-mismatch, likely).
       one@192.168.0.100 answered the challenge with the cookie cookies.txt:1;
       two@192.168.0.103 closed the connection without an acknowledgement.
       Seen in the capture:
@@ -267,7 +276,7 @@ The capture is not complete:
   - The input ends in the middle of a record: ends inside a packet record, byte
     4711.
 ";
-        assert_eq!(written(&samples::story(), PLAIN), expected);
+        assert_eq!(written(&samples::story(), plain()), expected);
     }
 
     #[test]
@@ -283,13 +292,13 @@ HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
       Between one@192.168.0.100 and two@192.168.0.103: first at 14:32:25.080
       (cookie-mismatch, likely).
 ";
-        let text = written(&samples::story(), LIVE);
+        let text = written(&samples::story(), live());
         assert!(text.starts_with(expected), "{text}");
         let expected = "
       More about it: beamscope explain cookie-mismatch
 
 14:32:25.090  open: two@192.168.0.103 refused the cookie of one@192.168.0.100 (3 times from \
-2014-05-25 14:32:25.080 to 14:32:25.090 UTC)
+2014-05-25 14:32:25.080 to 14:32:25.090)
 14:32:25.090  a.pcap: The input ends in the middle of a record: ends inside a packet record, \
 byte 4711
 
@@ -302,7 +311,7 @@ Summary
 to 14:32:25.090 UTC; the capture is not complete.
 
   OPEN  HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
-              3 times, from 2014-05-25 14:32:25.080 to 14:32:25.090 UTC
+              3 times, from 2014-05-25 14:32:25.080 to 14:32:25.090
               Fix: Give both nodes the same cookie.
 ";
         assert!(text.contains(expected), "{text}");
@@ -319,7 +328,7 @@ to 14:32:25.090 UTC; the capture is not complete.
         end.incident_id = format!("{:016x}", 0).into();
         (end.severity, end.found_severity) = (Severity::Info, Severity::Info);
         events.push(incident);
-        let text = written(&[events, vec![samples::stats()]].concat(), PLAIN);
+        let text = written(&[events, vec![samples::stats()]].concat(), plain());
         let places: Vec<_> = [
             "3 problems open.",
             "  OPEN  HIGH  title 3\n",
@@ -336,8 +345,25 @@ to 14:32:25.090 UTC; the capture is not complete.
     }
 
     #[test]
+    fn of_many_problems_of_one_cause_the_first_are_written_in_full() {
+        let of = |n: usize, options| {
+            let text = written(&[findings(n), vec![samples::stats()]].concat(), options);
+            let remedies = text.matches("        - Give both nodes the same cookie.").count();
+            assert_eq!(remedies, 1, "{text}");
+            (text.matches("Seen in the capture:").count(), text)
+        };
+        assert_eq!(of(5, plain()).0, 5);
+        let (in_full, text) = of(7, plain());
+        assert_eq!(in_full, 3);
+        let rest = "\n7.    title 6\n";
+        assert!(text.contains(rest), "{text}");
+        assert!(text.contains("The packets of 4 to 7: --verbose, or --pair"), "{text}");
+        assert_eq!(of(7, verbose()).0, 7);
+    }
+
+    #[test]
     fn held_problems_have_a_bound_and_later_ones_are_written_at_once() {
-        let mut text = TextReport::new(PLAIN, inputs(), vec!["--min-severity"]);
+        let mut text = TextReport::new(plain(), inputs(), vec!["--min-severity"]);
         let mut out = LineBuffer::default();
         for event in findings(MAX_HELD + 1) {
             assert_eq!(out.len(), 0);
@@ -358,13 +384,13 @@ to 14:32:25.090 UTC; the capture is not complete.
         let Body::Stats { stats: totals } = &mut stats.body else { unreachable!() };
         totals.sessions = [(Outcome::Connected, 3)].into();
         events.extend([samples::incident(), stats]);
-        let text = written(&events, PLAIN);
+        let text = written(&events, plain());
         assert!(text.contains("Without a problem: 4 EPMD requests answered."), "{text}");
     }
 
     #[test]
     fn hidden_findings_are_counted() {
-        let text = written(&[samples::stats()], PLAIN);
+        let text = written(&[samples::stats()], plain());
         assert!(text.starts_with("1 finding is hidden by --min-severity. 1,234 packets"), "{text}");
     }
 
@@ -379,7 +405,7 @@ to 14:32:25.090 UTC; the capture is not complete.
             Change::Address,
         ]
         .map(|change| samples::changed("a@h", change));
-        for options in [VERBOSE, LIVE] {
+        for options in [verbose(), live()] {
             let text = written(&events, options);
             let lines: Vec<_> = text.lines().skip(1).map(|line| &line[14..]).collect();
             assert_eq!(
@@ -392,7 +418,7 @@ to 14:32:25.090 UTC; the capture is not complete.
                 ]
             );
         }
-        assert_eq!(written(&events, PLAIN), "");
+        assert_eq!(written(&events, plain()), "");
     }
 
     #[test]
@@ -418,7 +444,7 @@ gone     \\x1b[2J and b@h2: connected, now undecided or not seen
 fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
 2 pairs unchanged. 1 connection undecided.
 ";
-        assert_eq!(written(&events, PLAIN), expected);
+        assert_eq!(written(&events, plain()), expected);
     }
 
     #[test]
@@ -443,7 +469,7 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
         };
         cluster.cookies = vec![group(&["n0@h"; 10], &["n4@h"])];
         cluster.left_out = 3;
-        let text = written(&[samples::cluster(cluster), samples::stats()], PLAIN);
+        let text = written(&[samples::cluster(cluster), samples::stats()], plain());
         for part in [
             "50 nodes; pairs: 1,234 connected, 1 failed and 1 never tried\n",
             "\n  and 30 more\n",
@@ -462,7 +488,7 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
         finding_of(&mut events[1]).title = "title 0".into();
         finding_of(&mut events[14]).severity = Severity::Critical;
         events.push(samples::stats());
-        let text = written(&events, PLAIN);
+        let text = written(&events, plain());
         let first = "  OPEN  CRITICAL  title 14\n                  at 14:32:25.080 (frame 21)\n";
         assert!(text.contains(first), "{text}");
         let twice = "  OPEN  HIGH      title 0\n                  at 14:32:25.080 (frame 21); and 1 other \
@@ -472,7 +498,7 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
         let titles_alone = "  OPEN  HIGH      title 12\n  OPEN  HIGH      title 13\n\n";
         assert!(text.contains(titles_alone), "{text}");
 
-        let brief = written(&events, TextOptions { brief: true, ..PLAIN });
+        let brief = written(&events, TextOptions { brief: true, ..plain() });
         assert!(text.starts_with(&brief[..brief.find(titles_alone).unwrap()]), "{brief}");
         assert!(text.contains("Seen in the capture:") && !brief.contains("Seen in the capture:"));
     }
@@ -481,7 +507,7 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
     fn a_connection_is_written_when_established_and_when_closed() {
         let events = [State::Established, State::Closed, State::Open]
             .map(|state| samples::session(state, Outcome::Connected));
-        let text = written(&events, LIVE);
+        let text = written(&events, live());
         let fates: Vec<_> =
             text.lines().skip(1).map(|line| line.split(": ").nth(1).unwrap()).collect();
         assert_eq!(
@@ -499,7 +525,7 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
         let mut event = samples::finding();
         let Body::Finding { finding } = &mut event.body else { unreachable!() };
         finding.evidence[1].session_id = Some("0000000000000000".into());
-        let text = written(&[event], LIVE);
+        let text = written(&[event], live());
         assert!(text.contains("frame 19  192.168.0.100:37832 answered the challenge"), "{text}");
         assert!(text.contains("frame 21  the acceptor closed"), "{text}");
         assert!(text.contains("log of 192.168.0.103:33435"), "{text}");
@@ -512,23 +538,23 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
         finding.title = "\x1b]0;owned\x07 \u{9b}31m \u{202e}gnp.exe\r\n".into();
         finding.evidence[0].what = crate::record::Shows::Note("\x1b[2J".into());
         finding.evidence[0].input = Some("\x1b.pcap".into());
-        let text = written(&[event], LIVE);
+        let text = written(&[event], live());
         assert!(text.contains(r"\x1b]0;owned\x07 \x9b31m \u{202e}gnp.exe\x0d\x0a"), "{text}");
         assert!(text.chars().all(|c| c == '\n' || !is_unsafe(c)), "{text}");
     }
 
     #[test]
     fn colour_is_written_only_when_asked_for() {
-        let options = TextOptions { colour: true, ..PLAIN };
+        let options = TextOptions { colour: true, ..plain() };
         assert!(written(&samples::story(), options).contains("\x1b[1m\x1b[31mHIGH\x1b[0m"));
-        assert!(!written(&samples::story(), PLAIN).contains('\x1b'));
+        assert!(!written(&samples::story(), plain()).contains('\x1b'));
     }
 
     #[test]
     fn handshake_messages_are_written_if_verbose() {
         let line = "send_name from the initiator \"one@192.168.0.100\"  (frame 14)";
-        assert!(written(&samples::story(), VERBOSE).contains(line));
-        assert!(!written(&samples::story(), PLAIN).contains("send_name"));
+        assert!(written(&samples::story(), verbose()).contains(line));
+        assert!(!written(&samples::story(), plain()).contains("send_name"));
     }
 
     #[test]
@@ -537,7 +563,7 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
         let Body::Epmd { epmd } = &mut event.body else { unreachable!() };
         (epmd.request, epmd.outcome) = (None, EpmdOutcome::Unanswered);
         let line = "192.168.0.100 tried to reach EPMD at 192.168.0.103: no answer";
-        assert!(written(&[event], LIVE).contains(line));
+        assert!(written(&[event], live()).contains(line));
     }
 
     #[test]
@@ -548,7 +574,7 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
                     let mut event = samples::epmd();
                     let Body::Epmd { epmd } = &mut event.body else { unreachable!() };
                     (epmd.request, epmd.outcome) = (Some("ALIVE2_REQ"), outcome);
-                    written(&[event], LIVE)
+                    written(&[event], live())
                 })
                 .concat();
         assert!(text.contains("103 to register \"two\" (port 33435): registered  ("), "{text}");
@@ -558,7 +584,7 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
 
     #[test]
     fn an_undecided_outcome_has_no_confidence() {
-        let text = written(&[samples::session(State::Closed, Outcome::Incomplete)], LIVE);
+        let text = written(&[samples::session(State::Closed, Outcome::Incomplete)], live());
         assert!(text.contains(": incomplete: bytes of it are missing  (frame"), "{text}");
     }
 
@@ -567,7 +593,7 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
         let mut event = samples::stats();
         let stats = Stats { is_final: true, complete: true, ..Stats::default() };
         event.body = Body::Stats { stats: Box::new(stats) };
-        let text = written(&[event], LIVE);
+        let text = written(&[event], live());
         assert_eq!(text, "");
     }
 }

@@ -1,5 +1,6 @@
 //! What a run adds up to, as lines: the start of a report on a file, and the end of one on a live capture.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 use super::Layout;
@@ -26,8 +27,15 @@ pub(super) fn write_head(
     let state = summary.problems.iter().map(|it| word(it.state).len()).max().unwrap_or(0);
     let severity = summary.problems.iter().map(|it| it.severity.name().len()).max().unwrap_or(0);
     let columns = Columns { state, severity };
+    let mut remedies = HashSet::new();
     for (n, problem) in summary.problems.iter().enumerate() {
         columns.write(writer, out, problem, n < DETAILED)?;
+        let remedy = problem.remedy.as_ref().filter(|_| n < DETAILED);
+        if let Some(remedy) = remedy {
+            let is_new = remedies.insert(remedy);
+            let text = if is_new { remedy } else { "as above" };
+            writer.wrapped(out, &format!("{}Fix: ", columns.indent()), text)?;
+        }
     }
     writer.more(out, LEAD, summary.more)
 }
@@ -65,7 +73,7 @@ impl Columns {
         problem: &ListedProblem,
         is_detailed: bool,
     ) -> io::Result<()> {
-        let ListedProblem { state, severity, title, when, remedy, .. } = problem;
+        let ListedProblem { state, severity, title, when, .. } = problem;
         let styles = writer.styles;
         let state_style = match state {
             IncidentState::Solved => styles.good,
@@ -79,10 +87,11 @@ impl Columns {
         if !is_detailed {
             return Ok(());
         }
-        let indent = " ".repeat(LEAD.len() + self.state + 2 + self.severity + 2);
-        writer.wrapped(out, &indent, when)?;
-        let fix = remedy.as_ref();
-        fix.map_or(Ok(()), |fix| writer.wrapped(out, &format!("{indent}Fix: "), fix))
+        writer.wrapped(out, &self.indent(), when)
+    }
+
+    fn indent(self) -> String {
+        " ".repeat(LEAD.len() + self.state + 2 + self.severity + 2)
     }
 }
 

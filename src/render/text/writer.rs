@@ -3,6 +3,7 @@
 //! In: sentences. Out: lines of a given width, with ANSI styles, each day under its date. Every text is
 //! escaped here.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -10,13 +11,15 @@ use anstyle::{AnsiColor, Style};
 use super::TextOptions;
 use crate::record::Severity;
 use crate::render::report::{TimelineEntry, Tone};
-use crate::render::words::{date, escape, grouped, time, wrapped};
-use crate::time::Timestamp;
+use crate::render::words::{ascii, escape, grouped, time, wrapped};
+use crate::time::{Timestamp, Zone};
 
 /// Writes text line by line.
 pub(super) struct TextWriter {
     pub(super) styles: Styles,
     width: usize,
+    is_ascii: bool,
+    zone: Zone,
     /// The date that was written last.
     day: String,
     /// True if the last line is empty, or none is written yet.
@@ -26,15 +29,27 @@ pub(super) struct TextWriter {
 impl TextWriter {
     pub(super) fn new(options: &TextOptions) -> Self {
         let styles = if options.colour { Styles::COLOURED } else { Styles::default() };
-        Self { styles, width: options.width, day: String::new(), is_spaced: true }
+        Self {
+            styles,
+            width: options.width,
+            is_ascii: options.ascii,
+            zone: options.zone.clone(),
+            day: String::new(),
+            is_spaced: true,
+        }
+    }
+
+    /// The text without what the terminal cannot show, or must not be given.
+    fn safe<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.is_ascii { ascii(text) } else { escape(text) }
     }
 
     /// Writes the date before the first line of each day; the lines have the time only.
     pub(super) fn date(&mut self, out: &mut impl Write, at: Timestamp) -> io::Result<()> {
-        let day = date(at);
+        let day = self.zone.date(at);
         if day != self.day && at != Timestamp::default() {
             let dim = self.styles.dim;
-            writeln!(out, "{dim}{day}, times in UTC{dim:#}")?;
+            writeln!(out, "{dim}{day}, times in {}{dim:#}", self.zone.abbreviation(at))?;
             self.day = day;
             self.is_spaced = false;
         }
@@ -51,10 +66,10 @@ impl TextWriter {
         self.date(out, entry.at)?;
         self.is_spaced = false;
         let (dim, style) = (self.styles.dim, self.styles.tone(entry.tone));
-        let (time, text) = (time(entry.at), escape(&entry.text));
+        let (time, text) = (time(&self.zone, entry.at), self.safe(&entry.text));
         write!(out, "{dim}{time}{dim:#}  {style}{text}{style:#}")?;
         match &entry.frame {
-            Some(frame) => writeln!(out, "  {dim}({}){dim:#}", escape(&frame.to_string())),
+            Some(frame) => writeln!(out, "  {dim}({}){dim:#}", self.safe(&frame.to_string())),
             None => writeln!(out),
         }
     }
@@ -70,7 +85,7 @@ impl TextWriter {
     ) -> io::Result<()> {
         self.is_spaced = false;
         let badge = self.styles.severity(severity);
-        let (name, text) = (severity.name().to_ascii_uppercase(), escape(text));
+        let (name, text) = (severity.name().to_ascii_uppercase(), self.safe(text));
         writeln!(out, "{lead}{badge}{name}{badge:#}  {style}{text}{style:#}")
     }
 
@@ -86,11 +101,11 @@ impl TextWriter {
         write!(out, "{lead}")?;
         let mut indent = lead.len();
         for (style, column) in columns {
-            write!(out, "{style}{}{style:#}  ", escape(column))?;
+            write!(out, "{style}{}{style:#}  ", self.safe(column))?;
             indent += column.chars().count() + 2;
         }
         let bold = self.styles.bold;
-        let lines = wrapped(&" ".repeat(indent), &escape(text), self.width);
+        let lines = wrapped(&" ".repeat(indent), &self.safe(text), self.width);
         let lines = lines.trim_start().trim_end();
         writeln!(out, "{bold}{lines}{bold:#}")
     }
@@ -104,7 +119,7 @@ impl TextWriter {
         text: &str,
     ) -> io::Result<()> {
         self.is_spaced = false;
-        writeln!(out, "{style}{mark}{style:#}  {}", escape(text))
+        writeln!(out, "{style}{mark}{style:#}  {}", self.safe(text))
     }
 
     /// Writes a heading after `lead`.
@@ -116,7 +131,7 @@ impl TextWriter {
     ) -> io::Result<()> {
         self.is_spaced = false;
         let bold = self.styles.bold;
-        writeln!(out, "{lead}{bold}{}{bold:#}", escape(text))
+        writeln!(out, "{lead}{bold}{}{bold:#}", self.safe(text))
     }
 
     /// Writes `text` in lines that fit, the first after `lead`, as [`wrapped`] does.
@@ -127,13 +142,13 @@ impl TextWriter {
         text: &str,
     ) -> io::Result<()> {
         self.is_spaced = false;
-        out.write_all(wrapped(&escape(lead), &escape(text), self.width).as_bytes())
+        out.write_all(wrapped(&self.safe(lead), &self.safe(text), self.width).as_bytes())
     }
 
     /// Writes a row of a table, which is not wrapped.
     pub(super) fn row(&mut self, out: &mut impl Write, text: &str) -> io::Result<()> {
         self.is_spaced = false;
-        writeln!(out, "{}", escape(text))
+        writeln!(out, "{}", self.safe(text))
     }
 
     /// Writes how many rows of a list are left out, if any are.

@@ -1,5 +1,11 @@
 //! Time on the capture's clock, in nanoseconds: it comes from the packets, never from a clock of this process.
 
+mod point;
+mod zone;
+
+pub use point::TimePoint;
+pub use zone::{UnknownZone, Zone};
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -54,14 +60,21 @@ impl Timestamp {
     pub const fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(by)))
     }
+
+    fn instant(self) -> Result<jiff::Timestamp, jiff::Error> {
+        jiff::Timestamp::from_nanosecond(i128::from(self.0))
+    }
+
+    fn of(instant: jiff::Timestamp) -> Option<Self> {
+        u64::try_from(instant.as_nanosecond()).ok().map(Self)
+    }
 }
 
 /// Prints RFC 3339 in UTC, always with nine decimals and `Z`, so that text order is time order.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
-        let nanos = i128::from(self.0);
-        let instant = jiff::Timestamp::from_nanosecond(nanos).map_err(|_| fmt::Error)?;
+        let instant = self.instant().map_err(|_| fmt::Error)?;
         PRINTER.print_timestamp(&instant, jiff::fmt::StdFmtWrite(f)).map_err(|_| fmt::Error)
     }
 }
@@ -78,8 +91,7 @@ impl FromStr for Timestamp {
         let instant = text.parse().or_else(|_| {
             text.parse::<DateTime>().and_then(|civil| TimeZone::UTC.to_timestamp(civil))
         });
-        let nanos = instant.map_err(|_| InvalidTime)?.as_nanosecond();
-        u64::try_from(nanos).map(Self).map_err(|_| InvalidTime)
+        instant.ok().and_then(Self::of).ok_or(InvalidTime)
     }
 }
 
@@ -98,7 +110,7 @@ fn epoch(text: &str) -> Option<Timestamp> {
 /// The text is no time, or one that captures cannot have: before 1970, or after 2554.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "expected a time such as 2014-05-25T14:32:25Z, \"2014-05-25 14:32\" (UTC) or 1401028345.5 \
+    "expected a time such as 15:30, \"10m ago\", \"2014-05-25 14:32\", 2014-05-25T14:32:25Z or 1401028345.5 \
      (seconds since 1970)"
 )]
 pub struct InvalidTime;
