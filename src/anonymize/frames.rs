@@ -92,7 +92,7 @@ fn atom(
 /// Replaces the terms at `at`, up to the end or to the first byte that begins none: the control term, then the
 /// message. `None` only ends it.
 fn terms(body: &[u8], at: usize, out: &mut [u8], names: &mut Pseudonyms) -> Option<()> {
-    let mut walk = Walk { body, out, at, pending: 1, is_control: true };
+    let mut walk = TermWalk { body, out, at, pending: 1, is_control: true };
     while walk.at < body.len() {
         if walk.pending == 0 {
             walk.is_control = false;
@@ -109,7 +109,7 @@ fn terms(body: &[u8], at: usize, out: &mut [u8], names: &mut Pseudonyms) -> Opti
 }
 
 /// A walk over terms in the order of their bytes; nothing recurses.
-struct Walk<'a, 'o> {
+struct TermWalk<'a, 'o> {
     body: &'a [u8],
     out: &'o mut [u8],
     at: usize,
@@ -118,8 +118,8 @@ struct Walk<'a, 'o> {
     is_control: bool,
 }
 
-impl Walk<'_, '_> {
-    /// Keeps `len` bytes.
+impl TermWalk<'_, '_> {
+    /// Keeps `len` bytes as they are.
     fn fixed(&mut self, len: usize) {
         keep(self.out, self.body, self.at, len);
         self.at += len;
@@ -289,7 +289,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// A compressed term becomes a binary of as many bytes: nothing tells where it ends but the end of the frame.
+    /// A compressed term becomes a binary of as many bytes: only the end of the frame shows where it ends.
     fn compressed(&mut self) -> Option<()> {
         let len = self.body.len().checked_sub(self.at + 5)?;
         put(self.out, self.at, &[BINARY_EXT]);
@@ -337,25 +337,24 @@ const V4_PORT_EXT: u8 = 120;
 
 /// Atoms of OTP and Elixir that stay, in order: those by which the analysis knows what a message does.
 #[rustfmt::skip] // a table reads best as a table
-const KNOWN_ATOMS: [&str; 138] = [
+const KNOWN_ATOMS: [&str; 126] = [
     "DOWN", "EXIT", "Elixir", "Elixir.Code", "Elixir.Kernel", "Elixir.Port", "Elixir.System",
     "alias", "application_controller", "application_master", "apply", "async", "auth", "badarg",
     "badmatch", "badrpc", "block_call", "c", "call", "cast", "cmd", "code", "compile_file",
-    "compile_quoted", "compile_string", "del_lock", "demonitor", "discover", "erl_ddll", "erl_eval",
-    "erlang", "erpc", "error", "eval", "eval_file", "eval_quoted", "eval_quoted_with_env",
-    "eval_string", "eval_string_with_env", "exchange_ops", "execute_call", "execute_cast", "expr",
-    "exprs", "false", "features", "features_request", "file", "function_clause", "gen_server",
-    "get", "get_modules", "global", "global_name_server", "group", "group_leader", "in_sync",
-    "init", "init_connect", "init_connect_ack", "init_global", "init_p", "io_reply", "io_request",
-    "is_auth", "join", "kernel", "kill", "killed", "l", "leave", "link", "lists", "load",
-    "load_abs", "load_binary", "load_driver", "load_file", "load_module", "load_nif", "lock",
-    "logger", "lost_connection", "module_info", "monitor", "net_adm", "net_kernel", "nil", "nl",
-    "no", "no_link", "no_sync", "noconnection", "node", "nodes", "noproc", "normal", "ok", "open",
-    "open_port", "os", "path_eval", "path_script", "pg", "ping", "proc_lib", "process", "put_chars",
-    "rabbit", "ram_file", "register_ext", "remove_connection", "reply", "require_file", "resolver",
-    "rex", "rpc", "scope", "script", "set_lock", "shell", "shutdown", "spawn", "spawn_link",
-    "spawn_monitor", "spawn_reply", "spawn_request", "start", "stdlib", "stop", "sync", "timeout",
-    "true", "undef", "undefined", "unicode", "user", "yes",
+    "compile_quoted", "compile_string", "del_lock", "demonitor", "erl_ddll", "erl_eval", "erlang",
+    "erpc", "error", "eval", "eval_file", "eval_quoted", "eval_quoted_with_env", "eval_string",
+    "eval_string_with_env", "exchange_ops", "execute_call", "execute_cast", "expr", "exprs",
+    "false", "features", "features_request", "file", "function_clause", "gen_server", "get",
+    "get_modules", "global", "global_name_server", "group_leader", "in_sync", "init_connect",
+    "init_connect_ack", "init_global", "init_p", "io_reply", "io_request", "is_auth", "kernel",
+    "kill", "killed", "l", "link", "lists", "load", "load_abs", "load_binary", "load_driver",
+    "load_file", "load_module", "load_nif", "lock", "lost_connection", "module_info", "monitor",
+    "net_adm", "net_kernel", "nil", "nl", "no", "no_link", "no_sync", "noconnection", "node",
+    "nodes", "noproc", "normal", "ok", "open", "open_port", "os", "path_eval", "path_script", "pg",
+    "ping", "proc_lib", "put_chars", "register_ext", "remove_connection", "reply", "require_file",
+    "resolver", "rex", "rpc", "script", "set_lock", "shell", "shutdown", "spawn", "spawn_link",
+    "spawn_monitor", "spawn_reply", "spawn_request", "stdlib", "stop", "sync", "timeout", "true",
+    "undef", "undefined", "unicode", "yes",
 ];
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ pub(super) fn handshake(body: &[u8], is_acceptor: Option<bool>, names: &mut Pseu
             };
             let (hello, challenge) = (name_at(13), name_at(17));
             let is_name = |name: Option<&[u8]>| name.is_some_and(is_node_name);
-            let is_challenge = is_acceptor.unwrap_or(is_name(challenge) && !is_name(hello));
+            let is_challenge = is_acceptor.unwrap_or_else(|| is_name(challenge) && !is_name(hello));
             // Flags, and the creation behind a challenge.
             keep(&mut out, body, 1, 8);
             let (at, name) = if is_challenge {

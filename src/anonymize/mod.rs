@@ -1,6 +1,6 @@
 //! A source with names, addresses and contents replaced.
 //!
-//! In: the items of a source. Out: the same items, frame by frame as long as before, in which nothing tells whose network
+//! In: the items of a source. Out: the same items, frame by frame as long as before, in which nothing shows whose network
 //! it is: names of nodes and hosts, addresses, ports, challenges and digests are replaced alike wherever they occur, and
 //! contents are zero. Everything that the analysis rests on stays, so the result is judged as the original.
 //!
@@ -33,7 +33,7 @@ use hashbrown::HashMap;
 
 use self::packet::{Content, Envelope, FragmentKeyOf, FragmentOf, Hole, Rewritten, SegmentOf};
 use self::pseudonyms::Pseudonyms;
-use self::stream::{Context, Shown, Side};
+use self::stream::{Context, StreamSide, StreamSigns};
 use crate::capture::{Error, Frame, Interface, Item, LinkType, Progress, Receiver, Source};
 use crate::decode::Endpoint;
 use crate::limits::AnonymizeLimits;
@@ -162,14 +162,14 @@ fn interface_name(input: u16, index: Option<u32>) -> String {
 struct Anonymizer<'r> {
     replacements: &'r mut Replacements,
     /// Frames that wait for the rest of a message, in their order.
-    queue: VecDeque<Held>,
+    queue: VecDeque<WaitingFrame>,
     queued_bytes: usize,
-    connections: HashMap<u64, Connection, RandomState>,
+    connections: HashMap<u64, ReplacedConnection, RandomState>,
     by_ends: HashMap<[Endpoint; 2], u64, RandomState>,
     /// Connections in the order in which they began, and the bytes that they hold.
     order: VecDeque<u64>,
     stream_bytes: usize,
-    datagrams: HashMap<u64, Datagram, RandomState>,
+    datagrams: HashMap<u64, FragmentedDatagram, RandomState>,
     incomplete: HashMap<FragmentKeyOf, u64, RandomState>,
     /// Incomplete datagrams in the order in which they began.
     incomplete_order: VecDeque<(FragmentKeyOf, u64)>,
@@ -177,7 +177,7 @@ struct Anonymizer<'r> {
 }
 
 /// A frame with its new headers.
-struct Held {
+struct WaitingFrame {
     id: FrameRef,
     at: Timestamp,
     link: LinkType,
@@ -208,17 +208,17 @@ enum FillSource {
     Datagram(u64, usize),
 }
 
-/// A TCP connection.
-struct Connection {
+/// A TCP connection whose bytes are replaced.
+struct ReplacedConnection {
     ends: [Endpoint; 2],
-    sides: [Side; 2],
+    sides: [StreamSide; 2],
     /// The side that has sent a request to EPMD, and the first byte of the last one.
     epmd_client: Option<usize>,
     request: u8,
 }
 
 /// A datagram that came in fragments.
-struct Datagram {
+struct FragmentedDatagram {
     key: FragmentKeyOf,
     envelope: Envelope,
     protocol: u8,
@@ -249,13 +249,13 @@ impl<'r> Anonymizer<'r> {
         }
     }
 
-    /// Takes a frame.
+    /// Takes a frame into the queue.
     fn push(&mut self, frame: &Frame<'_>) {
         let mut rewritten = packet::frame(frame, &mut self.replacements.names);
         let holes = std::mem::take(&mut rewritten.holes);
         let fills = self.fills(&holes, frame.bytes, frame.at);
         self.queued_bytes += frame.bytes.len();
-        self.queue.push_back(Held {
+        self.queue.push_back(WaitingFrame {
             id: frame.id,
             at: frame.at,
             link: rewritten.link.unwrap_or(frame.link),
@@ -319,7 +319,8 @@ impl<'r> Anonymizer<'r> {
         self.next_id += 1;
         let id = self.next_id;
         let sides = Default::default();
-        self.connections.insert(id, Connection { ends, sides, epmd_client: None, request: 0 });
+        self.connections
+            .insert(id, ReplacedConnection { ends, sides, epmd_client: None, request: 0 });
         self.by_ends.insert(ends, id);
         self.order.push_back(id);
         id
@@ -331,7 +332,7 @@ impl<'r> Anonymizer<'r> {
         while self.stream_bytes > limits.streams || self.connections.len() > limits.connections {
             let Some(id) = self.order.pop_front() else { return };
             let Some(old) = self.connections.remove(&id) else { continue };
-            let size = old.sides.iter().map(Side::size).sum();
+            let size = old.sides.iter().map(StreamSide::size).sum();
             self.stream_bytes = self.stream_bytes.saturating_sub(size);
             if self.by_ends.get(&old.ends) == Some(&id) {
                 self.by_ends.remove(&old.ends);
@@ -344,7 +345,7 @@ impl<'r> Anonymizer<'r> {
             Some(id) => *id,
             None => {
                 self.next_id += 1;
-                let datagram = Datagram::new(fragment);
+                let datagram = FragmentedDatagram::new(fragment);
                 self.datagrams.insert(self.next_id, datagram);
                 self.incomplete.insert(fragment.key, self.next_id);
                 self.incomplete_order.push_back((fragment.key, self.next_id));
@@ -443,7 +444,7 @@ impl<'r> Anonymizer<'r> {
         let Some(own) = connection.sides.get_mut(side) else { return };
         let before = own.size();
         let end = offset + out.len() as u64;
-        let mut shown = Shown::default();
+        let mut shown = StreamSigns::default();
         if !own.is_known(end) {
             shown = own.force(end, &context, &mut self.replacements.names);
         }
@@ -473,7 +474,7 @@ impl<'r> Anonymizer<'r> {
     }
 }
 
-impl Connection {
+impl ReplacedConnection {
     /// What is known for a side.
     fn context(&self, side: usize, epmd_ports: &[u16]) -> Context {
         let is_epmd =
@@ -487,7 +488,7 @@ impl Connection {
         }
     }
 
-    fn show(&mut self, side: usize, shown: Shown) {
+    fn show(&mut self, side: usize, shown: StreamSigns) {
         if let Some(request) = shown.request {
             self.epmd_client = Some(side);
             self.request = request;
@@ -495,7 +496,7 @@ impl Connection {
     }
 }
 
-impl Datagram {
+impl FragmentedDatagram {
     const fn new(fragment: &FragmentOf) -> Self {
         let FragmentKeyOf { input, depth, src, dst, protocol, .. } = fragment.key;
         let envelope = Envelope {

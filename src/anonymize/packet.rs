@@ -254,7 +254,7 @@ impl Rewriter<'_> {
             is_quoted,
         };
         let (offset, more) = (usize::from(flags & 0x1fff) * 8, flags & 0x2000 != 0);
-        if offset == 0 && !more || is_quoted && offset == 0 {
+        if offset == 0 && (!more || is_quoted) {
             self.transport(protocol, start, end, &envelope);
         } else if !is_quoted {
             self.fragment(start, end, u32::from(id), protocol, (offset, more), &envelope);
@@ -363,6 +363,7 @@ impl Rewriter<'_> {
             TCP => self.tcp(start, end, envelope),
             UDP => self.udp(start, end, envelope),
             ICMP | ICMPV6 => self.icmp(protocol, start, end, envelope),
+            IGMP => self.igmp(start, end, envelope),
             IN_IPV4 | IN_IPV6 | GRE => self.tunnel(protocol, start, end, envelope),
             _ => None,
         };
@@ -476,16 +477,22 @@ impl Rewriter<'_> {
                     self.rewritten.sums.truncate(sums + 1);
                 }
             }
-            // Neighbour discovery and redirects: a target, a destination, and options with link-layer addresses.
-            (ICMPV6, 135..=137) => {
-                let addresses = if kind == 137 { 2 } else { 1 };
+            // Neighbour and router discovery, redirects: a target, a destination, and options with link-layer
+            // addresses.
+            (ICMPV6, 133..=137) => {
+                let addresses = match kind {
+                    137 => 2,
+                    135 | 136 => 1,
+                    _ => 0,
+                };
                 for index in 0..addresses {
                     let at = body + 16 * index;
                     let ip = part(self.original, at, 16)?;
                     let new = self.names.v6(<[u8; 16]>::try_from(ip).ok()?);
                     self.put(at, &new);
                 }
-                let mut at = body + 16 * addresses;
+                // The advertisement of a router has two times there.
+                let mut at = body + if kind == 134 { 8 } else { 16 * addresses };
                 while let Some(&[option, len]) =
                     self.original.get(at..end).and_then(|rest| rest.first_chunk())
                 {
@@ -505,6 +512,44 @@ impl Rewriter<'_> {
             self.checksum(protocol, start + 2, start, end, envelope);
         }
         Some(())
+    }
+
+    /// Keeps groups, which are multicast addresses, and replaces the sources that are wanted of them.
+    fn igmp(&mut self, start: usize, end: usize, envelope: &Envelope) -> Option<()> {
+        const QUERY: u8 = 0x11;
+        const REPORT_3: u8 = 0x22;
+        self.keep(start, 2);
+        self.keep(start + 4, 4);
+        self.checksum(ICMP, start + 2, start, end, envelope);
+        let mut at = start + 8;
+        match byte(self.original, start)? {
+            QUERY => {
+                self.keep(at, 4);
+                self.sources(at + 4, end);
+            }
+            REPORT_3 => {
+                while at + 8 <= end {
+                    self.keep(at, 8);
+                    let len = usize::from(number2(self.original, at + 2)?) * 4;
+                    self.sources(at + 8, end.min(at + 8 + len));
+                    at += 8 + len;
+                }
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn sources(&mut self, mut at: usize, end: usize) {
+        while at + 4 <= end {
+            let Some(ip) = part(self.original, at, 4).and_then(|it| <[u8; 4]>::try_from(it).ok())
+            else {
+                return;
+            };
+            let new = self.names.v4(ip);
+            self.put(at, &new);
+            at += 4;
+        }
     }
 
     /// Rewrites a tunnel and the datagram in it.
@@ -585,6 +630,7 @@ const MOST_TAGS: usize = 2;
 // Protocol numbers (IANA).
 const HOP_BY_HOP: u8 = 0;
 const ICMP: u8 = 1;
+const IGMP: u8 = 2;
 const IN_IPV4: u8 = 4;
 const TCP: u8 = 6;
 const UDP: u8 = 17;

@@ -1,4 +1,4 @@
-//! Replacements of names, addresses, ports, challenges and digests.
+//! ReplacementTable of names, addresses, ports, challenges and digests.
 //!
 //! In: a name or a number of the capture. Out: its replacement, the same one for each occurrence in a run. The key is
 //! random and is forgotten with the run, so nothing leads back from a replacement.
@@ -20,30 +20,30 @@ type Table<K, V> = HashMap<K, V, FastState>;
 /// The replacements of one run.
 pub(super) struct Pseudonyms {
     key: RandomState,
-    words: Replacements<Box<[u8]>>,
-    octets: Replacements<Prefix<4, u8>>,
-    groups: Replacements<Prefix<8, u16>>,
-    ports: Replacements<u16>,
+    words: ReplacementTable<Box<[u8]>>,
+    v4_parts: ReplacementTable<AddressPrefix<4, u8>>,
+    v6_groups: ReplacementTable<AddressPrefix<8, u16>>,
+    ports: ReplacementTable<u16>,
     /// Ports that stay as they are, beside the ones that every host has.
     kept_ports: HashSet<u16, FastState>,
 }
 
 /// The first parts of an address; the others are zero.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Prefix<const N: usize, T> {
+struct AddressPrefix<const N: usize, T> {
     parts: [T; N],
     len: usize,
 }
 
-/// Replacements that were chosen, each used once.
-struct Replacements<K> {
+/// ReplacementTable that were chosen, each used once.
+struct ReplacementTable<K> {
     of: Table<K, K>,
     used: HashSet<K, FastState>,
     /// Originals, those of an earlier pass included: what is one of them is no good replacement.
     originals: HashSet<K, FastState>,
 }
 
-impl<K: Clone + Eq + std::hash::Hash> Replacements<K> {
+impl<K: Clone + Eq + std::hash::Hash> ReplacementTable<K> {
     fn new() -> Self {
         Self { of: Table::default(), used: HashSet::default(), originals: HashSet::default() }
     }
@@ -87,10 +87,10 @@ impl Pseudonyms {
     pub(super) fn new(kept_ports: impl IntoIterator<Item = u16>) -> Self {
         Self {
             key: RandomState::new(),
-            words: Replacements::new(),
-            octets: Replacements::new(),
-            groups: Replacements::new(),
-            ports: Replacements::new(),
+            words: ReplacementTable::new(),
+            v4_parts: ReplacementTable::new(),
+            v6_groups: ReplacementTable::new(),
+            ports: ReplacementTable::new(),
             kept_ports: kept_ports.into_iter().collect(),
         }
     }
@@ -98,8 +98,8 @@ impl Pseudonyms {
     /// Chooses anew, and keeps what was seen: no replacement is then a name or an address of the capture.
     pub(super) fn choose_anew(&mut self) {
         self.words.forget();
-        self.octets.forget();
-        self.groups.forget();
+        self.v4_parts.forget();
+        self.v6_groups.forget();
         self.ports.forget();
     }
 
@@ -133,21 +133,21 @@ impl Pseudonyms {
         if matches!(address, [0 | 127 | 224.., ..]) {
             return address;
         }
-        let mut new = Prefix { parts: [0; 4], len: 0 };
+        let mut new = AddressPrefix { parts: [0; 4], len: 0 };
         for len in 1..=4 {
             let Some(part) = address.get(len - 1).copied() else { continue };
             let mut old = [0; 4];
             old.iter_mut().zip(address).take(len).for_each(|(to, from)| *to = from);
-            let old = Prefix { parts: old, len };
+            let old = AddressPrefix { parts: old, len };
             let start = usize::from(low(self.random(1, &old.parts, u32::from(part))));
             let base = new.parts;
-            let kind = octet_kind(&base, len, part);
+            let kind = part_class(&base, len, part);
             let candidates = (0..=255_u8).cycle().skip(start).take(256).filter_map(|candidate| {
                 let is_alike = digits(candidate.into()) == digits(part.into())
-                    && octet_kind(&base, len, candidate) == kind;
+                    && part_class(&base, len, candidate) == kind;
                 is_alike.then(|| with(base, len, candidate))
             });
-            new = self.octets.get(&old, candidates);
+            new = self.v4_parts.get(&old, candidates);
             if new.parts == old.parts {
                 new = with(base, len, part);
             }
@@ -168,12 +168,12 @@ impl Pseudonyms {
         if ip.is_multicast() {
             return self.multicast(address);
         }
-        let mut new = Prefix { parts: [0; 8], len: 0 };
+        let mut new = AddressPrefix { parts: [0; 8], len: 0 };
         for len in 1..=8 {
             let Some(part) = groups.get(len - 1).copied() else { continue };
             let mut old = [0; 8];
             old.iter_mut().zip(groups).take(len).for_each(|(to, from)| *to = from);
-            let old = Prefix { parts: old, len };
+            let old = AddressPrefix { parts: old, len };
             let base = new.parts;
             let (low, high) = group_range(len, part);
             let count = u64::from(high - low) + 1;
@@ -183,7 +183,7 @@ impl Pseudonyms {
                 let candidate = u16::try_from(candidate).ok()?;
                 Some(with(base, len, candidate))
             });
-            new = self.groups.get(&old, candidates);
+            new = self.v6_groups.get(&old, candidates);
             if new.parts == old.parts {
                 new = with(base, len, part);
             }
@@ -226,23 +226,29 @@ impl Pseudonyms {
         if port == 0 || KEPT_PORTS.contains(&port) || self.kept_ports.contains(&port) {
             return port;
         }
-        let (low, high) = match port {
-            0..=9 => (1, 9),
-            10..=99 => (10, 99),
-            100..=999 => (100, 999),
-            1000..=1023 => (1000, 1023),
-            1024..=9999 => (1024, 9999),
-            10_000..=32_767 => (10_000, 32_767),
-            32_768.. => (32_768, u16::MAX),
+        // Of so many ports first those that Wireshark takes for no protocol of their own.
+        let (all, first) = match port {
+            0..=9 => ((1, 9), (1, 9)),
+            10..=99 => ((10, 99), (89, 99)),
+            100..=999 => ((100, 999), (830, 909)),
+            1000..=1023 => ((1000, 1023), (1002, 1023)),
+            1024..=9999 => ((1024, 9999), (7277, 7783)),
+            10_000..=32_767 => ((10_000, 32_767), (12_224, 17_219)),
+            32_768.. => ((32_768, u16::MAX), (50_000, u16::MAX)),
         };
-        let count = u64::from(high - low) + 1;
-        let start = self.random(5, &port.to_be_bytes(), 0) % count;
+        let random = self.random(5, &port.to_be_bytes(), 0);
         let kept = &self.kept_ports;
-        let candidates = (0..count).filter_map(|step| {
-            let candidate = u16::try_from(u64::from(low) + (start + step) % count).ok()?;
-            (!KEPT_PORTS.contains(&candidate) && !kept.contains(&candidate)).then_some(candidate)
-        });
-        self.ports.get(&port, candidates)
+        let within = |(low, high): (u16, u16), most: u64| {
+            let count = u64::from(high - low) + 1;
+            let steps = 0..count.min(most);
+            steps.filter_map(move |step| {
+                let candidate =
+                    u16::try_from(u64::from(low) + random.wrapping_add(step) % count).ok()?;
+                let is_free = !KEPT_PORTS.contains(&candidate) && !kept.contains(&candidate);
+                is_free.then_some(candidate)
+            })
+        };
+        self.ports.get(&port, within(first, 256).chain(within(all, 4096)))
     }
 
     /// Random bytes in place of a challenge or a digest: the same ones for the same bytes. Challenges that programs
@@ -270,39 +276,60 @@ impl Pseudonyms {
         new
     }
 
-    /// The replacement of the part of a node name before the `@`. The words by which the tools of a node are known
-    /// stay.
+    /// The replacement of the part of a node name before the `@`. A name that a tool made up stays one.
     pub(super) fn alive(&mut self, name: &[u8]) -> Vec<u8> {
-        let prefix = TOOLS.iter().find(|tool| {
-            let rest = name.strip_prefix(tool.as_bytes());
-            rest.and_then(<[u8]>::first).is_some_and(u8::is_ascii_hexdigit)
-        });
-        let (kept, rest) = name.split_at(prefix.map_or(0, |tool| tool.len()));
-        let mut new = kept.to_vec();
-        if kept.is_empty() {
+        let mut new = Vec::with_capacity(name.len());
+        if name == b"AAAAAA" {
+            // The name that exploits use; no other node has it.
+            return name.to_vec();
+        }
+        if let Some((kept, number, rest)) = tool(name) {
+            match kept {
+                // The name of a product: another tool with as many characters is distinguished as well.
+                b"rabbitmqcli-" | b"rabbitmq-cli-"
+                    if !rest.is_empty() && kept.len() + number.len() <= LONGNAME + MOST_DIGITS =>
+                {
+                    new.extend_from_slice(b"longname");
+                    let digits = kept.len() - new.len() + number.len();
+                    new.extend(self.hex(&name.repeat(4), digits));
+                }
+                _ => {
+                    new.extend_from_slice(kept);
+                    new.extend(self.hex(number, number.len()));
+                }
+            }
             self.words(rest, &mut new);
+        } else if let Some((number, kept)) = numbered(name) {
+            new.extend(self.hex(number, number.len()));
+            new.extend_from_slice(kept);
+            self.words(name.get(new.len()..).unwrap_or_default(), &mut new);
+        } else if let Some(at) = MARKS.iter().find_map(|mark| {
+            name.windows(mark.len())
+                .rposition(|window| window == mark.as_bytes())
+                .map(|at| (at, mark))
+        }) {
+            let (at, mark) = at;
+            let (head, rest) = name.split_at(at);
+            self.words(head, &mut new);
+            new.extend_from_slice(mark.as_bytes());
+            self.words(rest.get(mark.len()..).unwrap_or_default(), &mut new);
         } else {
-            // A number in hexadecimal, and the name of another node.
-            let end = rest.iter().position(|byte| !byte.is_ascii_hexdigit());
-            let (number, rest) = rest.split_at(end.unwrap_or(rest.len()));
-            let digits = self.hex(number);
-            new.extend(digits);
-            self.words(rest, &mut new);
+            self.words(name, &mut new);
         }
         new
     }
 
-    /// Other hexadecimal digits, as many.
-    fn hex(&self, number: &[u8]) -> Vec<u8> {
-        let digit = |(count, old): (u32, &u8)| {
+    /// So many digits in place of a number: each of the same kind where the number has one.
+    fn hex(&self, number: &[u8], len: usize) -> Vec<u8> {
+        let digit = |count: u32| {
             let random = self.random(7, number, count);
-            match *old {
-                b'0'..=b'9' => b'0' + low(random % 10),
-                b'a'..=b'f' => b'a' + low(random % 6),
-                _ => b'A' + low(random % 6),
+            match usize::try_from(count).ok().and_then(|at| number.get(at)) {
+                Some(b'a'..=b'f') => b'a' + low(random % 6),
+                Some(b'A'..=b'F') => b'A' + low(random % 6),
+                _ => b'0' + low(random % 10),
             }
         };
-        (0..).zip(number).map(digit).collect()
+        (0..).map(digit).take(len).collect()
     }
 
     /// The replacement of a host: of each label of its name, or of its address.
@@ -357,7 +384,7 @@ impl Pseudonyms {
     /// Replaces a run of letters or of digits.
     fn word(&mut self, word: &[u8], out: &mut Vec<u8>) {
         let lower = word.to_ascii_lowercase();
-        if KEPT_WORDS.iter().any(|kept| kept.as_bytes() == lower) {
+        if KEPT_WORDS.iter().any(|kept| kept.as_bytes() == lower) || word == b"AAAAAAA" {
             out.extend_from_slice(word);
             return;
         }
@@ -433,11 +460,11 @@ fn is_address(text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| text.parse::<IpAddr>().is_ok())
 }
 
-fn with<const N: usize, T: Copy>(mut parts: [T; N], len: usize, part: T) -> Prefix<N, T> {
+fn with<const N: usize, T: Copy>(mut parts: [T; N], len: usize, part: T) -> AddressPrefix<N, T> {
     if let Some(last) = len.checked_sub(1).and_then(|at| parts.get_mut(at)) {
         *last = part;
     }
-    Prefix { parts, len }
+    AddressPrefix { parts, len }
 }
 
 const fn digits(number: u32) -> u32 {
@@ -449,7 +476,7 @@ const fn digits(number: u32) -> u32 {
 }
 
 /// The class of the part number `len` of an IPv4 address behind the parts `before`; a part keeps its class.
-const fn octet_kind(before: &[u8; 4], len: usize, part: u8) -> u16 {
+const fn part_class(before: &[u8; 4], len: usize, part: u8) -> u16 {
     let [first, ..] = *before;
     match (len, first, part) {
         // Networks with a purpose of their own stay: private, shared, link-local, and those for documentation.
@@ -523,39 +550,63 @@ fn in_form_of(form: &str, ip: Ipv6Addr) -> Vec<u8> {
 /// Ports that stay: EPMD, name servers, and the tunnels that are read.
 const KEPT_PORTS: [u16; 7] = [4369, 53, 5353, 2152, 4789, 6081, 8472];
 
-/// Words that tools put before a number in hexadecimal, without a dash.
-const TOOLS: [&str; 6] = ["remsh", "longname", "maint", "eval", "rpc-", "rem-"];
-
-/// Words of names that stay, in lower case: the ones by which the analysis knows tools, and names that are not those of
-/// a host of their own.
-const KEPT_WORDS: [&str; 26] = [
-    "aaaaaa",
-    "aaaaaaa",
-    "addr",
-    "arpa",
-    "cli",
-    "ctl",
-    "debug",
-    "elixir",
-    "eval",
-    "localhost",
-    "local",
-    "longname",
-    "maint",
-    "nohost",
-    "nonode",
-    "nowhere",
-    "ping",
-    "rabbitmqcli",
-    "rabbitmq",
-    "rem",
-    "remote",
-    "remsh",
-    "rpc",
-    "epmd",
-    "starter",
-    "erl",
+/// Words that tools put before a number, as `judge/identity.rs` knows them; whether a name may end behind the number.
+const TOOLS: [(&str, bool); 10] = [
+    ("rabbitmqcli-", false),
+    ("rabbitmq-cli-", true),
+    ("ctl-", false),
+    ("rem-", true),
+    ("rpc-", true),
+    ("remsh", false),
+    ("maint", false),
+    ("rpc", false),
+    ("eval", false),
+    ("longname", false),
 ];
+
+/// The longest number of a tool.
+const MOST_DIGITS: usize = 10;
+
+/// Characters of the word `longname`.
+const LONGNAME: usize = 8;
+
+/// What tools put behind a number of three digits.
+const TAILS: [&str; 3] = ["-ping", "-ctl-", "-debug-"];
+
+/// What tools put between a name and a number.
+const MARKS: [&str; 2] = ["_maint_", "_remsh_"];
+
+/// Words of names that stay, in lower case: they are not those of a host of its own.
+const KEPT_WORDS: [&str; 2] = ["localhost", "nowhere"];
+
+/// Word, number and rest of a name that a tool made up, such as `rpc-c0ffee-app`.
+fn tool(name: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    TOOLS.iter().find_map(|(word, may_end)| {
+        let behind = name.strip_prefix(word.as_bytes())?;
+        let is_digit = |byte: &u8| match word.starts_with("rabbit") || *word == "ctl-" {
+            true => byte.is_ascii_digit(),
+            false => byte.is_ascii_hexdigit(),
+        };
+        let (number, rest) = behind.split_at(run(behind, is_digit));
+        let fits = match rest {
+            [] => *may_end,
+            [b'-', _, ..] => true,
+            _ => false,
+        };
+        let is_number = (1..=MOST_DIGITS).contains(&number.len());
+        (is_number && fits).then(|| (name.get(..word.len()).unwrap_or_default(), number, rest))
+    })
+}
+
+/// Number and mark of a name such as `70b-ctl-ejabberd`.
+fn numbered(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (number, rest) = name.split_at_checked(3)?;
+    let tail = TAILS.iter().find(|tail| {
+        rest.starts_with(tail.as_bytes()) && (**tail != "-ping" || rest.len() == tail.len())
+    })?;
+    let is_number = number.iter().all(u8::is_ascii_hexdigit);
+    is_number.then(|| (number, rest.get(..tail.len()).unwrap_or_default()))
+}
 
 /// All bytes but the last three of a solicited-node multicast address.
 const SOLICITED_NODE: [u8; 13] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff];
@@ -659,7 +710,13 @@ mod tests {
         let address = text(all.name(b"a@192.168.0.100"));
         assert_eq!(address[2..], all.ip("192.168.0.100".parse().unwrap()).to_string());
         let tool = text(all.name(b"rabbitmqcli-527-rabbit@h"));
-        assert!(tool.starts_with("rabbitmqcli-") && tool.len() == 24, "{tool}");
+        assert!(tool.starts_with("longname") && tool.len() == 24, "{tool}");
+        assert!(!tool.contains("rabbit"), "{tool}");
+        let ctl = text(all.name(b"70b-ctl-ejabberd@h"));
+        assert!(ctl[3..].starts_with("-ctl-") && !ctl.contains("ejabberd"), "{ctl}");
+        let maint = text(all.name(b"app_maint_4711@h"));
+        assert!(maint[3..].starts_with("_maint_") && maint.len() == 16, "{maint}");
+        assert_eq!(all.name(b"AAAAAA@AAAAAAA"), b"AAAAAA@AAAAAAA");
         let tool = text(all.name(b"remshc0ffee-app@h"));
         assert!(tool.starts_with("remsh"), "{tool}");
         assert!(tool[5..11].bytes().all(|byte| byte.is_ascii_hexdigit()), "{tool}");
@@ -709,7 +766,9 @@ mod tests {
         for _ in 0..20 {
             let mut all = pseudonyms();
             let hosts: Vec<[u8; 4]> = (1..10).map(|n| [10, 0, 0, n]).collect();
-            hosts.iter().for_each(|ip| drop(all.v4(*ip)));
+            for ip in &hosts {
+                all.v4(*ip);
+            }
             all.choose_anew();
             for ip in &hosts {
                 assert!(!hosts.contains(&all.v4(*ip)));

@@ -16,7 +16,7 @@ use crate::wire::proxy::{ProxyStart, proxy_header};
 
 /// One direction of a connection.
 #[derive(Default)]
-pub(super) struct Side {
+pub(super) struct StreamSide {
     /// Sequence number of the first byte, once it is known.
     first: Option<u32>,
     /// Offset of the next byte without a replacement.
@@ -30,7 +30,7 @@ pub(super) struct Side {
     history: Vec<u8>,
     /// Offsets of pieces that wait to be written, the first one first.
     waiting: std::collections::VecDeque<u64>,
-    state: State,
+    state: StreamState,
     /// Bytes of a message that are left zero.
     skip: u64,
     /// Whether the first byte of the stream was seen.
@@ -39,7 +39,7 @@ pub(super) struct Side {
 
 /// What a direction is in the middle of.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum State {
+enum StreamState {
     /// The first byte, or the first one behind a PROXY protocol header.
     #[default]
     Start,
@@ -72,12 +72,12 @@ pub(super) struct Context {
 
 /// What a direction has shown of its connection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Shown {
+pub(super) struct StreamSigns {
     /// First byte of a request to EPMD.
     pub(super) request: Option<u8>,
 }
 
-impl Shown {
+impl StreamSigns {
     /// What is known after both.
     pub(super) fn or(self, later: Self) -> Self {
         Self { request: later.request.or(self.request) }
@@ -85,7 +85,7 @@ impl Shown {
 }
 
 /// A step of a parser.
-enum Step {
+enum ParserStep {
     /// More bytes are needed.
     Need,
     /// The replacement of as many bytes.
@@ -94,7 +94,7 @@ enum Step {
     Again,
 }
 
-impl Side {
+impl StreamSide {
     /// Notes the sequence number of a SYN. `false` if the direction has begun with another one.
     pub(super) fn open(&mut self, seq: u32) -> bool {
         let first = seq.wrapping_add(1);
@@ -125,7 +125,7 @@ impl Side {
 
     /// Whether the direction carries nothing that is read.
     pub(super) fn is_opaque(&self) -> bool {
-        self.state == State::Opaque && self.skip == 0
+        self.state == StreamState::Opaque && self.skip == 0
     }
 
     /// Whether `end` is behind the last byte in order.
@@ -150,9 +150,9 @@ impl Side {
         bytes: &[u8],
         context: &Context,
         names: &mut Pseudonyms,
-    ) -> Shown {
+    ) -> StreamSigns {
         let end = self.next + self.pending.len() as u64;
-        let mut shown = Shown::default();
+        let mut shown = StreamSigns::default();
         if offset > end {
             if self.later_bytes + bytes.len() <= MOST_LATER && !self.later.contains_key(&offset) {
                 self.later_bytes += bytes.len();
@@ -169,7 +169,7 @@ impl Side {
         shown
     }
 
-    fn take_later(&mut self, context: &Context, names: &mut Pseudonyms, shown: &mut Shown) {
+    fn take_later(&mut self, context: &Context, names: &mut Pseudonyms, shown: &mut StreamSigns) {
         while let Some(entry) = self.later.first_entry() {
             let end = self.next + self.pending.len() as u64;
             if *entry.key() > end {
@@ -186,11 +186,19 @@ impl Side {
     }
 
     /// Passes over `bytes` behind what is pending, which the capture lacks.
-    pub(super) fn gap(&mut self, bytes: u64, context: &Context, names: &mut Pseudonyms) -> Shown {
-        let mut shown = Shown::default();
+    pub(super) fn gap(
+        &mut self,
+        bytes: u64,
+        context: &Context,
+        names: &mut Pseudonyms,
+    ) -> StreamSigns {
+        let mut shown = StreamSigns::default();
         self.run(true, context, names, &mut shown);
-        self.history.clear();
         self.next += bytes;
+        match usize::try_from(bytes) {
+            Ok(bytes) if bytes <= HISTORY => self.history.resize(self.history.len() + bytes, 0),
+            _ => self.history.clear(),
+        }
         if self.skip > bytes {
             self.skip -= bytes;
         } else if self.skip == bytes && bytes > 0 {
@@ -198,10 +206,11 @@ impl Side {
         } else {
             self.skip = 0;
             self.state = match self.state {
-                State::Start | State::Handshake(_) | State::Frames | State::Searching => {
-                    State::Searching
-                }
-                _ => State::Opaque,
+                StreamState::Start
+                | StreamState::Handshake(_)
+                | StreamState::Frames
+                | StreamState::Searching => StreamState::Searching,
+                _ => StreamState::Opaque,
             };
         }
         self.take_later(context, names, &mut shown);
@@ -209,8 +218,13 @@ impl Side {
     }
 
     /// Replaces everything up to `end`, as far as it was seen, without waiting any longer.
-    pub(super) fn force(&mut self, end: u64, context: &Context, names: &mut Pseudonyms) -> Shown {
-        let mut shown = Shown::default();
+    pub(super) fn force(
+        &mut self,
+        end: u64,
+        context: &Context,
+        names: &mut Pseudonyms,
+    ) -> StreamSigns {
+        let mut shown = StreamSigns::default();
         while self.next < end {
             if !self.pending.is_empty() {
                 self.run(true, context, names, &mut shown);
@@ -239,7 +253,13 @@ impl Side {
     }
 
     /// Replaces what is complete; with `force` also the rest.
-    fn run(&mut self, force: bool, context: &Context, names: &mut Pseudonyms, shown: &mut Shown) {
+    fn run(
+        &mut self,
+        force: bool,
+        context: &Context,
+        names: &mut Pseudonyms,
+        shown: &mut StreamSigns,
+    ) {
         let pending = std::mem::take(&mut self.pending);
         let mut input = pending.as_slice();
         while !input.is_empty() {
@@ -251,9 +271,9 @@ impl Side {
                 continue;
             }
             match self.step(input, force, context, names, shown) {
-                Step::Need => break,
-                Step::Again => {}
-                Step::Done(new) => {
+                ParserStep::Need => break,
+                ParserStep::Again => {}
+                ParserStep::Done(new) => {
                     let len = new.len().clamp(1, input.len());
                     self.done(new.get(..len).unwrap_or(&[0]));
                     input = input.get(len..).unwrap_or_default();
@@ -271,7 +291,7 @@ impl Side {
 
     fn done(&mut self, new: &[u8]) {
         self.next += new.len() as u64;
-        if self.state == State::Opaque && self.waiting.is_empty() {
+        if self.state == StreamState::Opaque && self.waiting.is_empty() {
             // Bytes that are not kept are zero.
             self.history.clear();
         } else {
@@ -285,18 +305,18 @@ impl Side {
         force: bool,
         context: &Context,
         names: &mut Pseudonyms,
-        shown: &mut Shown,
-    ) -> Step {
+        shown: &mut StreamSigns,
+    ) -> ParserStep {
         match self.state {
-            State::Start => self.start(input, force, context, names),
-            State::Handshake(role) => self.handshake(input, force, role, names),
-            State::Frames => self.frame(input, force, names),
-            State::Searching => self.search(input, force),
-            State::EpmdClient => self.request(input, force, names, shown),
-            State::EpmdServer => self.reply(input, force, context, names),
-            State::EpmdLines => lines(input, force, names),
-            State::Tls { is_sealed } => self.record(input, force, is_sealed, names),
-            State::Opaque => Step::Done(vec![0; input.len()]),
+            StreamState::Start => self.start(input, force, context, names, shown),
+            StreamState::Handshake(role) => self.handshake(input, force, role, names),
+            StreamState::Frames => self.frame(input, force, names),
+            StreamState::Searching => self.search(input, force),
+            StreamState::EpmdClient => self.request(input, force, names, shown),
+            StreamState::EpmdServer => self.reply(input, force, context, names),
+            StreamState::EpmdLines => lines(input, force, names),
+            StreamState::Tls { is_sealed } => self.record(input, force, is_sealed, names),
+            StreamState::Opaque => ParserStep::Done(vec![0; input.len()]),
         }
     }
 
@@ -307,57 +327,59 @@ impl Side {
         force: bool,
         context: &Context,
         names: &mut Pseudonyms,
-    ) -> Step {
+        shown: &mut StreamSigns,
+    ) -> ParserStep {
         match proxy_header(input) {
             ProxyStart::Header(_, len) => {
                 let header = input.get(..len).unwrap_or(input);
-                return Step::Done(messages::proxy(header, names));
+                return ParserStep::Done(messages::proxy(header, names));
             }
-            ProxyStart::CutShort if !force && input.len() < MOST_HEAD => return Step::Need,
+            ProxyStart::CutShort if !force && input.len() < MOST_HEAD => return ParserStep::Need,
             _ => {}
         }
         if input.len() < 3 && !force {
-            return Step::Need;
+            return ParserStep::Need;
         }
         let is_tls = matches!(input, [20..=23, 3, ..]) && !context.is_epmd_reply(input);
         if is_tls {
-            self.state = State::Tls { is_sealed: false };
-            return Step::Again;
+            self.state = StreamState::Tls { is_sealed: false };
+            return ParserStep::Again;
         }
         if context.is_epmd {
-            self.state = State::EpmdServer;
+            self.state = StreamState::EpmdServer;
             return self.reply(input, force, context, names);
         }
         if context.asks_epmd || identify::is_epmd_request(input) {
-            self.state = State::EpmdClient;
-            let mut shown = Shown::default();
-            return self.request(input, force, names, &mut shown);
+            self.state = StreamState::EpmdClient;
+            return self.request(input, force, names, shown);
         }
         match identify::handshake_start(input) {
             PayloadMatch::Certain | PayloadMatch::Fits => {
-                self.state = State::Handshake(None);
+                self.state = StreamState::Handshake(None);
                 return self.handshake(input, force, None, names);
             }
-            PayloadMatch::Unsure if !force && input.len() < MOST_HEAD => return Step::Need,
+            PayloadMatch::Unsure if !force && input.len() < MOST_HEAD => return ParserStep::Need,
             PayloadMatch::Unsure | PayloadMatch::No => {}
         }
         if self.is_from_start {
-            return self.foreign(input);
+            // What is no handshake message is foreign there.
+            self.state = StreamState::Handshake(None);
+            return ParserStep::Again;
         }
-        self.state = State::Searching;
+        self.state = StreamState::Searching;
         self.search(input, force)
     }
 
     /// Bytes of another protocol: of the first ones stays what shows which.
-    fn foreign(&mut self, input: &[u8]) -> Step {
-        self.state = State::Opaque;
+    fn foreign(&mut self, input: &[u8]) -> ParserStep {
+        self.state = StreamState::Opaque;
         let mut new = vec![0; input.len()];
         match identify::sign(input) {
             Some(sign) => new.iter_mut().zip(sign).for_each(|(to, from)| *to = *from),
             // Zeros would be a sign as well.
             None => new.iter_mut().take(1).for_each(|first| *first = 0xff),
         }
-        Step::Done(new)
+        ParserStep::Done(new)
     }
 
     fn handshake(
@@ -366,9 +388,9 @@ impl Side {
         force: bool,
         role: Option<bool>,
         names: &mut Pseudonyms,
-    ) -> Step {
+    ) -> ParserStep {
         let Some(&[high, low, tag]) = input.first_chunk() else {
-            return if force { Step::Done(vec![0; input.len()]) } else { Step::Need };
+            return if force { ParserStep::Done(input.to_vec()) } else { ParserStep::Need };
         };
         let len = usize::from(u16::from_be_bytes([high, low]));
         if len == 0 || len > MOST_MESSAGE || !b"Nnscra".contains(&tag) {
@@ -377,32 +399,33 @@ impl Side {
         let available = input.get(2..).unwrap_or_default();
         let Some(body) = available.get(..len) else {
             if !force {
-                return Step::Need;
+                return ParserStep::Need;
             }
             self.skip = (len - available.len()) as u64;
             self.after_handshake(tag, role);
-            return Step::Done(
+            return ParserStep::Done(
                 [&[high, low, tag], vec![0; available.len() - 1].as_slice()].concat(),
             );
         };
-        let role = role.or((tag == b's').then_some(true));
+        let role = role.or_else(|| (tag == b's').then_some(true));
         self.after_handshake(tag, role);
         let new = messages::handshake(body, role, names);
-        Step::Done([&[high, low], new.as_slice()].concat())
+        ParserStep::Done([&[high, low], new.as_slice()].concat())
     }
 
     /// Which messages follow a message of the handshake.
     const fn after_handshake(&mut self, tag: u8, role: Option<bool>) {
         self.state = match tag {
-            b'r' | b'a' => State::Frames,
-            b'c' => State::Handshake(Some(false)),
-            _ => State::Handshake(role),
+            b'r' | b'a' => StreamState::Frames,
+            b'c' => StreamState::Handshake(Some(false)),
+            _ => StreamState::Handshake(role),
         };
     }
 
-    fn frame(&mut self, input: &[u8], force: bool, names: &mut Pseudonyms) -> Step {
+    fn frame(&mut self, input: &[u8], force: bool, names: &mut Pseudonyms) -> ParserStep {
         let Some((prefix, body)) = input.split_first_chunk::<4>() else {
-            return if force { Step::Done(vec![0; input.len()]) } else { Step::Need };
+            // A part of a length.
+            return if force { ParserStep::Done(input.to_vec()) } else { ParserStep::Need };
         };
         let len = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
         let wanted = len.min(MOST_FRONT);
@@ -412,40 +435,40 @@ impl Side {
             _ => len == 0 || matches!(body, [112, 131, ..] | [131, 68..=70, ..]),
         };
         if front.is_none() && !force && (is_frame || body.len() < 2) {
-            return Step::Need;
+            return ParserStep::Need;
         }
         let front = front.unwrap_or(body);
         let new = frames::frame(front, names);
         if !is_frame {
-            self.state = State::Searching;
+            self.state = StreamState::Searching;
         } else {
             self.skip = (len - front.len()) as u64;
         }
-        Step::Done([prefix.as_slice(), &new].concat())
+        ParserStep::Done([prefix.as_slice(), &new].concat())
     }
 
     /// Looks for a message at the front, as the analysis does at the front of a segment.
-    fn search(&mut self, input: &[u8], force: bool) -> Step {
+    fn search(&mut self, input: &[u8], force: bool) -> ParserStep {
         let is_short = !force && input.len() < MOST_HEAD;
         match (identify::handshake_start(input), credible_frame(input)) {
             (PayloadMatch::Certain | PayloadMatch::Fits, _) => {
-                self.state = State::Handshake(None);
-                Step::Again
+                self.state = StreamState::Handshake(None);
+                ParserStep::Again
             }
             (_, Credible::Yes) => {
-                self.state = State::Frames;
-                Step::Again
+                self.state = StreamState::Frames;
+                ParserStep::Again
             }
             (_, Credible::Tick) if input.len() > 4 && input.iter().any(|byte| *byte != 0) => {
-                Step::Done(vec![0; 4])
+                ParserStep::Done(vec![0; 4])
             }
-            (_, Credible::Tick) => Step::Done(vec![0; input.len()]),
-            (PayloadMatch::Unsure, _) | (_, Credible::NeedMore(_)) if is_short => Step::Need,
+            (_, Credible::Tick) => ParserStep::Done(vec![0; input.len()]),
+            (PayloadMatch::Unsure, _) | (_, Credible::NeedMore(_)) if is_short => ParserStep::Need,
             _ => {
                 let mut new = vec![0; input.len()];
                 // Zeros alone would be a tick.
                 new.iter_mut().take(1).for_each(|first| *first = 0xff);
-                Step::Done(new)
+                ParserStep::Done(new)
             }
         }
     }
@@ -455,24 +478,24 @@ impl Side {
         input: &[u8],
         force: bool,
         names: &mut Pseudonyms,
-        shown: &mut Shown,
-    ) -> Step {
+        shown: &mut StreamSigns,
+    ) -> ParserStep {
         let Some(&[high, low, tag]) = input.first_chunk() else {
-            return if force { Step::Done(vec![0; input.len()]) } else { Step::Need };
+            return if force { ParserStep::Done(input.to_vec()) } else { ParserStep::Need };
         };
         let len = usize::from(u16::from_be_bytes([high, low]));
-        if len == 0 || len > MOST_MESSAGE || !b"adknpsxz".contains(&tag) {
+        if len == 0 || len > MOST_MESSAGE {
             return self.foreign(input);
         }
         shown.request = Some(tag);
         let available = input.get(2..).unwrap_or_default();
         let body = available.get(..len);
         if body.is_none() && !force {
-            return Step::Need;
+            return ParserStep::Need;
         }
         let body = body.unwrap_or(available);
         self.skip = (len - body.len()) as u64;
-        Step::Done([&[high, low], messages::epmd_request(body, names).as_slice()].concat())
+        ParserStep::Done([&[high, low], messages::epmd_request(body, names).as_slice()].concat())
     }
 
     fn reply(
@@ -481,16 +504,16 @@ impl Side {
         force: bool,
         context: &Context,
         names: &mut Pseudonyms,
-    ) -> Step {
+    ) -> ParserStep {
         let is_list = matches!(context.request, b'n' | b'd');
         let len = match input {
             [a, b, c, d, ..] if is_list => {
-                self.state = State::EpmdLines;
+                self.state = StreamState::EpmdLines;
                 let port = u16::from_be_bytes([*c, *d]);
                 let [high, low] = names.port(port).to_be_bytes();
-                return Step::Done(vec![*a, *b, high, low]);
+                return ParserStep::Done(vec![*a, *b, high, low]);
             }
-            _ if is_list && !force => return Step::Need,
+            _ if is_list && !force => return ParserStep::Need,
             [b'v', ..] => 6,
             [b'y', ..] => 4,
             [b'w', 0, rest @ ..] => {
@@ -501,19 +524,19 @@ impl Side {
                 match extra {
                     Some(extra) => 14 + name + extra,
                     None if force => input.len(),
-                    None => return Step::Need,
+                    None => return ParserStep::Need,
                 }
             }
             [b'w', _, ..] => 2,
-            [b'w'] if !force => return Step::Need,
+            [b'w'] if !force => return ParserStep::Need,
             // The answer to a command, which the close ends.
             [b'A'..=b'Z', ..] if matches!(context.request, b'k' | b's') => input.len(),
             _ => return self.foreign(input),
         };
         match input.get(..len) {
-            Some(reply) => Step::Done(messages::epmd_reply(reply, names)),
-            None if force => Step::Done(messages::epmd_reply(input, names)),
-            None => Step::Need,
+            Some(reply) => ParserStep::Done(messages::epmd_reply(reply, names)),
+            None if force => ParserStep::Done(messages::epmd_reply(input, names)),
+            None => ParserStep::Need,
         }
     }
 
@@ -523,30 +546,30 @@ impl Side {
         force: bool,
         is_sealed: bool,
         names: &mut Pseudonyms,
-    ) -> Step {
+    ) -> ParserStep {
         let Some((header, available)) = input.split_first_chunk::<5>() else {
-            return if force { Step::Done(vec![0; input.len()]) } else { Step::Need };
+            return if force { ParserStep::Done(vec![0; input.len()]) } else { ParserStep::Need };
         };
         let [kind @ 20..=23, 3, _, high, low] = *header else {
-            self.state = State::Opaque;
-            return Step::Done(vec![0; input.len()]);
+            self.state = StreamState::Opaque;
+            return ParserStep::Done(vec![0; input.len()]);
         };
         let len = usize::from(u16::from_be_bytes([high, low]));
         if len > MOST_RECORD {
-            self.state = State::Opaque;
-            return Step::Done([header.as_slice(), &vec![0; available.len()]].concat());
+            self.state = StreamState::Opaque;
+            return ParserStep::Done([header.as_slice(), &vec![0; available.len()]].concat());
         }
         let body = available.get(..len);
         if body.is_none() && !force {
-            return Step::Need;
+            return ParserStep::Need;
         }
         let body = body.unwrap_or(available);
         self.skip = (len - body.len()) as u64;
         let new = tls::record(kind, body, is_sealed, names);
         if kind == tls::CHANGE_CIPHER_SPEC {
-            self.state = State::Tls { is_sealed: true };
+            self.state = StreamState::Tls { is_sealed: true };
         }
-        Step::Done([header.as_slice(), &new].concat())
+        ParserStep::Done([header.as_slice(), &new].concat())
     }
 }
 
@@ -558,14 +581,16 @@ impl Context {
     }
 }
 
-fn lines(input: &[u8], force: bool, names: &mut Pseudonyms) -> Step {
+fn lines(input: &[u8], force: bool, names: &mut Pseudonyms) -> ParserStep {
     match input.iter().position(|byte| *byte == b'\n') {
         Some(end) => {
             let line = input.get(..=end).unwrap_or(input);
-            Step::Done(messages::epmd_line(line, names))
+            ParserStep::Done(messages::epmd_line(line, names))
         }
-        None if force || input.len() > MOST_HEAD => Step::Done(messages::epmd_line(input, names)),
-        None => Step::Need,
+        None if force || input.len() > MOST_HEAD => {
+            ParserStep::Done(messages::epmd_line(input, names))
+        }
+        None => ParserStep::Need,
     }
 }
 

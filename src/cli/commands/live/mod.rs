@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use beamscope::anonymize::Anonymized;
 use beamscope::capture::live::{self, Live, LiveSource, Wait};
 use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Item};
@@ -36,14 +37,22 @@ use crate::cli::stop::{Interval, StopCondition, TICK};
 /// be written. An interface that is lost during the run is reported, and the outcome is then
 /// `Incomplete`.
 pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
-    let Started { capture, mut engine, saver, evidence_failed, output, fail_on } =
-        startup::start(settings)?;
-    let LiveCapture { interfaces, names, stop, held_back, snaplen, packet_limit } = capture;
+    let Started {
+        capture,
+        mut engine,
+        saver,
+        saved_names,
+        replacements,
+        evidence_failed,
+        output,
+        fail_on,
+    } = startup::start(settings)?;
+    let LiveCapture { interfaces, stop, held_back, snaplen, packet_limit, .. } = capture;
     let mut source = LiveSource::new(interfaces, held_back, stop.clone());
     let mut control = LiveControl {
         output: &output,
         saver,
-        names,
+        names: saved_names.iter().map(ToString::to_string).collect(),
         snaplen,
         left: packet_limit,
         stop,
@@ -51,7 +60,13 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
         slow_reader: SlowReaderNotice::default(),
         has_failed: false,
     };
-    let ended = drive::run(&mut source, &mut engine, &mut control);
+    let ended = match replacements {
+        None => drive::run(&mut source, &mut engine, &mut control),
+        Some(mut replacements) => {
+            let mut source = Anonymized::new(source, &mut replacements);
+            drive::run(&mut source, &mut engine, &mut control)
+        }
+    };
     control.report_slow_reader(&mut engine);
     let LiveControl { saver, has_failed, .. } = control;
     let is_saved = finish_saving(saver, &mut engine);
