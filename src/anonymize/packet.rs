@@ -11,7 +11,7 @@ use super::pseudonyms::Pseudonyms;
 use super::sums::{Checksum, Covered};
 use crate::capture::{Frame, LinkType};
 use crate::decode::{self, Endpoint};
-use crate::limits::TUNNELS;
+use crate::limits::{LINK_TAGS, TUNNELS};
 
 /// A frame with new headers.
 #[derive(Default)]
@@ -144,30 +144,93 @@ impl Rewriter<'_> {
 
     /// Rewrites the bytes in front of the IP header. `false` if nothing here knows where they have addresses.
     fn link_header(&mut self, link: LinkType, ip: Option<usize>) -> bool {
-        let (addresses, end): (&[usize], usize) = match link {
-            LinkType::ETHERNET => (&[0, 6], 14),
-            LinkType::LINUX_SLL => (&[6], 16),
-            LinkType::LINUX_SLL2 => (&[12], 20),
-            LinkType::NULL | LinkType::LOOP => (&[], 4),
-            LinkType::DLT_RAW
+        // Position of the EtherType, the header in front of it, and the bytes that hold no address.
+        let (kind_at, end) = match link {
+            LinkType::ETHERNET => (12, 14),
+            LinkType::LINUX_SLL => (14, 16),
+            LinkType::LINUX_SLL2 => (0, 20),
+            LinkType::NULL
+            | LinkType::LOOP
+            | LinkType::DLT_RAW
             | LinkType::DLT_RAW_OPENBSD
             | LinkType::RAW
             | LinkType::IPV4
-            | LinkType::IPV6 => (&[], 0),
-            LinkType::PPP
+            | LinkType::IPV6
+            | LinkType::PPP
             | LinkType::PPP_HDLC
             | LinkType::C_HDLC
             | LinkType::PPP_PPPD
             | LinkType::PPP_ETHER
             | LinkType::MPLS
-            | LinkType::FRELAY => (&[], 2),
+            | LinkType::FRELAY => {
+                // Numbers of protocols and labels; a longer header may have an Ethernet frame in it.
+                let ip = ip.unwrap_or(2);
+                self.keep(0, ip.min(MOST_PLAIN));
+                return ip <= MOST_PLAIN;
+            }
             _ => return false,
         };
-        self.keep(0, ip.unwrap_or(end));
-        for at in addresses {
-            self.mac(*at);
+        self.keep(0, end);
+        match link {
+            LinkType::ETHERNET => {
+                self.mac(0);
+                self.mac(6);
+            }
+            LinkType::LINUX_SLL => self.cooked_address(6, number2(self.original, 4)),
+            _ => self.cooked_address(12, byte(self.original, 11).map(u16::from)),
         }
-        true
+        let Some(ip) = ip else { return true };
+        let kind = number2(self.original, kind_at);
+        if self.tags(kind, end, ip) {
+            return true;
+        }
+        // A header that is not known may have addresses.
+        put(&mut self.rewritten.bytes, 0, &vec![0; ip]);
+        false
+    }
+
+    /// Rewrites the address of a cooked header: a device that is a tunnel has an IP address there.
+    fn cooked_address(&mut self, at: usize, len: Option<u16>) {
+        self.put(at, &[0; 8]);
+        if len == Some(6) {
+            self.mac(at);
+        }
+    }
+
+    /// Keeps the tags and labels from `at` to the IP header at `ip`. `false` if they do not lead there.
+    fn tags(&mut self, kind: Option<u16>, mut at: usize, ip: usize) -> bool {
+        let Some(mut kind) = kind else { return false };
+        for _ in 0..=LINK_TAGS {
+            let len = match kind {
+                _ if at == ip => return true,
+                VLAN | VLAN_SERVICE | VLAN_OLD_SERVICE => 4,
+                MPLS | MPLS_MULTICAST => {
+                    self.keep(at, 4);
+                    let is_last = byte(self.original, at + 2).is_none_or(|it| it & 1 == 1);
+                    at += 4;
+                    if is_last {
+                        kind = 0x0800;
+                    }
+                    continue;
+                }
+                PPPOE_SESSION => {
+                    // The header and the number of the protocol, in one byte or two.
+                    self.keep(at, ip.saturating_sub(at).min(8));
+                    return ip.saturating_sub(at) <= 8;
+                }
+                0..=0x05ff => {
+                    // LLC, and SNAP with an EtherType: no bridged frame.
+                    let is_plain = part(self.original, at, 6) == Some(&[0xaa, 0xaa, 3, 0, 0, 0]);
+                    self.keep(at, ip.saturating_sub(at).min(8));
+                    return (is_plain || ip.saturating_sub(at) <= 3) && ip.saturating_sub(at) <= 8;
+                }
+                _ => return false,
+            };
+            self.keep(at, len);
+            let Some(next) = number2(self.original, at + 2) else { return false };
+            (kind, at) = (next, at + len);
+        }
+        false
     }
 
     /// Rewrites a message of ARP, where the frame has one.
@@ -603,9 +666,14 @@ impl Rewriter<'_> {
             _ => None,
         };
         if let Some(at) = ethernet {
-            self.keep(at, inner.saturating_sub(at));
+            self.keep(at, 14);
             self.mac(at);
             self.mac(at + 6);
+            if !self.tags(number2(self.original, at + 12), at + 14, inner) {
+                let len = inner.saturating_sub(at);
+                self.put(at, &vec![0; len]);
+                return None;
+            }
         }
         self.ip(inner, envelope.missing, envelope.input, envelope.depth + 1, false);
         Some(())
@@ -623,9 +691,16 @@ impl Rewriter<'_> {
 
 const VLAN: u16 = 0x8100;
 const VLAN_SERVICE: u16 = 0x88a8;
+const VLAN_OLD_SERVICE: u16 = 0x9100;
+const MPLS: u16 = 0x8847;
+const MPLS_MULTICAST: u16 = 0x8848;
+const PPPOE_SESSION: u16 = 0x8864;
 const ARP: u16 = 0x0806;
 const BRIDGED: u16 = 0x6558;
 const MOST_TAGS: usize = 2;
+
+/// Bytes of a link header without addresses: the longest is that of PPP over Ethernet, or three labels.
+const MOST_PLAIN: usize = 12;
 
 // Protocol numbers (IANA).
 const HOP_BY_HOP: u8 = 0;

@@ -10,6 +10,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use foldhash::fast::RandomState as FastState;
 use hashbrown::{HashMap, HashSet};
@@ -433,17 +434,17 @@ impl Pseudonyms {
             return;
         };
         for c in text.chars() {
-            let random = self.random(11, &u32::from(c).to_be_bytes(), 0);
-            let new = match c.len_utf8() {
-                2 if !c.is_control() => char::from_u32(0xe0 + u32::from(low(random % 22))),
-                3 if u32::from(c) >= 0x3000 => {
-                    char::from_u32(0x4e00 + u32::from(low(random % 200)))
-                }
-                4 => char::from_u32(0x2_0000 + u32::from(low(random % 200))),
-                _ => None,
-            };
-            let new = new.filter(|new| new.len_utf8() == c.len_utf8()).unwrap_or(c);
-            out.extend(new.encode_utf8(&mut [0; 4]).as_bytes());
+            let number = u32::from(c);
+            // Control characters, and marks that change the direction of text, stay: they are shown.
+            let range =
+                RANGES.iter().find(|range| range.contains(&number) && number != BYTE_ORDER_MARK);
+            let moved = range.and_then(|range| {
+                let count = range.end() - range.start() + 1;
+                let random = self.random(11, &range.start().to_be_bytes(), 0);
+                let distance = 1 + u32::try_from(random % u64::from(count - 1)).unwrap_or(0);
+                char::from_u32(range.start() + (number - range.start() + distance) % count)
+            });
+            out.extend(moved.unwrap_or(c).encode_utf8(&mut [0; 4]).as_bytes());
         }
     }
 }
@@ -608,6 +609,20 @@ fn numbered(name: &[u8]) -> Option<(&[u8], &[u8])> {
     is_number.then(|| (number, rest.get(..tail.len()).unwrap_or_default()))
 }
 
+/// Characters beyond ASCII, in ranges whose characters have as many bytes in UTF-8: within a range, each moves by the same
+/// distance.
+const RANGES: [RangeInclusive<u32>; 7] = [
+    0xa0..=0xbf,
+    0xc0..=0x5ff,
+    0x620..=0x7ff,
+    0x800..=0x1fff,
+    0x2070..=0xd7ff,
+    0xe000..=0xffff,
+    0x1_0000..=0x10_ffff,
+];
+
+const BYTE_ORDER_MARK: u32 = 0xfeff;
+
 /// All bytes but the last three of a solicited-node multicast address.
 const SOLICITED_NODE: [u8; 13] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff];
 
@@ -725,6 +740,8 @@ mod tests {
     #[test]
     fn text_of_any_form_keeps_its_bytes_and_its_encoding() {
         let mut all = pseudonyms();
+        assert_ne!(all.name("ä".as_bytes()), all.name("ö".as_bytes()));
+        assert!(!text(all.name("देवनागरी".as_bytes())).contains('व'));
         for name in [
             &b"<img src=x>@h"[..],
             "köln@höst".as_bytes(),

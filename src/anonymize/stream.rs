@@ -33,6 +33,8 @@ pub(super) struct StreamSide {
     state: StreamState,
     /// Bytes of a message that are left zero.
     skip: u64,
+    /// Bytes that must be pending for the next message to be complete, as far as its length is known.
+    needed: usize,
     /// Whether the first byte of the stream was seen.
     is_from_start: bool,
 }
@@ -242,9 +244,8 @@ impl StreamSide {
 
     /// Writes the replacements of a piece at `offset`. Bytes whose replacement is not known stay as they are.
     pub(super) fn write(&mut self, offset: u64, out: &mut [u8]) {
-        if self.waiting.front() == Some(&offset) {
-            self.waiting.pop_front();
-        }
+        // Pieces are written in the order in which they came.
+        while self.waiting.pop_front().is_some_and(|waiting| waiting != offset) {}
         let start = self.next - self.history.len() as u64;
         let from = usize::try_from(offset.saturating_sub(start)).unwrap_or(usize::MAX);
         let to = usize::try_from(start.saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -260,6 +261,10 @@ impl StreamSide {
         names: &mut Pseudonyms,
         shown: &mut StreamSigns,
     ) {
+        if !force && self.pending.len() < self.needed {
+            return;
+        }
+        self.needed = 0;
         let pending = std::mem::take(&mut self.pending);
         let mut input = pending.as_slice();
         while !input.is_empty() {
@@ -283,7 +288,7 @@ impl StreamSide {
         self.pending = input.to_vec();
         let needed = self.waiting.front().copied().unwrap_or(self.next);
         let keep = usize::try_from(self.next.saturating_sub(needed)).unwrap_or(usize::MAX);
-        let keep = keep.max(HISTORY);
+        let keep = keep.clamp(HISTORY, MOST_KEPT);
         if self.history.len() > keep.saturating_mul(2) {
             self.history.drain(..self.history.len() - keep);
         }
@@ -399,6 +404,7 @@ impl StreamSide {
         let available = input.get(2..).unwrap_or_default();
         let Some(body) = available.get(..len) else {
             if !force {
+                self.needed = 2 + len;
                 return ParserStep::Need;
             }
             self.skip = (len - available.len()) as u64;
@@ -435,6 +441,8 @@ impl StreamSide {
             _ => len == 0 || matches!(body, [112, 131, ..] | [131, 68..=70, ..]),
         };
         if front.is_none() && !force && (is_frame || body.len() < 2) {
+            // Two bytes show whether it is one.
+            self.needed = 4 + if body.len() < 2 { wanted.min(2) } else { wanted };
             return ParserStep::Need;
         }
         let front = front.unwrap_or(body);
@@ -561,6 +569,7 @@ impl StreamSide {
         }
         let body = available.get(..len);
         if body.is_none() && !force {
+            self.needed = 5 + len;
             return ParserStep::Need;
         }
         let body = body.unwrap_or(available);
@@ -603,6 +612,9 @@ const MOST_LATER: usize = 1 << 20;
 
 /// Replacements that are kept for bytes that are sent again: a window of most connections.
 const HISTORY: usize = 32 << 10;
+
+/// Replacements that are kept for pieces that wait: as many as packets may wait.
+const MOST_KEPT: usize = 16 << 20;
 
 /// Bytes of a message of EPMD or of the handshake.
 const MOST_MESSAGE: usize = 4096;
