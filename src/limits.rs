@@ -130,6 +130,16 @@ impl Default for Limits {
     }
 }
 
+/// Connections of which ladders keep the messages: so many of the last ones, and so many that findings name. Each takes a few
+/// KiB, and a person looks at a few.
+pub const LADDER_SESSIONS: usize = 1024;
+
+/// Handshake messages that a ladder keeps of a connection. The longest handshake has seven.
+pub const LADDER_MESSAGES: usize = 16;
+
+/// Nodes of which ladders keep the release.
+pub const LADDER_NODES: usize = 4096;
+
 /// Appends `item` to `queue`, which keeps its last `most` items.
 pub(crate) fn remember<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
     queue.push_back(item);
@@ -293,6 +303,51 @@ impl Default for EvidenceLimits {
             frame: 4608,
             files: 1000,
             file_bytes: 256 << 20,
+        }
+    }
+}
+
+/// Bounds of what is kept for a report file, and of what is written into it.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportLimits {
+    /// Findings kept with their text and evidence, some 3 KiB each.
+    pub problems: usize,
+    /// Problems written with their evidence; further ones have a line in the list.
+    pub blocks: usize,
+    /// Problems with a drawing of their connection, some 8 KiB each.
+    pub ladders: usize,
+    /// Lines of the list of problems, and rows of each table: a person reads no more, and a file stays small.
+    pub rows: usize,
+    /// Pairs of nodes kept with a lane of the timeline, at most 3 KiB each; further ones share one.
+    pub lanes: usize,
+    /// Lanes that are drawn; further ones are drawn as one.
+    pub drawn_lanes: usize,
+    /// Attempts of a lane that are kept one by one; more are counted by time.
+    pub attempts: usize,
+    /// Connections kept with the time of their first message until they are over.
+    pub open: usize,
+    /// Names of operations, receivers and functions counted, and callees.
+    pub names: usize,
+    /// Names of the inputs of kept events.
+    pub inputs: usize,
+    /// Bytes of kept events from a pipe that are read ahead for the names of their inputs.
+    pub read_ahead: u64,
+}
+
+impl Default for ReportLimits {
+    fn default() -> Self {
+        Self {
+            problems: 4096,
+            blocks: 200,
+            ladders: 20,
+            rows: 1000,
+            lanes: 2048,
+            drawn_lanes: 60,
+            attempts: 48,
+            open: 50_000,
+            names: 1024,
+            inputs: 1024,
+            read_ahead: 8 << 20,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | `captures` | what is found in each capture of the project |
 //! | `properties` | what holds for any capture: damaged, reordered, lossy, very large |
 //! | `oracles` | the same answers as tshark and as a real Erlang |
+//! | `report` | pages for a browser, and the short form |
 //! | `live` | capturing from interfaces, and real nodes (Linux) |
 //! | `source` | rules for the source text itself |
 //! | `support` | helpers of all of these; no tests |
@@ -23,5 +24,6 @@ mod cli;
 mod live;
 mod oracles;
 mod properties;
+mod report;
 mod source;
 mod support;

@@ -7,6 +7,7 @@
 //! digits. Parts of names and of addresses are replaced one by one, so names of one host keep one host, and addresses
 //! of one network keep one network.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -82,6 +83,11 @@ impl<K: Clone + Eq + std::hash::Hash> ReplacementTable<K> {
         self.of.clear();
         self.used.clear();
     }
+
+    fn set(&mut self, original: K, new: K) {
+        self.used.insert(new.clone());
+        self.of.insert(original, new);
+    }
 }
 
 impl Pseudonyms {
@@ -102,6 +108,55 @@ impl Pseudonyms {
         self.v4_parts.forget();
         self.v6_groups.forget();
         self.ports.forget();
+        self.keep_order();
+    }
+
+    /// Chooses replacements of all addresses and ports that were seen, in the same order as these: the lower of two stays
+    /// the lower one. The analysis takes the sides of a connection in that order where nothing else shows who dialed.
+    fn keep_order(&mut self) {
+        let random = |kind: u8, what: &[u8], count: u32| self.key.hash_one((kind, what, count));
+        let of_v4 = PartClasses {
+            is_alike: |base: &[u8; 4], len, a: u8, b: u8| {
+                let class = |part: u8| (digits(part.into()), part_class(base, len, part));
+                class(a) == class(b)
+            },
+            range: |_, part: u8| match digits(part.into()) {
+                1 => (0, 9),
+                2 => (10, 99),
+                _ => (100, 255),
+            },
+        };
+        choose_parts(&mut self.v4_parts, &of_v4, |what, count| random(12, what, count));
+        let of_v6 = PartClasses {
+            is_alike: |_: &[u16; 8], len, a: u16, b: u16| {
+                group_range(len, a) == group_range(len, b)
+            },
+            range: group_range,
+        };
+        choose_parts(&mut self.v6_groups, &of_v6, |what, count| random(13, what, count));
+        let kept = &self.kept_ports;
+        let mut ports: Vec<u16> = self.ports.originals.iter().copied().collect();
+        ports.sort_unstable();
+        for group in ports.chunk_by(|a, b| port_ranges(*a).0 == port_ranges(*b).0) {
+            let Some((all, first)) = group.first().map(|port| port_ranges(*port)) else { continue };
+            let free = |(low, high): (u16, u16)| -> Vec<u16> {
+                let is_free = |port: &u16| {
+                    !KEPT_PORTS.contains(port)
+                        && !kept.contains(port)
+                        && !self.ports.originals.contains(port)
+                };
+                (low..=high).filter(is_free).collect()
+            };
+            let mut candidates = free(first);
+            if candidates.len() < group.len() {
+                candidates = free(all);
+            }
+            let new = sample(candidates, group.len(), |count| random(14, &[], count));
+            // Where there are too few, ports are chosen one by one.
+            if new.len() == group.len() {
+                group.iter().zip(new).for_each(|(port, new)| self.ports.set(*port, new));
+            }
+        }
     }
 
     /// A number that depends on the key and on `what`.
@@ -227,16 +282,7 @@ impl Pseudonyms {
         if port == 0 || KEPT_PORTS.contains(&port) || self.kept_ports.contains(&port) {
             return port;
         }
-        // Of so many ports first those that Wireshark takes for no protocol of their own.
-        let (all, first) = match port {
-            0..=9 => ((1, 9), (1, 9)),
-            10..=99 => ((10, 99), (89, 99)),
-            100..=999 => ((100, 999), (830, 909)),
-            1000..=1023 => ((1000, 1023), (1002, 1023)),
-            1024..=9999 => ((1024, 9999), (7277, 7783)),
-            10_000..=32_767 => ((10_000, 32_767), (12_224, 17_219)),
-            32_768.. => ((32_768, u16::MAX), (50_000, u16::MAX)),
-        };
+        let (all, first) = port_ranges(port);
         let random = self.random(5, &port.to_be_bytes(), 0);
         let kept = &self.kept_ports;
         let within = |(low, high): (u16, u16), most: u64| {
@@ -453,6 +499,117 @@ fn low(number: u64) -> u8 {
     u8::try_from(number & 0xff).unwrap_or(0)
 }
 
+/// The ports that may replace a port; and of these the ones that Wireshark takes for no protocol of their own.
+const fn port_ranges(port: u16) -> ((u16, u16), (u16, u16)) {
+    match port {
+        0..=9 => ((1, 9), (1, 9)),
+        10..=99 => ((10, 99), (89, 99)),
+        100..=999 => ((100, 999), (830, 909)),
+        1000..=1023 => ((1000, 1023), (1002, 1023)),
+        1024..=9999 => ((1024, 9999), (7277, 7783)),
+        10_000..=32_767 => ((10_000, 32_767), (12_224, 17_219)),
+        32_768.. => ((32_768, u16::MAX), (50_000, u16::MAX)),
+    }
+}
+
+/// What may replace a part of an address.
+struct PartClasses<A, R> {
+    /// Whether two parts, behind these parts before them, may replace each other.
+    is_alike: A,
+    /// The least and the greatest of the numbers that may replace a part.
+    range: R,
+}
+
+/// Chooses the parts of all addresses that were seen, those of one network in the order of the originals.
+fn choose_parts<
+    const N: usize,
+    T: Copy + Default + Ord + std::hash::Hash + Into<u32> + TryFrom<u32>,
+>(
+    table: &mut ReplacementTable<AddressPrefix<N, T>>,
+    classes: &PartClasses<impl Fn(&[T; N], usize, T, T) -> bool, impl Fn(usize, T) -> (T, T)>,
+    random: impl Fn(&[u8], u32) -> u64,
+) {
+    let mut seen: Vec<_> = table.originals.iter().copied().collect();
+    seen.sort_unstable_by_key(|prefix| (prefix.len, prefix.parts));
+    let parent = |prefix: &AddressPrefix<N, T>| {
+        let len = prefix.len.saturating_sub(1);
+        let mut parts = prefix.parts;
+        parts.iter_mut().skip(len).for_each(|part| *part = T::default());
+        AddressPrefix { parts, len }
+    };
+    let last = |prefix: &AddressPrefix<N, T>| {
+        prefix.parts.get(prefix.len.saturating_sub(1)).copied().unwrap_or_default()
+    };
+    let mut count = 0_u32;
+    for network in seen.chunk_by(|a, b| a.len == b.len && parent(a) == parent(b)) {
+        let Some(first) = network.first() else { continue };
+        let base = table.of.get(&parent(first)).map_or([T::default(); N], |new| new.parts);
+        let is_alike = |a: &AddressPrefix<N, T>, b: &AddressPrefix<N, T>| {
+            (classes.is_alike)(&base, a.len, last(a), last(b))
+        };
+        for alike in network.chunk_by(is_alike) {
+            let Some(first) = alike.first() else { continue };
+            let (low, high) = (classes.range)(first.len, last(first));
+            let (low, high): (u32, u32) = (low.into(), high.into());
+            let may_be =
+                |part: u32, table: &ReplacementTable<AddressPrefix<N, T>>, is_new: bool| {
+                    let part = T::try_from(part).ok()?;
+                    let candidate = with(base, first.len, part);
+                    let fits = (classes.is_alike)(&base, first.len, last(first), part)
+                        && !table.used.contains(&candidate)
+                        && !(is_new && table.originals.contains(&candidate));
+                    fits.then_some(part)
+                };
+            let size = high - low + 1;
+            let mut new: Vec<T> = Vec::new();
+            for is_new in [true, false] {
+                if size <= MOST_LISTED {
+                    let all = (low..=high).filter_map(|it| may_be(it, table, is_new)).collect();
+                    new = sample(all, alike.len(), |step| random(&[], count.wrapping_add(step)));
+                } else {
+                    // So many that a few tries find enough.
+                    let mut found = BTreeSet::new();
+                    for step in 0..u32::try_from(alike.len() * 4 + 16).unwrap_or(u32::MAX) {
+                        if found.len() == alike.len() {
+                            break;
+                        }
+                        let place = random(&[], count.wrapping_add(step)) % u64::from(size);
+                        let place = low + u32::try_from(place).unwrap_or(0);
+                        found.extend(may_be(place, table, is_new));
+                    }
+                    new = found.into_iter().collect();
+                }
+                count = count.wrapping_add(size).wrapping_add(1);
+                if new.len() == alike.len() {
+                    break;
+                }
+            }
+            // What finds no place stays.
+            let parts: Vec<T> =
+                if new.len() == alike.len() { new } else { alike.iter().map(last).collect() };
+            for (old, part) in alike.iter().zip(parts) {
+                table.set(*old, with(base, first.len, part));
+            }
+        }
+    }
+}
+
+/// So many of the candidates, at random and in their order.
+fn sample<T: Copy>(candidates: Vec<T>, wanted: usize, random: impl Fn(u32) -> u64) -> Vec<T> {
+    let mut left = candidates.len();
+    let mut wanted = wanted.min(left);
+    let mut chosen = Vec::with_capacity(wanted);
+    for (count, candidate) in (0..).zip(candidates) {
+        // Each candidate is as likely as another.
+        if random(count) % (left as u64) < wanted as u64 {
+            chosen.push(candidate);
+            wanted -= 1;
+        }
+        left -= 1;
+    }
+    chosen
+}
+
 fn run(bytes: &[u8], is_part: impl Fn(&u8) -> bool) -> usize {
     bytes.iter().position(|byte| !is_part(byte)).unwrap_or(bytes.len())
 }
@@ -632,6 +789,9 @@ const MOST_ORIGINALS: usize = 1 << 18;
 /// Attempts at another number of a group of an IPv6 address.
 const MOST_TRIES: u64 = 1024;
 
+/// Numbers of a class that are listed one by one.
+const MOST_LISTED: u32 = 256;
+
 /// Attempts at another word.
 const MOST_CANDIDATES: u32 = 256;
 
@@ -790,6 +950,47 @@ mod tests {
             for ip in &hosts {
                 assert!(!hosts.contains(&all.v4(*ip)));
             }
+        }
+    }
+
+    #[test]
+    fn a_second_choice_keeps_the_order() {
+        for _ in 0..20 {
+            let mut all = pseudonyms();
+            let mut ips: Vec<IpAddr> = [
+                "10.0.0.1",
+                "10.0.0.2",
+                "10.0.0.9",
+                "10.0.0.10",
+                "10.0.0.77",
+                "10.0.3.5",
+                "192.168.0.100",
+                "192.168.0.101",
+                "192.168.0.103",
+                "fd00:41::21",
+                "fd00:41::22",
+                "fd00:42::1",
+            ]
+            .iter()
+            .map(|ip| ip.parse().unwrap())
+            .collect();
+            ips.sort_unstable();
+            let ports = [1500, 4369, 9100, 25_672, 33_435, 37_832, 46_274];
+            for _ in 0..2 {
+                for ip in &ips {
+                    all.ip(*ip);
+                }
+                for port in ports {
+                    all.port(port);
+                }
+                all.choose_anew();
+            }
+            let new: Vec<IpAddr> = ips.iter().map(|ip| all.ip(*ip)).collect();
+            assert!(new.is_sorted(), "{new:?}");
+            assert!(new.iter().all(|ip| !ips.contains(ip)), "{new:?}");
+            assert!(new.iter().zip(&ips).all(|(a, b)| a.to_string().len() == b.to_string().len()));
+            let [.., a, b, c] = ports.map(|port| all.port(port));
+            assert!(a < b && b < c, "{a} {b} {c}");
         }
     }
 

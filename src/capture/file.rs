@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::buffer::Buffer;
 use super::compressed::{Decompressed, is_compressed};
+use super::counted::ReadCounter;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::read_ahead::{DecompressionThreads, ReadAhead};
@@ -79,14 +80,16 @@ impl CaptureFile {
     ///
     /// The file cannot be opened, or is a directory. Whether it is a capture shows only when it is read.
     pub fn open(path: &Path, input: u16) -> Result<Self, Error> {
-        Self::open_with(path, input, &DecompressionThreads::default())
+        Self::open_with(path, input, &DecompressionThreads::default(), &ReadCounter::default())
     }
 
-    /// Opens a capture as [`Self::open`] does; one of the `helpers` decompresses it if one is free.
+    /// Opens a capture as [`Self::open`] does; one of the `helpers` decompresses it if one is free, and `counter` counts
+    /// what is read of it.
     pub(super) fn open_with(
         path: &Path,
         input: u16,
         helpers: &DecompressionThreads,
+        counter: &ReadCounter,
     ) -> Result<Self, Error> {
         let name = path.display().to_string();
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
@@ -99,14 +102,15 @@ impl CaptureFile {
         }
         // A pipe or a device is not asked for more bytes than are wanted, and gives no byte twice.
         if metadata.is_file() && is_compressed(&mut file).unwrap_or_default() {
-            let file = file.try_clone().map(|file| move || Decompressed::new(Box::new(file)));
+            let file = file.try_clone().map(|file| counter.count(file));
+            let file = file.map(|file| move || Decompressed::new(Box::new(file)));
             // If no thread is free, this thread decompresses.
             if let Some(Ok(read_ahead)) = file.ok().and_then(|file| ReadAhead::start(helpers, file))
             {
                 return Ok(Self::new(name, input, Box::new(read_ahead)));
             }
         }
-        Ok(Self::from_reader(name, input, Box::new(file)))
+        Ok(Self::from_reader(name, input, Box::new(counter.count(file))))
     }
 
     /// Reads the capture from `source`, with a `name` for errors. Reads nothing yet.

@@ -9,6 +9,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use super::counted::ReadCounter;
 use super::file::{Advance, Other};
 use super::read_ahead::DecompressionThreads;
 use super::{CaptureFile, Drops, Error, FrameRecord, Item, Progress, Receiver, Source};
@@ -55,6 +56,7 @@ pub struct Inputs {
     /// Its frames before this time precede those of any other input.
     horizon: Timestamp,
     helpers: DecompressionThreads,
+    counter: ReadCounter,
     /// Packets that the interfaces of inputs that are done have dropped.
     drops: Drops,
 }
@@ -96,6 +98,7 @@ impl Inputs {
             current: None,
             horizon: Timestamp::default(),
             helpers: DecompressionThreads::default(),
+            counter: ReadCounter::default(),
             drops: Drops::default(),
         })
     }
@@ -105,6 +108,12 @@ impl Inputs {
     #[must_use]
     pub fn with_threads(self, threads: NonZeroUsize) -> Self {
         Self { helpers: DecompressionThreads::new(threads.get() - 1), ..self }
+    }
+
+    /// Counts the bytes that are read of all inputs with this counter.
+    #[must_use]
+    pub fn with_counter(self, counter: ReadCounter) -> Self {
+        Self { counter, ..self }
     }
 
     /// The next item of any input; `None` when all have ended.
@@ -157,7 +166,8 @@ impl Inputs {
                 (self.current, self.horizon) = (Some(capture), horizon);
                 return Ok(true);
             }
-            InputState::Waiting(waiting) => match waiting.open(input, &self.helpers) {
+            InputState::Waiting(waiting) => match waiting.open(input, &self.helpers, &self.counter)
+            {
                 Ok(capture) => (self.current, self.horizon) = (Some(Box::new(capture)), horizon),
                 Err(e) => {
                     *place = InputState::Done;
@@ -246,10 +256,17 @@ impl Inputs {
 }
 
 impl Input {
-    fn open(self, input: u16, helpers: &DecompressionThreads) -> Result<CaptureFile, Error> {
+    fn open(
+        self,
+        input: u16,
+        helpers: &DecompressionThreads,
+        counter: &ReadCounter,
+    ) -> Result<CaptureFile, Error> {
         match self {
-            Self::Path(path) => CaptureFile::open_with(&path, input, helpers),
-            Self::Stream { name, source } => Ok(CaptureFile::from_reader(name, input, source)),
+            Self::Path(path) => CaptureFile::open_with(&path, input, helpers, counter),
+            Self::Stream { name, source } => {
+                Ok(CaptureFile::from_reader(name, input, Box::new(counter.count(source))))
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 mod annotations;
 mod buffer;
 mod compressed;
+mod counted;
 mod error;
 mod file;
 mod follow;
@@ -24,6 +25,7 @@ mod snoop;
 mod source;
 mod zstd;
 
+pub use counted::ReadCounter;
 pub use error::Error;
 pub use file::CaptureFile;
 pub use follow::Follow;

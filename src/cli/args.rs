@@ -4,6 +4,7 @@
 //! usage errors are clap's, which ends the process with status 2. `settings` turns these types into
 //! its own, so that nothing else knows clap.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -17,11 +18,15 @@ use beamscope::record::Severity;
 use beamscope::render::Pattern;
 use beamscope::time::{TimePoint, Zone};
 pub(super) use clap::ColorChoice;
-use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, StyledStr, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{
+    Arg, ArgAction, ArgGroup, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 use clap_complete::Shell;
 
 use super::cookies::CookieText;
+use super::spelling::distance;
 
 /// Reads packet captures of Erlang and Elixir clusters and explains why two nodes do not connect.
 ///
@@ -31,9 +36,9 @@ use super::cookies::CookieText;
 #[command(
     name = "beamscope",
     version,
-    after_help = EXAMPLES,
+    after_help = SHORT_EXAMPLES,
+    after_long_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     group = ArgGroup::new("rotation").multiple(true),
     override_usage = "beamscope [OPTIONS] CAPTURE...\n       \
                       beamscope [OPTIONS] -i INTERFACE\n       \
@@ -54,10 +59,7 @@ pub(crate) struct Args {
 
     /// Capture from this interface until Ctrl-C: a name, a number of --list-interfaces, or "any" for
     /// all. Repeat it for several
-    #[arg(
-        short, long, value_name = "INTERFACE", help_heading = INPUT,
-        conflicts_with_all = FILES
-    )]
+    #[arg(short, long, value_name = "INTERFACE", help_heading = INPUT)]
     pub(super) interface: Vec<String>,
 
     /// List the interfaces to capture from
@@ -197,10 +199,14 @@ pub(crate) struct Args {
 
     /// In text, also print each connection, EPMD request and handshake message. While capturing, also
     /// print the remaining privileges
-    #[arg(short, long, help_heading = OUTPUT, conflicts_with = "quiet")]
-    pub(super) verbose: bool,
+    #[arg(short, long, help_heading = OUTPUT, conflicts_with = "quiet", action = ArgAction::Count)]
+    pub(super) verbose: u8,
 
-    /// Of the text about captures, write only the summary: how the run ended, and a line for each problem
+    /// Does nothing: addresses and ports are never resolved. For people who are used to tcpdump
+    #[arg(short, hide = true, action = ArgAction::Count)]
+    pub(super) numeric: u8,
+
+    /// Write only the summary of the text about captures: how the run ended, and a line for each problem
     #[arg(long, help_heading = SHOWN, conflicts_with_all = ["json", "verbose"])]
     pub(super) brief: bool,
 
@@ -372,7 +378,7 @@ pub(crate) struct SaveArgs {
     )]
     pub(super) rotate_count: Option<usize>,
 
-    /// For each finding, save its packets to a small pcapng file in this directory, with comments that
+    /// Save the packets of each finding to a small pcapng file in this directory, with comments that
     /// explain them
     #[arg(long, value_name = "DIR", help_heading = SAVING)]
     pub(super) evidence: Option<PathBuf>,
@@ -387,8 +393,54 @@ impl Args {
     /// The arguments of this process. Ends the process after `--help`, or with status 2 after a usage
     /// error.
     pub(crate) fn from_process() -> Self {
-        Self::parse()
+        Self::of(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
+
+    /// Parses the arguments, the first of which is the name of the program.
+    fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        let asks_for_short_help = arguments.get(1).is_some_and(|argument| argument == "-h");
+        let command = if asks_for_short_help { short_help() } else { Self::command() };
+        let parsed = command.try_get_matches_from(arguments);
+        parsed.and_then(|matches| Self::from_arg_matches(&matches)).map_err(without_guesses)
+    }
+}
+
+/// The command line with what fits one screen: a sentence for each of the usual options.
+fn short_help() -> clap::Command {
+    let first_sentence = |text: Option<&StyledStr>| {
+        let text = text.map(ToString::to_string).unwrap_or_default();
+        text.split(['.', ':', ';', '[']).next().unwrap_or_default().trim_end().to_owned()
+    };
+    let usual_only = |arg: Arg| {
+        let help = first_sentence(arg.get_help());
+        let is_usual = USUAL.contains(&arg.get_id().as_str());
+        arg.help(help).help_heading(None).hide(!is_usual)
+    };
+    let short = |command: clap::Command| {
+        let about = first_sentence(command.get_about());
+        command.about(about)
+    };
+    Args::command().mut_args(usual_only).mut_subcommands(short)
+}
+
+/// The error without suggestions that have little in common with what was typed, and without the one to give an unknown
+/// option as the name of a file.
+fn without_guesses(mut error: clap::Error) -> clap::Error {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return error;
+    }
+    error.remove(ContextKind::Suggested);
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.trim_start_matches('-').to_owned(),
+        _ => String::new(),
+    };
+    let (typed, guess) = (text(ContextKind::InvalidArg), text(ContextKind::SuggestedArg));
+    let is_start = typed.len() > 2 && (guess.starts_with(&typed) || typed.starts_with(&guess));
+    if !is_start && distance(&typed, &guess) > 2 {
+        error.remove(ContextKind::SuggestedArg);
+    }
+    error
 }
 
 /// Commands that do something else than analyse captures.
@@ -397,6 +449,14 @@ pub(crate) enum CommandArgs {
     /// Compare two captures: which pairs broke, which recovered
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Box<DiffArgs>),
+
+    /// Make a report as one file: problems, a map of the cluster, a timeline, traffic
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(Box<ReportArgs>),
+
+    /// Draw one attempt to connect as a ladder: a row a message, with what is missing
+    #[command(after_help = LADDER_EXAMPLES)]
+    Ladder(Box<LadderArgs>),
 
     /// Write the capture again with comments on its packets, for Wireshark and tshark
     #[command(after_help = ANNOTATE_EXAMPLES)]
@@ -422,14 +482,12 @@ pub(crate) enum CommandArgs {
     Schema,
 
     /// Print a script that completes arguments in a shell
-    #[command(hide = true)]
     Completions {
         /// Name of the shell
         shell: Shell,
     },
 
     /// Print the manual page in roff
-    #[command(hide = true)]
     Man {
         /// Print the page of this command instead
         command: Option<String>,
@@ -456,6 +514,148 @@ pub(crate) struct DiffArgs {
 
     #[command(flatten)]
     pub(super) output: OutputArgs,
+}
+
+/// Arguments of `beamscope report`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// Captures, or files of events from beamscope. "-" reads standard input. Several captures are read as one timeline
+    #[arg(value_name = "INPUT", required = true)]
+    pub(super) inputs: Vec<PathBuf>,
+
+    /// Write the report to this file; "-" writes to standard output
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) output: Option<PathBuf>,
+
+    /// A page for a browser, or the short form for a ticket [default: markdown if the file ends in .md, otherwise html]
+    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
+    pub(super) format: Option<ReportFormName>,
+
+    /// Skip packets of captures before this time: 15:30 (on the day of the last packet), "10m ago" (before the last
+    /// packet), "2014-05-25 14:32", 2014-05-25T14:32:25Z, or seconds since 1970. Without an offset, the zone is that of
+    /// --tz
+    #[arg(long, value_name = "TIME", help_heading = INPUT)]
+    pub(super) since: Option<TimePoint>,
+
+    /// Skip packets after this time
+    #[arg(long, value_name = "TIME", help_heading = INPUT)]
+    pub(super) until: Option<TimePoint>,
+
+    /// Time zone of the report and of these times: local, UTC, or a name such as Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = str::parse::<Zone>)]
+    pub(super) tz: Option<Zone>,
+
+    /// Analyse only packets that match this filter, in the syntax of tcpdump: see pcap-filter(7)
+    #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
+    pub(super) filter: Option<String>,
+
+    /// Read the filter from this file
+    #[arg(short = 'F', long, value_name = "FILE", help_heading = INPUT)]
+    pub(super) filter_file: Option<PathBuf>,
+
+    /// Number of threads that decompress captures [default: one for each processor]
+    #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
+    pub(super) threads: Option<NonZeroUsize>,
+
+    /// Read packets of several captures by time, or file after file as given
+    #[arg(
+        long, value_name = "ORDER", help_heading = INPUT, default_value = "time",
+        value_parser = PossibleValuesParser::new(["time", "given"]).map(order)
+    )]
+    pub(super) order: Order,
+
+    #[command(flatten)]
+    pub(super) protocol: ProtocolArgs,
+
+    #[command(flatten)]
+    pub(super) shown: ShownArgs,
+
+    /// Leave out findings below this severity
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = SHOWN, default_value = "info",
+        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
+    )]
+    pub(super) min_severity: Severity,
+
+    /// Do not print warnings
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(super) quiet: bool,
+}
+
+/// Values of the option `--format` of a report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ReportFormName {
+    /// One page that needs no network and no script
+    Html,
+    /// The short form for a ticket or a pull request
+    Markdown,
+}
+
+/// Arguments of `beamscope ladder`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LadderArgs {
+    /// Capture files to read, as one timeline. "-" reads standard input
+    #[arg(value_name = "CAPTURE", required = true)]
+    pub(super) captures: Vec<PathBuf>,
+
+    /// Draw the attempt that explains the problem of these two: nodes, parts of names before the @, or addresses
+    #[arg(
+        long, value_name = "A,B", help_heading = WHICH, value_parser = pair_of_patterns,
+        conflicts_with_all = ["session", "finding"]
+    )]
+    pub(super) pair: Option<[Pattern; 2]>,
+
+    /// Draw the connection with this session_id
+    #[arg(
+        long, value_name = "ID", help_heading = WHICH, value_parser = session_id,
+        conflicts_with = "finding"
+    )]
+    pub(super) session: Option<Arc<str>>,
+
+    /// Draw the attempt of the problem with this number in the text about the capture
+    #[arg(
+        long, value_name = "N", help_heading = WHICH,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..)
+    )]
+    pub(super) finding: Option<usize>,
+
+    /// Write the drawing to this file instead of standard output
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) output: Option<PathBuf>,
+
+    /// Format of the drawing [default: text; svg for a FILE that ends in .svg, mermaid for .mmd]
+    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
+    pub(super) format: Option<LadderFormatName>,
+
+    /// Columns of text [default: those of the terminal, otherwise 80]. From 150 on, a connection that was
+    /// established is drawn beside it
+    #[arg(
+        long, value_name = "COLUMNS", help_heading = OUTPUT,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(40..=500)
+    )]
+    pub(super) width: Option<usize>,
+
+    /// When to colour text
+    #[arg(long, value_name = "WHEN", help_heading = OUTPUT, default_value = "auto", value_enum)]
+    pub(super) color: ColorChoice,
+
+    /// Do not print warnings
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(super) quiet: bool,
+
+    #[command(flatten)]
+    pub(super) protocol: ProtocolArgs,
+}
+
+/// Formats of `beamscope ladder`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LadderFormatName {
+    /// Lines for a terminal
+    Text,
+    /// A sequence diagram for Markdown
+    Mermaid,
+    /// A picture for a web page
+    Svg,
 }
 
 /// Arguments of `beamscope annotate`.
@@ -663,7 +863,35 @@ const SECRETS: &str = "Cookies and contents";
 const OUTPUT: &str = "Output";
 const SHOWN: &str = "Looking at less";
 const SAVING: &str = "Saving packets";
+const WHICH: &str = "Which attempt";
 const PRIVILEGES: &str = "Privileges";
+
+/// The options that `-h` lists; `--help` lists all.
+const USUAL: [&str; 16] = [
+    "captures",
+    "interface",
+    "list_interfaces",
+    "since",
+    "filter",
+    "follow",
+    "cookie_file",
+    "messages",
+    "node",
+    "pair",
+    "brief",
+    "output",
+    "json",
+    "write",
+    "evidence",
+    "tz",
+];
+
+const SHORT_EXAMPLES: &str = "\
+Examples:
+  beamscope trace.pcapng             why do these nodes not connect?
+  sudo beamscope -i any              capture until Ctrl-C
+
+All options, examples and the exit status: beamscope --help";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -680,6 +908,8 @@ Examples:
   beamscope --fail-on high trace.pcap          exit status 1 on a serious finding
   beamscope --expect one@h1,two@h2 trace.pcap  exit status 1 unless they are connected
   beamscope diff before.pcap after.pcap        which pairs broke, which recovered
+  beamscope report trace.pcap -o report.html   all of it as one page, to send to others
+  beamscope ladder trace.pcap                  the first problem, message by message
   beamscope explain cookie-mismatch            what a finding means, and what to do
   beamscope explain --log 'LINE OF A LOG'      what causes this log line
 
@@ -695,6 +925,26 @@ Examples:
 
 Exit status: 0 both were compared; 1 a pair changed, with --exit-code; 2 wrong usage, or one of
 the two could not be read.";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  beamscope report trace.pcapng -o report.html     a page for a browser, in one file
+  beamscope report kept.ndjson -o report.html      the same of events that were kept
+  beamscope report --format markdown trace.pcapng  the short form for a ticket
+  beamscope report --node 'web*' trace.pcapng -o web.html   what is about these nodes
+
+Exit status: 0 the report was written; 2 wrong usage, an input could not be read to its end (the report has
+what was before), or no packet was read.";
+
+const LADDER_EXAMPLES: &str = "\
+Examples:
+  beamscope ladder trace.pcap                  the first open problem, else the first connection
+  beamscope ladder --finding 2 trace.pcap      problem 2 of the text about the capture
+  beamscope ladder --pair one,two trace.pcap   the last failure between these two
+  beamscope ladder -o ladder.svg trace.pcap    a picture
+  beamscope ladder --format mermaid a.pcap     a diagram for an issue or a wiki
+
+Exit status: 0 it was drawn; 2 wrong usage, there is no such attempt, or an input could not be read.";
 
 const ANNOTATE_EXAMPLES: &str = "\
 Examples:
@@ -723,7 +973,7 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Args, clap::Error> {
-        Args::try_parse_from(["beamscope"].iter().chain(arguments))
+        Args::of(["beamscope"].iter().chain(arguments).map(OsString::from))
     }
 
     #[test]
@@ -742,7 +992,6 @@ mod tests {
         let command = parse(&["explain", "--log", "- ** line **"]).unwrap().command;
         assert!(matches!(command, Some(CommandArgs::Explain { rule: None, log: Some(_), .. })));
         assert!(parse(&["explain", "cookie-mismatch", "--log", "line"]).is_err());
-        assert!(parse(&["-i", "lo", "a.pcap"]).is_err());
         assert!(parse(&["-s", "96", "a.pcap"]).is_err(), "a snaplen without an interface");
     }
 

@@ -7,8 +7,10 @@
 use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use anstream::AutoStream;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::error::{Error, RunOutcome};
 
@@ -20,11 +22,13 @@ pub(crate) fn report_error(error: &dyn Display, hint: Option<String>) {
 
 /// Prints a line and a hint on standard error.
 pub(super) fn report(line: &dyn Display, hint: Option<String>) {
-    let mut stderr = io::stderr().lock();
-    let _ = writeln!(stderr, "{line}");
-    if let Some(hint) = hint {
-        let _ = writeln!(stderr, "hint: {hint}");
-    }
+    above_status(|| {
+        let mut stderr = io::stderr().lock();
+        let _ = writeln!(stderr, "{line}");
+        if let Some(hint) = hint {
+            let _ = writeln!(stderr, "hint: {hint}");
+        }
+    });
 }
 
 /// Where warnings and notices go: to standard error, or nowhere with `--quiet`.
@@ -39,6 +43,11 @@ impl Warnings {
         Self { is_quiet }
     }
 
+    /// Whether `--quiet` was given.
+    pub(super) const fn are_off(self) -> bool {
+        self.is_quiet
+    }
+
     /// Prints a line that begins with `warning: `.
     pub(super) fn warn(self, warning: &dyn Display) {
         self.notice(&format_args!("warning: {warning}"));
@@ -47,8 +56,13 @@ impl Warnings {
     /// Prints a line as it is.
     pub(super) fn notice(self, notice: &dyn Display) {
         if !self.is_quiet {
-            let _ = writeln!(io::stderr(), "{notice}");
+            self.answer(notice);
         }
+    }
+
+    /// Prints a line that was asked for, so also with `--quiet`.
+    pub(super) fn answer(self, line: &dyn Display) {
+        above_status(|| drop(writeln!(io::stderr(), "{line}")));
     }
 }
 
@@ -70,6 +84,87 @@ pub(super) fn stdout_error(source: io::Error) -> Error {
     Error::Output { name: STDOUT.to_owned(), source }
 }
 
+/// A line at the bottom of the terminal that a long run keeps up to date: on standard error, and only if that is a
+/// terminal.
+pub(super) struct StatusLine(ProgressBar);
+
+/// The line that is shown. There is one, as there is one terminal.
+static SHOWN: OnceLock<ProgressBar> = OnceLock::new();
+
+impl StatusLine {
+    /// A line about files of `total` bytes; `None` where an input is a pipe.
+    pub(super) fn of_files(total: Option<u64>) -> Self {
+        let (bar, template) = match total {
+            Some(total) => (
+                ProgressBar::new(total),
+                "{percent}% of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left; {msg}",
+            ),
+            None => {
+                (ProgressBar::no_length(), "{decimal_bytes} read, {decimal_bytes_per_sec}; {msg}")
+            }
+        };
+        Self::show(bar, template)
+    }
+
+    /// A line about a live capture, which is text alone.
+    #[cfg(feature = "live")]
+    pub(super) fn of_capture() -> Self {
+        Self::show(ProgressBar::no_length(), "{msg}")
+    }
+
+    fn show(bar: ProgressBar, template: &str) -> Self {
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        let _ = SHOWN.set(bar.clone());
+        Self(bar)
+    }
+
+    /// Shows how many bytes were read, and what was found.
+    pub(super) fn update(&self, bytes: u64, found: &str) {
+        self.0.set_position(bytes);
+        self.0.set_message(found.to_owned());
+    }
+
+    /// Shows this text as the whole line.
+    #[cfg(feature = "live")]
+    pub(super) fn set(&self, text: String) {
+        self.0.set_message(text);
+    }
+}
+
+impl Drop for StatusLine {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Writes lines to the terminal, above the status line if one is shown.
+fn above_status<T>(write: impl FnOnce() -> T) -> T {
+    match SHOWN.get() {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Standard output, for a run that may show a [`StatusLine`].
+pub(super) fn stdout() -> Box<dyn Write + Send> {
+    if stdout_is_terminal() { Box::new(TerminalOutput) } else { Box::new(io::stdout()) }
+}
+
+/// Standard output at a terminal.
+struct TerminalOutput;
+
+impl Write for TerminalOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        above_status(|| io::stdout().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        above_status(|| io::stdout().flush())
+    }
+}
+
 /// Whether standard input is a terminal.
 pub(super) fn stdin_is_terminal() -> bool {
     io::stdin().is_terminal()
@@ -78,6 +173,12 @@ pub(super) fn stdin_is_terminal() -> bool {
 /// Whether standard output is a terminal.
 pub(super) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// Whether standard error is a terminal.
+#[cfg(feature = "live")]
+pub(super) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
 }
 
 /// Whether standard output takes colours, by NO_COLOR, CLICOLOR_FORCE and TERM.
@@ -102,6 +203,12 @@ pub(super) fn takes_unicode() -> bool {
 pub(super) fn text_width(is_terminal: bool) -> usize {
     let width = if is_terminal { terminal_width() } else { None };
     width.unwrap_or(80).clamp(40, 100)
+}
+
+/// Columns of a drawing: those of the terminal within 40 to 500, or 80 where it goes elsewhere.
+pub(super) fn drawing_width(is_terminal: bool) -> usize {
+    let width = if is_terminal { terminal_width() } else { None };
+    width.unwrap_or(80).clamp(40, 500)
 }
 
 #[cfg(unix)]

@@ -7,7 +7,7 @@ use std::io;
 use std::process::ExitCode;
 
 use beamscope::capture;
-use beamscope::render::ReadError;
+use beamscope::render::{NoLadder, ReadError};
 use beamscope::time::Timestamp;
 
 use super::cookies;
@@ -105,6 +105,19 @@ pub(crate) enum Error {
         /// The error of libpcap.
         source: capture::Error,
     },
+    /// `report` without a file for a page.
+    #[error("a page needs a file to be written to")]
+    NoReportFile,
+    /// A filter behind the captures, as tcpdump takes it.
+    #[error("there is no file {:?}, which looks like the start of a filter", filter.split(' ').next().unwrap_or_default())]
+    FilterWords {
+        /// The words from the first one of the filter on.
+        filter: String,
+    },
+    /// Captures beside an interface.
+    #[cfg(feature = "live")]
+    #[error("-i captures from an interface, and reads no file")]
+    InterfaceAndFile,
     /// `--until` is before `--since`.
     #[error("--until {until} is before --since {since}")]
     EmptyWindow {
@@ -177,6 +190,9 @@ pub(crate) enum Error {
     #[cfg(unix)]
     #[error("cannot wait for packets: {0}")]
     Wait(#[source] io::Error),
+    /// `ladder` has nothing to draw of what was asked for.
+    #[error(transparent)]
+    Ladder(#[from] NoLadder),
     /// A candidate cookie cannot be used.
     #[error(transparent)]
     Cookie(#[from] cookies::CookieError),
@@ -219,6 +235,10 @@ impl Error {
                 "read a file with: beamscope FILE; read standard input with: beamscope -; capture \
                  with: beamscope -i eth0; see beamscope --help for more"
             }
+            Self::NoReportFile => {
+                "give one with -o report.html; -o - writes the page to standard output, and --format \
+                 markdown prints the short form"
+            }
             Self::StdinTerminal => "pipe a capture into it: tcpdump -U -w - | beamscope -",
             Self::OwnInput { .. } => "write to another file",
             Self::ReadTwice { .. } => "save it to a file first, and give that file",
@@ -242,6 +262,11 @@ impl Error {
                 "some filter terms, such as vlan or ifindex, exist for some link types only; read \
                  captures of one link type at a time, with a filter that fits it"
             }
+            Self::FilterWords { filter } => {
+                return Some(format!("give the filter with -f: -f '{filter}'"));
+            }
+            #[cfg(feature = "live")]
+            Self::InterfaceAndFile => "leave out -i to read the file, or the file to capture",
             Self::NoLastPacket { .. } => {
                 "give --since and --until with a date, such as \"2014-05-25 15:30\", or save the capture to a file"
             }
@@ -261,6 +286,7 @@ impl Error {
                 "only root can switch to another user; leave out -Z otherwise"
             }
             Self::Cookie(error) => return error.hint().map(str::to_owned),
+            Self::Ladder(error) => return error.hint(),
             Self::Capture(error) => return error.hint(),
             _ => return None,
         };

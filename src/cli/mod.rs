@@ -7,10 +7,10 @@
 //! Files import only downwards in this list, which `tests/layering.rs` checks:
 //!
 //! - `commands/`: one file or folder for each command;
-//! - `sources`, `sinks`, `selection`, `evidence_dir`, `save/`, `stop`, `confine/`: what commands open;
+//! - `sources`, `sinks`, `selection`, `evidence_dir`, `save/`, `stop`, `progress`, `confine/`: what commands open;
 //! - `settings`: the arguments as they are meant, validated once;
 //! - `args`: the arguments as typed, the only file beside `commands/shell.rs` that knows clap;
-//! - `filter`, `console`, `error`, `cookies`.
+//! - `filter`, `console`, `error`, `cookies`, `spelling`.
 
 mod args;
 mod commands;
@@ -22,11 +22,13 @@ mod error;
 mod evidence_dir;
 #[cfg(feature = "live")]
 mod filter;
+mod progress;
 mod save;
 mod selection;
 mod settings;
 mod sinks;
 mod sources;
+mod spelling;
 mod stop;
 
 pub(crate) use args::Args;
@@ -36,7 +38,7 @@ use args::CommandArgs;
 use error::{Error, RunOutcome};
 #[cfg(feature = "live")]
 use settings::LiveSettings;
-use settings::{AnalyzeSettings, AnnotateSettings, DiffSettings};
+use settings::{AnalyzeSettings, AnnotateSettings, DiffSettings, LadderSettings, ReportSettings};
 
 /// Runs the command that the arguments name; without one, analyses captures or an interface.
 ///
@@ -48,6 +50,8 @@ use settings::{AnalyzeSettings, AnnotateSettings, DiffSettings};
 pub(crate) fn run(args: Args) -> Result<RunOutcome, Error> {
     match args.command {
         Some(CommandArgs::Diff(args)) => commands::diff::run(&DiffSettings::new(*args)?),
+        Some(CommandArgs::Report(args)) => commands::report::run(ReportSettings::new(*args)?),
+        Some(CommandArgs::Ladder(args)) => commands::ladder::run(LadderSettings::new(*args)?),
         Some(CommandArgs::Annotate(args)) => commands::annotate::run(AnnotateSettings::new(*args)?),
         Some(CommandArgs::Explain { rule, log, json }) => {
             commands::explain::run(rule.as_deref(), log.as_deref(), json)

@@ -19,12 +19,14 @@ use beamscope::engine::{Config, EPMD_PORT};
 use beamscope::limits::Limits;
 use beamscope::protocol::MessageDetail;
 use beamscope::record::Severity;
-use beamscope::render::{self, Format, Layout, Shown, TermStyle, TextOptions};
+use beamscope::render::{
+    self, Format, LadderChoice, LadderFormat, Layout, ReportForm, Shown, TermStyle, TextOptions,
+};
 use beamscope::time::{TimePoint, Zone};
 
 use super::args::{
-    AnnotateArgs, Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs,
-    ShownArgs, TermStyleName,
+    AnnotateArgs, Args, ColorChoice, DiffArgs, FormatName, LadderArgs, LadderFormatName,
+    OutputArgs, ProtocolArgs, ReportArgs, ReportFormName, SaveArgs, ShownArgs, TermStyleName,
 };
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
@@ -110,6 +112,30 @@ pub(super) struct DiffSettings {
     pub(super) exit_code: bool,
 }
 
+/// Settings of `beamscope report`.
+pub(super) struct ReportSettings {
+    /// How captures among the inputs are read, and where the report goes.
+    pub(super) analyze: AnalyzeSettings,
+    /// Captures and files of events, at least one.
+    pub(super) inputs: Vec<PathBuf>,
+}
+
+/// Settings of `beamscope ladder`.
+pub(super) struct LadderSettings {
+    /// Captures to read, at least one; [`is_stdin`] for standard input.
+    pub(super) captures: Vec<PathBuf>,
+    /// The attempt that is drawn.
+    pub(super) choice: LadderChoice,
+    /// How it is drawn.
+    pub(super) format: LadderFormat,
+    /// Settings of the analysis.
+    pub(super) config: Config,
+    /// The file; `None` for standard output.
+    pub(super) output: Option<PathBuf>,
+    /// Where warnings are printed, if at all.
+    pub(super) warnings: Warnings,
+}
+
 /// Settings of `beamscope annotate`.
 pub(super) struct AnnotateSettings {
     /// Captures to read, at least one; each can be read twice.
@@ -149,6 +175,7 @@ pub(super) struct SelectionSettings {
 }
 
 /// Where and how events are written.
+#[derive(Clone)]
 pub(super) struct OutputSettings {
     /// The file; `None` for standard output.
     pub(super) file: Option<PathBuf>,
@@ -245,6 +272,7 @@ impl AnalyzeSettings {
         if captures.is_empty() {
             return Err(Error::NoInput);
         }
+        check_filter_words(&captures)?;
         check_stdin(captures.iter().map(PathBuf::as_path))?;
         let selection = SelectionSettings::new(&args)?;
         // Packets from a pipe may come slowly, and end with the Ctrl-C that ends their source.
@@ -263,6 +291,11 @@ impl LiveSettings {
     ///
     /// They contradict each other, or a file of cookies or the filter cannot be read.
     pub(super) fn new(args: Args) -> Result<Self, Error> {
+        let files: Vec<_> = args.read.iter().chain(&args.captures).cloned().collect();
+        check_filter_words(&files)?;
+        if !files.is_empty() {
+            return Err(Error::InterfaceAndFile);
+        }
         let defaults = LiveOptions::default();
         let options = LiveOptions {
             snaplen: args.snaplen.filter(|bytes| *bytes > 0).unwrap_or(defaults.snaplen),
@@ -281,7 +314,7 @@ impl LiveSettings {
             options,
             user: args.user,
             is_sandboxed: !args.no_sandbox,
-            is_verbose: args.verbose,
+            is_verbose: args.verbose > 0,
             run,
         })
     }
@@ -304,7 +337,7 @@ impl RunSettings {
         let line_buffered =
             args.line_buffered || is_streamed || !writes_file && console::stdout_is_terminal();
         let options = render::Options {
-            format: format(&args.output, (args.verbose, args.brief), layout),
+            format: format(&args.output, (args.verbose > 0, args.brief), layout),
             only_findings: args.only_findings,
             min_severity: args.min_severity,
             shown: shown(&args.shown),
@@ -371,6 +404,113 @@ impl DiffSettings {
         let output = OutputSettings::new(&args.output, options, false, &inputs)?;
         let [before, after] = inputs;
         Ok(Self { before, after, config, output, exit_code: args.exit_code })
+    }
+}
+
+impl ReportSettings {
+    /// Checks the arguments of `beamscope report`.
+    ///
+    /// # Errors
+    ///
+    /// They contradict each other, a file of cookies cannot be read, or this build has no filters.
+    pub(super) fn new(args: ReportArgs) -> Result<Self, Error> {
+        let ReportArgs { inputs, since, until, order, .. } = args;
+        check_stdin(inputs.iter().map(PathBuf::as_path))?;
+        let warnings = Warnings::new(args.quiet);
+        let is_to_stdout = args.output.as_deref().is_some_and(is_stdin);
+        let file = args.output.filter(|_| !is_to_stdout);
+        let is_named_markdown = file.as_ref().and_then(|path| path.extension());
+        let is_named_markdown = is_named_markdown.is_some_and(|it| it.eq_ignore_ascii_case("md"));
+        let form = match args.format {
+            Some(ReportFormName::Html) => ReportForm::Html,
+            Some(ReportFormName::Markdown) => ReportForm::Markdown,
+            None if is_named_markdown => ReportForm::Markdown,
+            None => ReportForm::Html,
+        };
+        if form == ReportForm::Html && file.is_none() && !is_to_stdout {
+            return Err(Error::NoReportFile);
+        }
+        let zone = zone(args.tz, false);
+        let range = (since, until, zone.clone());
+        let filter = (args.filter, args.filter_file, &*args.protocol.dist_port);
+        let selection = SelectionSettings::of(range, filter, warnings)?;
+        let output = OutputSettings {
+            append: false,
+            options: render::Options {
+                format: Format::Report(form, zone),
+                only_findings: false,
+                min_severity: args.min_severity,
+                shown: shown(&args.shown),
+                line_buffered: false,
+                terms: TermStyle::Erlang,
+            },
+            in_background: false,
+            warnings,
+            file,
+        };
+        output.check_inputs(&inputs)?;
+        let run = RunSettings {
+            config: config(&args.protocol, warnings)?,
+            output,
+            save: None,
+            evidence: None,
+            is_anonymized: false,
+            stop: StopSettings {
+                duration: None,
+                cluster_interval: None,
+                stats_interval: None,
+                hangup: Hangup::Kill,
+                ends_with_stdout: false,
+            },
+            packet_limit: u64::MAX,
+            fail_on: FailSettings { least: None, on_solved: false, require_complete: false },
+        };
+        let threads = args.threads.unwrap_or_else(all_threads);
+        let analyze =
+            AnalyzeSettings { captures: Vec::new(), order, follow: false, selection, threads, run };
+        Ok(Self { analyze, inputs })
+    }
+}
+
+impl LadderSettings {
+    /// Checks the arguments of `beamscope ladder`.
+    ///
+    /// # Errors
+    ///
+    /// They contradict each other, or a file of cookies cannot be read.
+    pub(super) fn new(args: LadderArgs) -> Result<Self, Error> {
+        check_stdin(args.captures.iter().map(PathBuf::as_path))?;
+        if let Some(path) = &args.output
+            && args.captures.iter().any(|input| is_same_file(input, path))
+        {
+            return Err(Error::OwnInput { name: path.display().to_string() });
+        }
+        let warnings = Warnings::new(args.quiet);
+        let config = config(&args.protocol, warnings)?;
+        let choice = match (args.pair, args.session, args.finding) {
+            (Some(pair), ..) => LadderChoice::Pair(pair),
+            (_, Some(id), _) => LadderChoice::Session(id),
+            (.., Some(number)) => LadderChoice::Finding(number),
+            (None, None, None) => LadderChoice::First,
+        };
+        let ending = args.output.as_ref().and_then(|path| path.extension());
+        let by_ending = match ending.map(|it| it.to_string_lossy().to_ascii_lowercase()).as_deref()
+        {
+            Some("svg") => LadderFormatName::Svg,
+            Some("mmd") => LadderFormatName::Mermaid,
+            _ => LadderFormatName::Text,
+        };
+        let format = match args.format.unwrap_or(by_ending) {
+            LadderFormatName::Svg => LadderFormat::Svg,
+            LadderFormatName::Mermaid => LadderFormat::Mermaid,
+            LadderFormatName::Text => {
+                let is_terminal = args.output.is_none() && console::stdout_is_terminal();
+                let width = args.width.unwrap_or_else(|| console::drawing_width(is_terminal));
+                let colour = takes_colour(args.color, args.output.is_none());
+                LadderFormat::Text { width, colour, ascii: !console::takes_unicode() }
+            }
+        };
+        Ok(Self { captures: args.captures, choice, format, config, output: args.output, warnings })
     }
 }
 
@@ -466,20 +606,26 @@ impl OutputSettings {
         in_background: bool,
         inputs: &[PathBuf],
     ) -> Result<Self, Error> {
-        if let Some(path) = &args.output {
-            // A device, such as /dev/null, may be read and written.
-            let is_input = |input: &PathBuf| is_same_file(input, path);
-            if inputs.iter().any(is_input) {
-                return Err(Error::OwnInput { name: path.display().to_string() });
-            }
-        }
-        Ok(Self {
+        let settings = Self {
             file: args.output.clone(),
             append: args.append,
             options,
             in_background,
             warnings: Warnings::new(args.quiet),
-        })
+        };
+        settings.check_inputs(inputs)?;
+        Ok(settings)
+    }
+
+    /// The file must not be one of the inputs.
+    fn check_inputs(&self, inputs: &[PathBuf]) -> Result<(), Error> {
+        let Some(path) = &self.file else { return Ok(()) };
+        // A device, such as /dev/null, may be read and written.
+        let is_input = |input: &PathBuf| is_same_file(input, path);
+        if inputs.iter().any(is_input) {
+            return Err(Error::OwnInput { name: path.display().to_string() });
+        }
+        Ok(())
     }
 
     /// What messages call the file.
@@ -548,6 +694,39 @@ fn check_stdin<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
         times => Err(Error::StdinTwice { times }),
     }
 }
+
+/// Finds a filter that was typed behind the captures or the interface, as tcpdump has it.
+fn check_filter_words(captures: &[PathBuf]) -> Result<(), Error> {
+    let is_word = |path: &PathBuf| {
+        FILTER_WORDS.iter().any(|word| path.as_os_str() == *word) && !path.exists()
+    };
+    let Some(first) = captures.iter().position(is_word) else { return Ok(()) };
+    let words = captures.get(first..).unwrap_or_default();
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    Err(Error::FilterWords { filter: words.join(" ") })
+}
+
+/// Words that a filter begins with, and captures are hardly named: see pcap-filter(7).
+const FILTER_WORDS: [&str; 18] = [
+    "tcp",
+    "udp",
+    "ip",
+    "ip6",
+    "icmp",
+    "icmp6",
+    "arp",
+    "port",
+    "portrange",
+    "host",
+    "net",
+    "src",
+    "dst",
+    "ether",
+    "vlan",
+    "not",
+    "greater",
+    "less",
+];
 
 /// The settings of the analysis that captures do not show, without those of a single command.
 fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<Config, Error> {
@@ -641,16 +820,21 @@ fn format(args: &OutputArgs, (verbose, brief): (bool, bool), layout: Layout) -> 
     match name {
         FormatName::Ndjson => Format::Ndjson,
         FormatName::Text => {
-            let colour = match args.color {
-                ColorChoice::Always => true,
-                ColorChoice::Never => false,
-                ColorChoice::Auto => args.output.is_none() && console::takes_colour(),
-            };
+            let colour = takes_colour(args.color, args.output.is_none());
             let width = console::text_width(is_terminal);
             let ascii = !console::takes_unicode();
             let zone = output_zone(args);
             Format::Text(TextOptions { width, colour, verbose, layout, brief, ascii, zone })
         }
+    }
+}
+
+/// Whether text has colours.
+fn takes_colour(choice: ColorChoice, is_stdout: bool) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => is_stdout && console::takes_colour(),
     }
 }
 

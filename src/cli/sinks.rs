@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use beamscope::render::{BackgroundWriter, Output};
 
+use super::console;
 use super::error::{Error, RunOutcome};
 use super::settings::OutputSettings;
 
@@ -40,7 +41,7 @@ pub(super) fn open_output(
 ///
 /// The file cannot be created.
 pub(super) fn open_stream(settings: &OutputSettings) -> Result<EventStream, Error> {
-    let Some(path) = &settings.file else { return Ok(Box::new(io::stdout())) };
+    let Some(path) = &settings.file else { return Ok(console::stdout()) };
     let file = if settings.append { append_to(path) } else { File::create(path) };
     Ok(Box::new(file.map_err(|source| write_error(settings, source))?))
 }

@@ -3,7 +3,8 @@
 //! In: paths as given. Out: the inputs of the library, and for `--follow` the condition that ends the
 //! last one.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -90,6 +91,46 @@ fn input(path: &Path) -> Input {
     }
 }
 
+/// An input that is a capture or a file of events.
+pub(super) enum MixedInput {
+    /// Lines of events, one event each.
+    Events(Box<dyn BufRead + Send>),
+    /// A capture of any kind.
+    Capture(Input),
+}
+
+/// Opens a capture or a file of events. Events begin with a brace, no capture does.
+pub(super) fn open(path: &Path) -> MixedInput {
+    let mut bytes: Box<dyn BufRead + Send> = if is_stdin(path) {
+        Box::new(BufReader::new(io::stdin()))
+    } else {
+        match File::open(path) {
+            Ok(file) => Box::new(BufReader::new(file)),
+            // The library reports the error, with a better text.
+            Err(_) => return MixedInput::Capture(Input::Path(path.into())),
+        }
+    };
+    // Byte by byte, and kept: a pipe cannot be opened twice, and may give one byte at a time.
+    let mut head = Vec::new();
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace();
+    while head.len() < MAX_BLANKS && head.iter().all(is_blank) {
+        if (&mut bytes).take(1).read_to_end(&mut head).unwrap_or(0) == 0 {
+            break;
+        }
+    }
+    if head.iter().find(|byte| !is_blank(byte)) == Some(&b'{') {
+        return MixedInput::Events(Box::new(Cursor::new(head).chain(bytes)));
+    }
+    if path.is_file() || path.is_dir() {
+        return MixedInput::Capture(Input::Path(path.into()));
+    }
+    let source = Box::new(Cursor::new(head).chain(bytes));
+    MixedInput::Capture(Input::Stream { name: path.to_string_lossy().into_owned(), source })
+}
+
+/// Blank bytes that may precede the first event; the magic number of pcapng contains some, too.
+const MAX_BLANKS: usize = 64;
+
 /// Makes the last input wait at its end until the [`StopCondition`] is met. `None` if it is no regular
 /// file: reading from a pipe waits by itself, and a pipe has an end.
 #[cfg(unix)]
@@ -101,7 +142,7 @@ fn follow(last: &mut Input, settings: &AnalyzeSettings) -> Result<Option<StopCon
     let stop = StopCondition::new(&settings.run.stop).map_err(Error::Wait)?;
     let waits_for = stop.clone();
     let should_continue = move || {
-        let is_closed = waits_for.wait::<std::fs::File>(&[], TICK);
+        let is_closed = waits_for.wait::<File>(&[], TICK);
         !waits_for.is_met() && is_closed.is_ok_and(|is_closed| !is_closed)
     };
     let name = path.display().to_string();

@@ -47,6 +47,25 @@ impl Interval {
     }
 }
 
+/// A flag that SIGUSR1 sets, or SIGINFO (Ctrl-T) where the system has it, in a run that ends by itself.
+///
+/// # Errors
+///
+/// The signal handler cannot be installed.
+pub(super) fn on_report_signal() -> std::io::Result<std::sync::Arc<std::sync::atomic::AtomicBool>> {
+    let asked = std::sync::Arc::default();
+    #[cfg(unix)]
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, std::sync::Arc::clone(&asked))?;
+    #[cfg(any(
+        target_os = "macos",
+        target_os = "freebsd",
+        target_os = "openbsd",
+        target_os = "netbsd"
+    ))]
+    signal_hook::flag::register(signal_hook::consts::SIGINFO, std::sync::Arc::clone(&asked))?;
+    Ok(asked)
+}
+
 /// Longest wait of one call, so that events that depend on time alone are not late.
 #[cfg(unix)]
 pub(super) const TICK: Duration = Duration::from_millis(100);

@@ -1,12 +1,12 @@
 //! Why a connection is `incomplete`: which of the packets that would decide the capture lacks.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::observe::{Observation, Occasion, Opening};
 
 /// What the capture lacks of a connection whose outcome is `incomplete`.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncompleteBecause {
     /// The capture has the packets of one direction only.

@@ -5,13 +5,13 @@
 //! demands of its peers follows from its release alone.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::observe::{DistFlags, HandshakeFacts, Hello, Role};
 use crate::wire::flags::Release;
 
 /// The implementation of a node.
-#[derive(Clone, Copy, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Implementation {
     /// The Erlang virtual machine.

@@ -27,7 +27,7 @@ use crate::wire::flags::Release;
 use crate::wire::handshake::alive_and_host;
 
 /// The protocol of a connection.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// The Erlang distribution protocol, also for a connection without data to a known distribution port.
@@ -100,7 +100,9 @@ impl Outcome {
 }
 
 /// How certain a statement is.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
     /// A harmless explanation is as good.

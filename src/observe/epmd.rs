@@ -146,6 +146,13 @@ pub enum EpmdOutcome {
 }
 
 impl EpmdOutcome {
+    /// True for the outcome of a request that failed, as far as the capture shows.
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, Self::Answered | Self::Unregistered | Self::Incomplete)
+    }
+}
+
+impl EpmdOutcome {
     /// The word for it in the output.
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,11 +1,12 @@
 //! `node` and `cluster`: the nodes at the ends of the connections, and the state of each pair.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Hex, is_false};
 pub use crate::judge::Implementation;
@@ -19,7 +20,7 @@ use crate::time::Timestamp;
 /// An Erlang node and its properties.
 ///
 /// Written when a node is first seen and when something about it changes.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Node {
     /// Full name of the node; for a tool that has a new name each time, and was seen more than once, the pattern of
@@ -60,12 +61,12 @@ pub struct Node {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_up_to: Option<u16>,
     /// Flags that later releases demand and this node does not send.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub lacks: Vec<String>,
 }
 
 /// All nodes and pairs, in their last known state.
-#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Cluster {
     /// All nodes whose names were seen.
@@ -83,7 +84,7 @@ pub struct Cluster {
 }
 
 /// Two nodes whose last attempt succeeded.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Pair {
     /// Names of the initiator and of the acceptor.
@@ -94,12 +95,12 @@ pub struct Pair {
     pub closed: bool,
     /// True if the connection is encrypted with TLS: then the records show that the two connected, and names are known as
     /// far as EPMD's answer and the TLS hello have them.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false", default)]
     pub tls: bool,
 }
 
 /// Two nodes whose last attempt failed.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct FailedPair {
     /// The initiator, by name or address.
@@ -116,7 +117,7 @@ pub struct FailedPair {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acceptor_cookie: Option<Arc<str>>,
     /// True if each of the two uses the cookie that the other uses elsewhere.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false", default)]
     pub crossed: bool,
     /// Number of failed attempts since the two were last connected, for any reason.
     pub count: u64,
@@ -133,7 +134,7 @@ pub struct FailedPair {
 }
 
 /// One reason for which attempts of a pair failed.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct FailureReason {
     /// The outcome of these attempts.
@@ -148,7 +149,7 @@ pub struct FailureReason {
 }
 
 /// Nodes with the same cookie: each accepted a digest of another one.
-#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct CookieGroup {
     /// Names of the nodes.
@@ -234,10 +235,61 @@ fn beside(connection: OtherConnection) -> String {
     let words = if connection.is_closed {
         "they were connected before; that connection was closed, and a later attempt failed"
     } else {
-        "they are connected all the same: these attempts were made beside that connection"
+        BESIDE_OPEN
     };
     words.to_owned()
 }
+
+impl FailedPair {
+    /// Whether the two are connected although attempts beside that connection failed.
+    pub fn is_beside_open_connection(&self) -> bool {
+        self.beside.as_deref() == Some(BESIDE_OPEN)
+    }
+}
+
+impl Cluster {
+    /// Joins the nodes and pairs of other inputs. Of a node or a pair that both have, the later state counts.
+    pub fn join(&mut self, other: &Self) {
+        let mut nodes: BTreeMap<Arc<str>, Node> = BTreeMap::new();
+        for node in self.nodes.drain(..).chain(other.nodes.iter().cloned()) {
+            nodes.insert(Arc::clone(&node.node), node);
+        }
+        self.nodes = nodes.into_values().collect();
+        let mut connected: BTreeMap<[Arc<str>; 2], Pair> = BTreeMap::new();
+        for pair in self.connected.drain(..).chain(other.connected.iter().cloned()) {
+            let known = connected.entry(pair.nodes.clone()).or_insert_with(|| pair.clone());
+            if known.since <= pair.since {
+                *known = pair;
+            }
+        }
+        let mut failed: BTreeMap<[Arc<str>; 2], FailedPair> = BTreeMap::new();
+        for pair in self.failed.drain(..).chain(other.failed.iter().cloned()) {
+            let key = [Arc::clone(&pair.initiator), Arc::clone(&pair.acceptor)];
+            let known = failed.entry(key).or_insert_with(|| pair.clone());
+            if known.last <= pair.last {
+                *known = pair;
+            }
+        }
+        failed.retain(|key, pair| connected.get(key).is_none_or(|it| it.since <= pair.last));
+        connected.retain(|key, pair| failed.get(key).is_none_or(|it| it.last < pair.since));
+        let has_tried = |[a, b]: &[Arc<str>; 2]| {
+            [[a, b], [b, a]].into_iter().any(|[a, b]| {
+                let key = [Arc::clone(a), Arc::clone(b)];
+                connected.contains_key(&key) || failed.contains_key(&key)
+            })
+        };
+        let never: BTreeSet<_> =
+            self.never_tried.drain(..).chain(other.never_tried.iter().cloned()).collect();
+        self.never_tried = never.into_iter().filter(|pair| !has_tried(pair)).collect();
+        self.connected = connected.into_values().collect();
+        self.failed = failed.into_values().collect();
+        self.cookies.extend(other.cookies.iter().cloned());
+        self.left_out = self.left_out.saturating_add(other.left_out);
+    }
+}
+
+const BESIDE_OPEN: &str =
+    "they are connected all the same: these attempts were made beside that connection";
 
 impl From<AgreedCookies> for CookieGroup {
     fn from(AgreedCookies { nodes, labels, refused, sessions }: AgreedCookies) -> Self {

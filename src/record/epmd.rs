@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Step;
+use super::kept::{self, ContractName};
 use crate::observe::{EpmdNodeType, EpmdObservation, EpmdTag};
 pub use crate::observe::{EpmdOutcome, RegisteredName};
 
 /// One request to EPMD and its outcome.
-#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Epmd {
     /// Name of the request in the specification; `null` if the request was not seen.
-    pub request: Option<&'static str>,
+    #[serde(deserialize_with = "kept::maybe_name")]
+    pub request: Option<ContractName>,
     /// Alive name that is looked up, registered or stopped: the part of a node name before the `@`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
@@ -24,8 +26,12 @@ pub struct Epmd {
     /// Outcome of the request.
     pub outcome: EpmdOutcome,
     /// Name of the reply in the specification.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response: Option<&'static str>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "kept::maybe_name"
+    )]
+    pub response: Option<ContractName>,
     /// Result code of the reply, 0 for success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<u8>,
@@ -63,16 +69,16 @@ pub struct Epmd {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime_us: Option<u64>,
     /// The packets of the request and of its reply, and those that opened and closed the connection, in order of time.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub steps: Vec<Step>,
 }
 
 /// The node type in an EPMD registration.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(untagged)]
 pub enum NodeType {
     /// `normal` (77) or `hidden` (72).
-    Named(&'static str),
+    Named(#[serde(deserialize_with = "kept::name")] ContractName),
     /// Any other value on the wire.
     Number(u8),
 }

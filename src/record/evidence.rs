@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::kept;
 
 pub use crate::wire::epmd::EpmdTag;
 pub use crate::wire::handshake::MessageKind;
@@ -159,9 +161,100 @@ impl Serialize for Shows {
     }
 }
 
+impl<'de> Deserialize<'de> for Shows {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::of_text(String::deserialize(deserializer)?))
+    }
+}
+
+impl Shows {
+    /// The value whose text this is. Texts of kinds that code does not match on become notes.
+    fn of_text(text: String) -> Self {
+        let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        let own = MessageKind::ALL.into_iter().find(|kind| kind.name() == word);
+        if let Some(message) = own {
+            return Self::handshake(message, rest.to_owned());
+        }
+        let tag = (0..=u8::MAX).map(EpmdTag).find(|tag| {
+            tag.name().is_some_and(|name| text.strip_prefix(name).is_some_and(is_end_of_name))
+        });
+        if let Some((message, name)) = tag.and_then(|tag| Some((tag, tag.name()?))) {
+            let detail = text.get(name.len()..).unwrap_or_default();
+            return Self::epmd(message, detail.trim_start_matches([':', ' ']).to_owned());
+        }
+        match (text.as_str(), word) {
+            ("SYN", _) => Self::Syn,
+            ("ICMP unreachable", _) => Self::Icmp,
+            ("window of zero", _) => Self::ZeroWindow,
+            ("retransmission", _) => Self::Retransmission,
+            ("last packet", _) => Self::LastPacket,
+            (_, "DNS" | "mDNS") => Self::Dns(text),
+            (_, _) if text.contains("TLS alert") || text.starts_with("TLS in place of") => {
+                Self::TlsAlert(text.into())
+            }
+            ("lost_connection to global", _) => Self::Message(text),
+            (_, operation) if is_operation(operation) && rest.starts_with("of ") => {
+                Self::Message(text)
+            }
+            (_, "malformed") => Self::Malformed { field: rest.to_owned().into() },
+            (_, "FIN" | "RST") => {
+                let is_reset = word == "RST";
+                let missing = rest.strip_prefix("without ").and_then(Missing::of_text);
+                match (missing, kept::constant(rest)) {
+                    (None, None) => Self::Note(text.into()),
+                    (Some(_), _) => Self::Close { is_reset, missing, detail: "" },
+                    (None, Some(detail)) => Self::Close { is_reset, missing, detail },
+                }
+            }
+            _ => Self::Note(text.into()),
+        }
+    }
+}
+
+fn is_end_of_name(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with([' ', ':'])
+}
+
+/// Whether a word looks like the name of an operation: `SPAWN_REQUEST`.
+fn is_operation(word: &str) -> bool {
+    word.len() > 3 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+}
+
+impl Missing {
+    fn of_text(text: &str) -> Option<Self> {
+        if text == "a reply" {
+            return Some(Self::EpmdReply);
+        }
+        MessageKind::ALL.into_iter().find(|kind| kind.name() == text).map(Self::Handshake)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_code_matches_on_is_read_back_from_its_text() {
+        let missing = Some(Missing::EpmdReply);
+        for shows in [
+            MessageKind::ChallengeAck.into(),
+            Shows::handshake(MessageKind::Status, "nok"),
+            Shows::epmd(EpmdTag::PORT2_RESP, "no \"two\""),
+            Shows::epmd(EpmdTag::ALIVE2_REQ, "\"two\""),
+            Shows::Syn,
+            Shows::FIN,
+            Shows::Close { is_reset: true, missing, detail: "" },
+            Shows::Close { is_reset: false, missing: None, detail: "after the silence" },
+            Shows::Malformed { field: "atom".into() },
+            Shows::Dns("DNS answer: a.lan is at 10.0.0.1".to_owned()),
+            Shows::TlsAlert("fatal TLS alert bad_certificate".into()),
+            Shows::Message("SPAWN_REQUEST of os:cmd/1".to_owned()),
+            Shows::Note("SYN without an answer".into()),
+            Shows::Note("FIN ".repeat(40).into()),
+        ] {
+            assert_eq!(Shows::of_text(shows.to_string()), shows);
+        }
+    }
 
     #[test]
     fn each_kind_of_evidence_has_its_text() {
@@ -177,6 +270,7 @@ mod tests {
             (Shows::Malformed { field: "arity".into() }, "malformed arity"),
         ] {
             assert_eq!(shows.to_string(), text);
+            assert_eq!(Shows::of_text(text.to_owned()).to_string(), text);
         }
     }
 }

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Confidence, Role, Shows, frame_number};
+use super::{Confidence, Role, Shows, frame_number, kept, kept::ContractName};
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// A problem, or a fact worth knowing, that a rule detected.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Finding {
     /// Identifier of the rule, in kebab-case; it never changes.
-    pub rule: &'static str,
+    #[serde(deserialize_with = "kept::name")]
+    pub rule: ContractName,
     /// Severity of the problem.
     pub severity: Severity,
     /// How certain the finding is.
@@ -37,7 +38,7 @@ pub struct Finding {
     pub logged_by: Vec<Role>,
     /// The sides whose own logs may have a line about it, which the packets do not show; absent if there is none. If
     /// `logged_by` is `[]` as well, neither side logs anything about it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub may_log: Vec<Role>,
     /// How often this finding was written before, with less known; absent the first time. The last one of an
     /// `incident_id` counts.
@@ -49,10 +50,24 @@ pub struct Finding {
 }
 
 /// The severity of a finding.
-#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Deserialize,
+    Eq,
+    Hash,
+    JsonSchema,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names need no explanation")]
 pub enum Severity {
+    #[default]
     Info,
     Low,
     Medium,
@@ -77,11 +92,11 @@ impl Severity {
 }
 
 /// A packet that shows a finding.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Evidence {
     /// Frame number within its input, from 1.
-    #[serde(serialize_with = "frame_number")]
+    #[serde(with = "frame_number")]
     #[schemars(with = "u64")]
     pub frame: FrameRef,
     /// The input of the packet, if it is not that of the line.
@@ -100,13 +115,14 @@ pub struct Evidence {
 
 /// What became of a problem after its finding. Written when it is over, when it is back, and at the end of a run if it
 /// occurred more than once or is not known to go on. The last one of an `incident_id` counts.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Incident {
     /// The `incident_id` of the finding.
     pub incident_id: Arc<str>,
     /// The rule of the finding.
-    pub rule: &'static str,
+    #[serde(deserialize_with = "kept::name")]
+    pub rule: ContractName,
     /// The severity of the problem: that of the finding, or a lower one once it is solved.
     pub severity: Severity,
     /// The severity of the finding, by which filters select both.
@@ -160,7 +176,9 @@ impl Incident {
 }
 
 /// Whether a problem is over.
-#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentState {
     /// Nothing in the capture shows that it is over.
@@ -172,7 +190,7 @@ pub enum IncidentState {
 }
 
 /// What shows that a problem is over.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SettledBy {
     /// The nodes of the problem connected.

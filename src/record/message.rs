@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::frame_number;
 use crate::observe::{CallSums, MessageSums, NameCount, PauseSpan, PerRole};
@@ -12,7 +12,7 @@ use crate::packet::FrameRef;
 use crate::packet::PacketRef;
 
 /// Totals of the messages after the handshake, by sender.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Messages {
     /// Messages from the initiator to the acceptor.
@@ -24,7 +24,7 @@ pub struct Messages {
 }
 
 /// Totals of the messages that one side sent after the handshake.
-#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Account {
     /// Messages by operation, the most frequent first.
@@ -58,7 +58,7 @@ pub struct Account {
 }
 
 /// A time without data.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Pause {
     /// Duration of the pause.
@@ -68,7 +68,7 @@ pub struct Pause {
 }
 
 /// Number and size of the messages of one kind.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Share {
     /// Operation, registered name, or function.
@@ -80,7 +80,7 @@ pub struct Share {
 }
 
 /// The largest message of one side.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Largest {
     /// Size of the message with all fragments.
@@ -92,7 +92,7 @@ pub struct Largest {
 }
 
 /// Calls of one kind, and their outcomes.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Calls {
     /// Kind of call: `gen_call` (`gen_server`, `gen_statem`, `GenServer`), `rpc` (`rpc` and `erpc`), or `spawn`.
@@ -124,7 +124,7 @@ pub struct Calls {
 }
 
 /// A request and its answer.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Slowest {
     /// Time from the request to the answer.
@@ -136,11 +136,11 @@ pub struct Slowest {
 }
 
 /// A link to a packet.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct PacketLink {
     /// Frame number within its input, from 1.
-    #[serde(serialize_with = "frame_number")]
+    #[serde(with = "frame_number")]
     #[schemars(with = "u64")]
     pub frame: FrameRef,
     /// The input of the packet, if it is not that of the line.

@@ -10,6 +10,7 @@ mod comparison;
 mod epmd;
 mod evidence;
 mod finding;
+mod kept;
 mod message;
 mod session;
 mod stats;
@@ -33,7 +34,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use self::kept::frame_number;
 
 use crate::observe::Settled;
 use crate::observe::messages::MessageEvent;
@@ -145,6 +149,17 @@ impl Serialize for Hex {
     }
 }
 
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'_, str>::deserialize(deserializer)?;
+        let digits = text.strip_prefix("0x").map(|digits| u64::from_str_radix(digits, 16));
+        match digits {
+            Some(Ok(value)) => Ok(Self(value)),
+            _ => Err(D::Error::custom("expected 0x and hex digits")),
+        }
+    }
+}
+
 impl JsonSchema for Timestamp {
     fn schema_name() -> Cow<'static, str> {
         "Timestamp".into()
@@ -167,10 +182,6 @@ impl Serialize for Timestamp {
         }
         serializer.collect_str(self)
     }
-}
-
-fn frame_number<S: Serializer>(frame: &FrameRef, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(frame.number)
 }
 
 /// The character set of text on the wire.

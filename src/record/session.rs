@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
+use super::kept::{self, ContractName};
 use super::{Confidence, Hex, Messages, Role, Step, frame_number, is_false};
 use crate::judge::world::{HostClue, PriorLookup};
 pub use crate::judge::{IncompleteBecause, Outcome, Protocol};
@@ -19,11 +20,12 @@ use crate::packet::FrameRef;
 use crate::time::micros;
 
 /// One message of a distribution handshake.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Handshake {
     /// `send_name`, `status`, `challenge`, `complement`, `challenge_reply` or `challenge_ack`.
-    pub message: &'static str,
+    #[serde(deserialize_with = "kept::name")]
+    pub message: ContractName,
     /// The side that sent the message.
     pub from: Role,
     /// Name of the initiator, from this message or one before it.
@@ -45,7 +47,11 @@ pub struct Handshake {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flags: Option<Hex>,
     /// Names of the flags without `DFLAG_`.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "flag_names")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "flag_names",
+        skip_deserializing
+    )]
     #[schemars(with = "Option<Vec<String>>")]
     pub flag_names: Option<DistFlags>,
     /// Creation of the node.
@@ -102,7 +108,7 @@ fn flag_names<S: Serializer>(flags: &Option<DistFlags>, out: S) -> Result<S::Ok,
 
 /// One distribution connection, or an attempt at one. The last record of a `session_id` replaces the
 /// earlier ones.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Session {
     /// Protocol of the connection.
@@ -112,7 +118,7 @@ pub struct Session {
     /// Outcome of the connection or attempt.
     pub outcome: Outcome,
     /// True if the order of the TLS records shows that the two nodes connected inside TLS; else absent.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false", default)]
     pub connected_inside: bool,
     /// What the capture lacks; only with the outcome `incomplete`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,7 +137,8 @@ pub struct Session {
     /// The node that was dialed.
     pub acceptor: Party,
     /// The last message of the handshake that was seen completely; `null` if none was.
-    pub reached: Option<&'static str>,
+    #[serde(deserialize_with = "kept::maybe_name")]
+    pub reached: Option<ContractName>,
     /// The node that the initiator wanted to reach, as far as the capture shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Wanted>,
@@ -151,7 +158,7 @@ pub struct Session {
     pub traffic: Traffic,
     /// The packets that opened and closed the connection, TLS records, and bytes that were sent again, in order of
     /// time.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub steps: Vec<Step>,
     /// Totals of the messages after the handshake; absent if there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,6 +200,34 @@ impl Session {
         }
     }
 
+    /// A copy without the totals of messages, which are the most of it.
+    pub(crate) fn outline(&self) -> Self {
+        Self {
+            protocol: self.protocol,
+            state: self.state,
+            outcome: self.outcome,
+            connected_inside: self.connected_inside,
+            incomplete_because: self.incomplete_because,
+            confidence: self.confidence,
+            not_excluded: self.not_excluded.clone(),
+            detected_by: self.detected_by,
+            orientation: self.orientation,
+            initiator: self.initiator.clone(),
+            acceptor: self.acceptor.clone(),
+            reached: self.reached,
+            wanted: self.wanted.clone(),
+            closed_by: self.closed_by,
+            close: self.close,
+            lookup: self.lookup.clone(),
+            handshake_us: self.handshake_us,
+            duration_us: self.duration_us,
+            traffic: self.traffic,
+            last_frame: self.last_frame,
+            steps: self.steps.clone(),
+            messages: None,
+        }
+    }
+
     /// The side in this role.
     pub const fn party(&self, role: Role) -> &Party {
         match role {
@@ -203,7 +238,7 @@ impl Session {
 }
 
 /// One side of a session.
-#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Party {
     /// Node name, as this side sent it; `null` if not seen.
@@ -261,7 +296,7 @@ impl Party {
 }
 
 /// The node that an initiator wanted to reach.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Wanted {
     /// Part of the node name before the `@`, from the look-up.
@@ -271,7 +306,8 @@ pub struct Wanted {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Arc<str>>,
     /// Sources of the name: `epmd`, `dns`, `other_session`, `capture_names`, `tls`.
-    pub rests_on: Vec<&'static str>,
+    #[serde(deserialize_with = "kept::names")]
+    pub rests_on: Vec<ContractName>,
 }
 
 impl Wanted {
@@ -287,13 +323,13 @@ impl Wanted {
 }
 
 /// The EPMD look-up that led to a connection.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Lookup {
     /// Connection of the look-up.
     pub session_id: Arc<str>,
     /// Frame of the reply.
-    #[serde(serialize_with = "frame_number", rename = "frame")]
+    #[serde(with = "frame_number", rename = "frame")]
     #[schemars(with = "u64")]
     pub reply: FrameRef,
     /// Alive name that was looked up.
@@ -311,7 +347,7 @@ impl Lookup {
 }
 
 /// Bytes and messages of a connection, by sender.
-#[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Traffic {
     /// Data from the initiator to the acceptor.
@@ -331,7 +367,7 @@ impl Traffic {
 }
 
 /// Bytes and messages of one direction.
-#[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct DirectionTraffic {
     /// Length of the TCP stream in bytes, as far as seen, without retransmissions.

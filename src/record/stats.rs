@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{AnomalyKind, EpmdOutcome, IncidentState, Outcome, Severity};
+use super::{AnomalyKind, EpmdOutcome, IncidentState, Outcome, Severity, kept, kept::ContractName};
 pub use crate::judge::world::Undecided;
 use crate::time::Timestamp;
 
 /// The candidate cookies, tested against the digests of all handshakes.
-#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct CookieTests {
     /// Number of candidate cookies, without repetitions.
@@ -25,7 +25,7 @@ pub struct CookieTests {
 }
 
 /// The totals of a run, and what the capture lacks.
-#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Stats {
     /// True for the last statistics of a run.
@@ -46,7 +46,8 @@ pub struct Stats {
     #[schemars(extend("propertyNames" = { "$ref": "#/$defs/EpmdOutcome" }))]
     pub epmd: BTreeMap<EpmdOutcome, u64>,
     /// Number of incidents by rule; repetitions are not counted.
-    pub findings: BTreeMap<&'static str, u64>,
+    #[serde(deserialize_with = "kept::counts_by_name")]
+    pub findings: BTreeMap<ContractName, u64>,
     /// Number of problems by their state and severity. Findings of severity `info` are not counted.
     pub problems: Problems,
     /// What became of the candidate cookies; absent if none were given.
@@ -80,10 +81,10 @@ pub struct Stats {
     /// False if anything was lost, cut, evicted or left out.
     pub complete: bool,
     /// What this capture cannot show, whatever is in it; only in the final statistics.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub unseen: Vec<Unseen>,
     /// The pairs of `--expect`; only in the final statistics.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub expected: Vec<ExpectedPair>,
 }
 
@@ -101,8 +102,58 @@ impl Stats {
     }
 }
 
+impl Stats {
+    /// Adds the statistics of other inputs.
+    pub fn join(&mut self, other: &Self) {
+        fn add<K: Clone + Ord>(sums: &mut BTreeMap<K, u64>, counts: &BTreeMap<K, u64>) {
+            for (key, n) in counts {
+                let sum = sums.entry(key.clone()).or_default();
+                *sum = sum.saturating_add(*n);
+            }
+        }
+        let known = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
+            (a, b) => a.or(b),
+        };
+        self.is_final &= other.is_final;
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.first = self.first.into_iter().chain(other.first).min();
+        self.last = self.last.max(other.last);
+        add(&mut self.sessions, &other.sessions);
+        add(&mut self.epmd, &other.epmd);
+        add(&mut self.findings, &other.findings);
+        add(&mut self.problems.open, &other.problems.open);
+        add(&mut self.problems.solved, &other.problems.solved);
+        add(&mut self.problems.unknown, &other.problems.unknown);
+        add(&mut self.anomalies, &other.anomalies);
+        self.cookies = self.cookies.take().or_else(|| other.cookies.clone());
+        for (sum, n) in [
+            (&mut self.gaps, other.gaps),
+            (&mut self.missing_bytes, other.missing_bytes),
+            (&mut self.cut_packets, other.cut_packets),
+            (&mut self.one_sided, other.one_sided),
+            (&mut self.lost_fragments, other.lost_fragments),
+            (&mut self.clock_steps, other.clock_steps),
+            (&mut self.evictions, other.evictions),
+        ] {
+            *sum = sum.saturating_add(n);
+        }
+        self.kernel_drops = known(self.kernel_drops, other.kernel_drops);
+        self.interface_drops = known(self.interface_drops, other.interface_drops);
+        self.left_out = known(self.left_out, other.left_out);
+        self.complete &= other.complete;
+        for unseen in &other.unseen {
+            if !self.unseen.iter().any(|it| it.detail == unseen.detail) {
+                self.unseen.push(unseen.clone());
+            }
+        }
+        self.expected.extend(other.expected.iter().cloned());
+    }
+}
+
 /// Something that a capture cannot show, and how to capture it.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Unseen {
     /// The reason why it cannot be seen.
@@ -114,7 +165,7 @@ pub struct Unseen {
 }
 
 /// Why a capture cannot show something.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnseenBecause {
     /// No packet was read.
@@ -134,7 +185,7 @@ pub enum UnseenBecause {
 }
 
 /// A pair of nodes that was expected to be connected.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct ExpectedPair {
     /// The two ends as given.
@@ -147,7 +198,7 @@ pub struct ExpectedPair {
 }
 
 /// Number of problems, by their state and severity.
-#[derive(Clone, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Problems {
     /// Problems that are not over, as far as the capture shows.

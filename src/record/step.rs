@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::kept::{self, ContractName};
 use super::{Role, frame_number};
 use crate::observe::{
     CloseKind, ConnectionIds, Delivery, EpmdObservation, EpmdOutcome, HandshakeFacts, MessageKind,
@@ -19,11 +20,11 @@ use crate::stream::TcpOffset;
 use crate::time::Timestamp;
 
 /// A packet of a connection, beside the messages of its handshake, that belongs to the course of the attempt.
-#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Step {
     /// Frame number within its input, from 1; of bytes that were sent again, that of the first copy.
-    #[serde(serialize_with = "frame_number")]
+    #[serde(with = "frame_number")]
     #[schemars(with = "u64")]
     pub frame: FrameRef,
     /// The input of the packet, if it is not that of the line.
@@ -46,15 +47,15 @@ pub struct Step {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Names of the handshake messages in bytes that were sent again.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub messages: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default, deserialize_with = "kept::names")]
+    pub messages: Vec<ContractName>,
     /// More about the packet, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Arc<str>>,
 }
 
 /// The kind of a packet.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepKind {
     /// The first packet of a TCP connection.

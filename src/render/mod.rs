@@ -8,7 +8,10 @@
 //! The crate uses `serde_json` nowhere else.
 
 mod background;
+mod html;
 mod json;
+mod ladder;
+mod markdown;
 mod queue;
 mod report;
 mod shown;
@@ -16,7 +19,9 @@ mod text;
 mod words;
 
 pub use background::BackgroundWriter;
-pub use json::{JsonTerm, ReadError, Records, json_line, schema};
+pub use html::ReportForm;
+pub use json::{JsonTerm, KeptEvents, ReadError, Records, input_names, json_line, schema};
+pub use ladder::{LadderChoice, LadderFormat, LadderRun, NoLadder};
 pub use queue::{Backlog, Queue, queue};
 pub use report::{CommentCollector, Comments};
 pub use shown::{Pattern, Shown};
@@ -25,6 +30,7 @@ pub use words::{escape, wrapped};
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use queue::Rank;
@@ -32,7 +38,8 @@ use shown::EventFilter;
 
 use crate::cursor::LineBuffer;
 use crate::observe::messages::MessageEvent;
-use crate::record::{AnomalyKind, Body, Event, EventSink, Severity, Stats};
+use crate::record::{AnomalyKind, Body, Event, EventSink, Outcome, Severity, State, Stats};
+use crate::time::Zone;
 
 /// The form of the output.
 #[derive(Clone, Debug)]
@@ -41,6 +48,8 @@ pub enum Format {
     Ndjson,
     /// Sentences for a terminal.
     Text(TextOptions),
+    /// One file at the end of the run, with times in this zone.
+    Report(ReportForm, Zone),
 }
 
 /// Which events are written, and how.
@@ -97,6 +106,9 @@ impl Options {
     /// The table of all forms.
     fn renderer(&self, inputs: InputNames) -> Box<dyn Renderer> {
         match &self.format {
+            Format::Report(form, zone) => {
+                Box::new(html::FileReport::new(*form, inputs, self.hiding(), zone.clone()))
+            }
             Format::Ndjson => Box::new(json::JsonLines::new(inputs, self.terms)),
             Format::Text(options) => {
                 Box::new(text::TextReport::new(options.clone(), inputs, self.hiding()))
@@ -119,6 +131,10 @@ struct InputNames(Arc<[Arc<str>]>);
 impl InputNames {
     fn new(names: Vec<Arc<str>>) -> Self {
         Self(names.into())
+    }
+
+    fn iter(&self) -> std::slice::Iter<'_, Arc<str>> {
+        self.0.iter()
     }
 
     fn get(&self, input: u16) -> Option<&Arc<str>> {
@@ -159,9 +175,37 @@ pub struct Output<W: Write> {
     /// Number of the last event written.
     seq: u64,
     worst: Option<Severity>,
+    counts: Arc<RunCounts>,
     /// The final statistics, once they have come.
     final_stats: Option<Box<Stats>>,
     error: Option<io::Error>,
+}
+
+/// What a run has found so far, also of what is not written. Another thread may look at it.
+#[derive(Debug, Default)]
+pub struct RunCounts {
+    /// Connections between nodes, and attempts at one.
+    pub connections: AtomicU64,
+    /// Findings above [`Severity::Info`], without those that are written anew.
+    pub problems: AtomicU64,
+}
+
+impl RunCounts {
+    fn count(&self, body: &Body) {
+        match body {
+            Body::Session { session } => {
+                // An established connection has one more record when it ends.
+                let is_first =
+                    session.state == State::Established || session.outcome != Outcome::Connected;
+                self.connections.fetch_add(u64::from(is_first), Ordering::Relaxed);
+            }
+            Body::Finding { finding } => {
+                let is_problem = finding.severity > Severity::Info && finding.revision.is_none();
+                self.problems.fetch_add(u64::from(is_problem), Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Where rendered bytes go.
@@ -197,6 +241,7 @@ impl<W: Write> Output<W> {
             out,
             seq: 0,
             worst: None,
+            counts: Arc::default(),
             final_stats: None,
             error: None,
         }
@@ -244,6 +289,11 @@ impl<W: Write> Output<W> {
     /// The severity of the worst finding so far, written or left out.
     pub const fn worst(&self) -> Option<Severity> {
         self.worst
+    }
+
+    /// What was found so far.
+    pub fn counts(&self) -> Arc<RunCounts> {
+        Arc::clone(&self.counts)
     }
 
     /// The final statistics, once they have come.
@@ -353,6 +403,7 @@ fn rank(body: &Body) -> Rank {
 impl<W: Write> EventSink for Output<W> {
     fn event(&mut self, mut event: Event) {
         self.renderer.observe(&event);
+        self.counts.count(&event.body);
         let input = input_of(&event);
         if let Body::Finding { finding } = &mut event.body {
             self.worst = self.worst.max(Some(finding.severity));
@@ -456,7 +507,10 @@ mod tests {
         let text = TextOptions { width: 80, layout, ..TextOptions::default() };
         let options = Options { format: Format::Text(text), only_findings: true, ..options() };
         let text = run(options, samples::all());
-        assert!(text.contains("frame 19 of a.pcap  one@192.168.0.100 answered"), "{text}");
+        assert!(
+            text.contains("  one@192.168.0.100   ") && text.contains(" frames of a.pcap"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use crate::record::{AnomalyKind, Confidence, EpmdOutcome, EpmdTag, MessageKind, Outcome, Shows};
+use crate::record::{
+    AnomalyKind, Confidence, EpmdOutcome, EpmdTag, IncidentState, MessageKind, Outcome, Shows,
+};
 use crate::time::{Timestamp, Zone};
 
 pub(super) const fn outcome_words(outcome: Outcome) -> &'static str {
@@ -29,6 +31,9 @@ pub(super) const fn outcome_words(outcome: Outcome) -> &'static str {
     }
 }
 
+/// The outcome of a connection over TLS whose records show that the two nodes connected.
+pub(super) const CONNECTED_INSIDE: &str = "connected inside TLS";
+
 pub(super) const fn epmd_words(outcome: EpmdOutcome) -> &'static str {
     match outcome {
         EpmdOutcome::Answered => "answered",
@@ -43,6 +48,37 @@ pub(super) const fn epmd_words(outcome: EpmdOutcome) -> &'static str {
         EpmdOutcome::Unacknowledged => "sent and not acknowledged",
         EpmdOutcome::Incomplete => "incomplete, packets are missing",
     }
+}
+
+pub(super) const fn state_word(state: IncidentState) -> &'static str {
+    match state {
+        IncidentState::Open => "open",
+        IncidentState::Solved => "solved",
+        IncidentState::Unknown => "unknown",
+    }
+}
+
+/// A text as one word of a shell: as it is, or in quotes.
+pub(super) fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/+:,@%=".contains(c);
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    // A name that begins with a hyphen would be an option.
+    let lead = if text.starts_with('-') { "./" } else { "" };
+    if !text.contains(is_unsafe) {
+        return format!("'{lead}{}'", text.replace('\'', "'\\''"));
+    }
+    let mut word = format!("$'{lead}");
+    for c in text.chars() {
+        let _ = match c {
+            '\'' | '\\' => write!(word, "\\{c}"),
+            c if is_unsafe(c) => write!(word, "\\u{:04x}", u32::from(c)),
+            c => word.write_char(c),
+        };
+    }
+    word.push('\'');
+    word
 }
 
 pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
@@ -259,6 +295,20 @@ mod tests {
     fn text_is_wrapped_and_long_words_exceed_the_width() {
         let lines = wrapped("- ", "aa bb cc dd  eeeeeeeeeeee ff", 10);
         assert_eq!(lines, "- aa bb cc\n  dd\n  eeeeeeeeeeee\n  ff\n");
+    }
+
+    #[test]
+    fn a_word_of_a_shell_is_one_word_whatever_it_has() {
+        for (text, word) in [
+            ("a-1/b.pcap", "a-1/b.pcap"),
+            ("", "''"),
+            ("-r", "'./-r'"),
+            ("a b;rm -rf $HOME", "'a b;rm -rf $HOME'"),
+            ("it's", r"'it'\''s'"),
+            ("\x1b[2J'", r"$'\u001b[2J\''"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
     }
 
     #[test]

@@ -63,6 +63,16 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
+    /// All messages, in the order in which they come.
+    pub const ALL: [Self; 6] = [
+        Self::SendName,
+        Self::Status,
+        Self::Challenge,
+        Self::Complement,
+        Self::ChallengeReply,
+        Self::ChallengeAck,
+    ];
+
     /// The name as events have it.
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,11 +1,13 @@
 //! What the program reports about each capture, compared with `captures/expected/`. With
 //! `BEAMSCOPE_BLESS=1` the files there are written anew; the diff is then reviewed like any other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{SEED, captures, lines_of};
+use serde_json::Value;
+
+use crate::support::{SEED, beamscope, captures, lines_of};
 
 #[test]
 fn each_capture_gives_the_expected_output() {
@@ -17,7 +19,7 @@ fn each_capture_gives_the_expected_output() {
             compare(&expected, &text);
             expected
         })
-        .chain([seed_text()])
+        .chain([seed_text(), ladders_text()])
         .collect();
     // No file stays behind a capture that is gone.
     let there: BTreeSet<PathBuf> =
@@ -28,6 +30,46 @@ fn each_capture_gives_the_expected_output() {
 #[test]
 fn the_seed_story_reads_as_it_read() {
     compare(&seed_text(), &lines_of(&["--format", "text", SEED]));
+}
+
+/// One connection for each outcome, and one request to EPMD for each, drawn as on a terminal without Unicode.
+#[test]
+fn the_ladder_of_each_outcome_reads_as_it_read() {
+    let mut found: BTreeMap<(String, String), (String, String)> = BTreeMap::new();
+    for capture in captures() {
+        let events = fs::read_to_string(expected(&format!("{}.ndjson", stem(&capture)))).unwrap();
+        for line in events.lines() {
+            let event: Value = serde_json::from_str(line).unwrap();
+            let kind = event["event_type"].as_str().unwrap();
+            if let (Some(outcome), Some(id)) =
+                (event[kind]["outcome"].as_str(), event["session_id"].as_str())
+            {
+                let key = (kind.to_owned(), outcome.to_owned());
+                found.entry(key).or_insert_with(|| (capture.clone(), id.to_owned()));
+            }
+        }
+    }
+    let mut text = String::new();
+    for ((kind, outcome), (capture, id)) in &found {
+        let drawn = ladder(&["--session", id, "--cookie-file", COOKIES, capture]);
+        text += &format!("## {kind} {outcome}: {capture}\n\n{drawn}\n");
+    }
+    assert!(text.lines().all(|line| line.len() <= 80 && line.is_ascii()), "{text}");
+    assert!(found.len() > 20, "{found:?}");
+    compare(&ladders_text(), &text);
+}
+
+/// A drawing as on a terminal without Unicode.
+fn ladder(arguments: &[&str]) -> String {
+    let output = beamscope(&["ladder"]).args(arguments).env("LC_ALL", "C").output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+const COOKIES: &str = "captures/cookies.txt";
+
+fn ladders_text() -> PathBuf {
+    expected("ladders.txt")
 }
 
 fn seed_text() -> PathBuf {

@@ -42,7 +42,7 @@ fn every_example_prints_what_the_page_shows() {
 
 #[test]
 fn commands_that_are_not_run_have_options_that_exist() {
-    let help = ["", "annotate", "diff", "explain"].map(|command| {
+    let help = ["", "annotate", "diff", "explain", "report"].map(|command| {
         lines_of(&[command, "--help"].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>())
     });
     let known: BTreeSet<String> = help.iter().flat_map(|text| options(text)).collect();
@@ -457,9 +457,10 @@ fn run(command: &str) -> String {
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
     let command = command.replace("trace.pcapng", SEED);
-    // `explain` always prints text, and `annotate` writes a file.
-    let has_format =
-        ["explain", "annotate"].iter().all(|it| !command.starts_with(&format!("beamscope {it}")));
+    // `explain` and `ladder` always print text; `annotate` and `report` write a file.
+    let has_format = ["explain", "ladder", "annotate", "report"]
+        .iter()
+        .all(|it| !command.starts_with(&format!("beamscope {it}")));
     let is_text = command.starts_with("beamscope ") && has_format && !command.contains(['|', '>']);
     let command = if is_text { command.replacen(' ', " --format text ", 1) } else { command };
     let output = Command::new("sh")

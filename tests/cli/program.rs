@@ -65,9 +65,48 @@ fn help_teaches_by_example() {
     for part in ["why two nodes do not connect", "Examples:", "--cookie-file", "Exit status:"] {
         assert!(help.contains(part), "{part}");
     }
+    for part in ["explain", "annotate", "help", "man ", "completions"] {
+        assert!(help.contains(&format!("\n  {part}")), "{part}");
+    }
+    let (_, short, _) = run(&["-h"]);
+    assert!(short.lines().count() <= 50, "{short}");
+    assert!(short.contains("--help") && short.contains("--cookie-file"), "{short}");
     let (status, version, _) = run(&["--version"]);
     assert_eq!(status, Some(0));
     assert_eq!(version, concat!("beamscope ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn habits_from_tcpdump_are_met() {
+    for options in [&["-n"][..], &["-nn"], &["-nnvv"], &["-v", "-v"]] {
+        let (status, _, complaints) = run(&[options, &["--text", SEED]].concat());
+        assert_eq!((status, complaints.as_str()), (Some(0), ""), "{options:?}");
+    }
+    for arguments in [&["-i", "lo", "tcp", "port", "4369"][..], &[SEED, "tcp", "port", "4369"]] {
+        let (status, _, complaints) = run(arguments);
+        assert_eq!(status, Some(2), "{arguments:?}");
+        assert!(
+            complaints.ends_with("hint: give the filter with -f: -f 'tcp port 4369'\n"),
+            "{complaints}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_option_suggests_only_what_is_like_it() {
+    for (typed, guess) in [
+        ("--nodes", Some("'--node'")),
+        ("--out", Some("'--output'")),
+        ("--cookie-flie", Some("'--cookie-file'")),
+        ("--proto", None),
+        ("--port", None),
+        ("-x", None),
+    ] {
+        let (status, _, complaints) = run(&[typed, SEED]);
+        assert_eq!(status, Some(2));
+        assert_eq!(complaints.contains("tip:"), guess.is_some(), "{complaints}");
+        assert!(guess.is_none_or(|guess| complaints.contains(guess)), "{complaints}");
+    }
 }
 
 #[test]
@@ -97,7 +136,7 @@ fn status_is_2_with_what_was_expected_and_found() {
         (&[][..], &["no capture given", "beamscope FILE"][..]),
         (&["--nonsense", SEED], &["--nonsense", "--help"]),
         (&["--fail-on", "bad", SEED], &["bad", "critical"]),
-        (&["-i", "lo", SEED], &["cannot be used with"]),
+        (&["-i", "lo", SEED], &["-i captures from an interface, and reads no file"]),
         (&["missing.pcap"], &["missing.pcap"]),
         (&["captures"], &["captures is a directory", "expected a capture file"]),
         (

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Output, Stdio};
 #[cfg(all(feature = "live", target_os = "linux"))]
@@ -177,6 +177,35 @@ fn a_range_without_packets_is_an_error_that_names_what_the_capture_spans() {
     let expected = "hint: the capture has packets from 2026-11-22 15:29:51.691 to 2026-11-22 \
                     15:29:52.159 UTC\n";
     assert!(run.stderr.ends_with(expected), "{}", run.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_asks_a_run_over_files_how_far_it_is() {
+    let capture = fs::read(format!("{}/captures/{SEED}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut command = beamscope(&["--json", "-l", "-"]);
+    let pipe = Stdio::piped;
+    let mut child = command.stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&capture).unwrap();
+    // The first event shows that the packets were read, and so that the handler is installed.
+    let mut events = BufReader::new(child.stdout.take().unwrap());
+    let mut printed = String::new();
+    events.read_line(&mut printed).unwrap();
+    let mut answers = BufReader::new(child.stderr.take().unwrap());
+    let mut answer = String::new();
+    while !answer.contains("1 problem so far") {
+        let asked = Command::new("kill").args(["-USR1", &child.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+        answer.clear();
+        answers.read_line(&mut answer).unwrap();
+        assert!(answer.starts_with("read ") && answer.contains(" bytes in "), "{answer}");
+    }
+    drop(input);
+    events.read_to_string(&mut printed).unwrap();
+    assert!(child.wait().unwrap().success());
+    let alone = beamscope(&["--json", SEED]).output().unwrap();
+    assert_eq!(printed, String::from_utf8(alone.stdout).unwrap().replace(SEED, "-"));
 }
 
 #[test]

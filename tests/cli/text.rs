@@ -1,6 +1,6 @@
 //! Text for people: zones, locales, problems of one cause, and options that nothing fits.
 
-use crate::support::{SEED, beamscope, lines_of};
+use crate::support::{SEED, beamscope, captures, lines_of};
 
 #[test]
 fn times_are_in_the_zone_of_the_reader_which_is_printed_once() {
@@ -60,5 +60,16 @@ fn an_option_that_nothing_fits_is_a_warning_that_names_the_nodes() {
     for fitting in [["--node", "one"], ["--host", "192.168.0.0/16"], ["--rule", "cookie-guessing"]]
     {
         assert_eq!(warning(fitting[0], fitting[1]), "", "{fitting:?}");
+    }
+}
+
+#[test]
+fn no_line_is_longer_than_80_columns_unless_a_word_is() {
+    for capture in captures() {
+        for line in lines_of(&["--text", &capture]).lines() {
+            let columns = line.chars().count();
+            let longest = line.split(' ').map(|word| word.chars().count()).max().unwrap_or(0);
+            assert!(columns <= 80 || longest > 55, "{capture}: {line}");
+        }
     }
 }

@@ -34,6 +34,7 @@ const CLAP: &[&str] = &["cli/args.rs", "cli/commands/shell.rs"];
 const THREADED: &[&str] = &[
     "capture/read_ahead.rs",
     "cli/commands/live/startup.rs",
+    "cli/progress.rs",
     "cli/save/queue.rs",
     "cli/settings.rs",
     "render/background.rs",
@@ -49,6 +50,7 @@ const RULES: &[Rule] = &[
     Rule { path: "community_id",          only: &["protocol/observation.rs"],                why: DOOR },
     Rule { path: "etherparse",            only: &["decode/"],                        why: DOOR },
     Rule { path: "flate2",                only: INFLATES,                            why: TWO_DOORS },
+    Rule { path: "indicatif",             only: &["cli/console.rs"],                 why: DOOR },
     Rule { path: "itoa",                  only: &["wire/term/number.rs"],            why: DOOR },
     Rule { path: "jiff",                  only: &["time/"],                          why: DOOR },
     Rule { path: "landlock",              only: &["cli/confine/sandbox.rs"],         why: DOOR },
@@ -56,6 +58,7 @@ const RULES: &[Rule] = &[
     Rule { path: "lz4_flex",              only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "lzma_rust2",            only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "md5",                   only: &["observe/ids.rs", "protocol/digest.rs"], why: DOOR },
+    Rule { path: "minijinja",             only: &["render/html/"],                   why: DOOR },
     Rule { path: "nom",                   only: &["wire/"],                          why: DOOR },
     Rule { path: "pcap",                  only: &["capture/live/"],                  why: DOOR },
     Rule { path: "pcap_parser",           only: &["capture/"],                       why: DOOR },
@@ -72,7 +75,7 @@ const RULES: &[Rule] = &[
     Rule { path: "std::io::stdout",       only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::io::stderr",       only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::thread",           only: THREADED,                            why: THREAD },
-    Rule { path: "std::time::Instant",    only: &["cli/stop.rs"],                    why: CLOCK },
+    Rule { path: "std::time::Instant",    only: &["cli/progress.rs", "cli/stop.rs"], why: CLOCK },
     Rule { path: "std::time::SystemTime", only: &["capture/live/source.rs"],         why: CLOCK },
 ];
 

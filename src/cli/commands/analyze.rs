@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use beamscope::anonymize::{Anonymized, Replacements};
 use beamscope::capture::save::InterfaceInfo;
-use beamscope::capture::{self, Frame, Inputs, Item};
+use beamscope::capture::{self, Frame, Input, Inputs, Item, ReadCounter};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::limits::AnonymizeLimits;
@@ -21,6 +21,7 @@ use super::{anonymous_names, finish_run, finish_saving, replacements, report_pro
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::evidence_dir::EvidenceDir;
+use crate::cli::progress::FileProgress;
 use crate::cli::save::Saver;
 use crate::cli::selection::{Selected, Selection, SelectionOutcome};
 use crate::cli::settings::AnalyzeSettings;
@@ -37,6 +38,23 @@ use crate::cli::stop::StopCondition;
 #[inline(never)] // the loop over frames, whose instructions are counted
 pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error> {
     let (inputs, stop) = sources::inputs(&settings)?;
+    let (output_settings, fail_on) = (settings.run.output.clone(), settings.run.fail_on);
+    let (output, is_complete) = read(settings, inputs, stop, None)?;
+    finish_run(&output_settings, fail_on, output, is_complete)
+}
+
+/// Reads the captures, and whether they were read and saved completely. Events go to `output`, or to the one that the
+/// settings name, which is opened once the selection is known to be valid.
+///
+/// # Errors
+///
+/// An option does not fit the captures, or a file for output cannot be opened.
+pub(super) fn read(
+    settings: AnalyzeSettings,
+    inputs: Vec<Input>,
+    stop: Option<StopCondition>,
+    output: Option<Output<EventStream>>,
+) -> Result<(Output<EventStream>, bool), Error> {
     let AnalyzeSettings { captures, order, selection, threads, run, .. } = settings;
     let selection = Selection::new(selection, || sources::last_packet(&captures))?;
     let names: Vec<Arc<str>> = captures.iter().map(|path| path.to_string_lossy().into()).collect();
@@ -50,12 +68,16 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
         Some(_) => (selection.everything(), Some(selection)),
         None => (selection, None),
     };
-    let mut inputs = Inputs::new(inputs, order)?.with_threads(threads);
+    let read = ReadCounter::default();
+    let inputs = Inputs::new(inputs, order)?.with_threads(threads);
+    let mut inputs = inputs.with_counter(read.clone());
     let evidence_failed = Arc::<AtomicBool>::default();
     let limits = run.config.limits.evidence;
     let open_evidence = |it| EvidenceDir::open(it, &saved_names, limits, &evidence_failed);
     let evidence = run.evidence.as_ref().map(open_evidence).transpose()?;
-    let mut engine = Engine::new(run.config, sinks::open_output(&run.output, names.clone())?);
+    let open = || sinks::open_output(&run.output, names.clone());
+    let output = output.map_or_else(open, Ok)?;
+    let mut engine = Engine::new(run.config, output);
     let saver = run.save.map(Saver::open).transpose()?;
     if let Some(evidence) = evidence {
         engine.keep_evidence(Box::new(evidence));
@@ -72,12 +94,18 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
         is_incomplete: false,
         has_skipped: false,
     };
+    // A run without an end of its own answers the signal with reports.
+    let progress = control.stop.is_none().then(|| {
+        let counts = engine.sink_mut().counts();
+        FileProgress::start(&captures, read, counts, run.output.warnings)
+    });
     match (&mut anonymous, &mut outer) {
         (Some(anonymous), Some(selection)) => {
             anonymous.run(inputs, selection, &mut engine, &mut control)?;
         }
         _ => drop(drive::run(&mut inputs, &mut engine, &mut control)?),
     }
+    drop(progress);
     let AnalyzeControl { selection, saver, mut is_incomplete, mut has_skipped, .. } = control;
     let selection = outer.unwrap_or(selection);
     if let Some(Anonymous { outcome, .. }) = anonymous {
@@ -91,7 +119,7 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
     let is_read = is_incomplete || is_anything_read(&output, &names, has_skipped, spans);
     let is_complete =
         !is_incomplete && is_read && is_saved && !evidence_failed.load(Ordering::Relaxed);
-    finish_run(&run.output, run.fail_on, output, is_complete)
+    Ok((output, is_complete))
 }
 
 /// A run whose packets are anonymised before they are analysed.

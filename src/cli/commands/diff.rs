@@ -3,8 +3,7 @@
 //! In: two captures, or files of events. Out: what changed, on standard output or in a file. The
 //! library compares; this file reads both sides.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::BufRead;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -17,8 +16,9 @@ use beamscope::render::{self, Records};
 
 use crate::cli::console::Warnings;
 use crate::cli::error::{Error, RunOutcome};
-use crate::cli::settings::{DiffSettings, is_stdin};
+use crate::cli::settings::DiffSettings;
 use crate::cli::sinks;
+use crate::cli::sources::{self, MixedInput};
 
 /// Compares the two.
 ///
@@ -46,11 +46,11 @@ pub(in crate::cli) fn run(settings: &DiffSettings) -> Result<RunOutcome, Error> 
 /// The pairs of nodes in a capture or a file of events.
 fn pairs(path: &Path, config: Config, warnings: Warnings) -> Result<CapturePairs, Error> {
     let pairs = CapturePairs::new(&config.limits);
-    match open(path)? {
-        DiffInput::Events(lines) => {
+    match sources::open(path) {
+        MixedInput::Events(lines) => {
             read_events(lines, pairs).map_err(|source| Error::Events { name: name(path), source })
         }
-        DiffInput::Capture(input) => read_capture(input, path, config, warnings, pairs),
+        MixedInput::Capture(input) => read_capture(input, path, config, warnings, pairs),
     }
 }
 
@@ -117,44 +117,6 @@ impl EventSink for AttemptCollector<'_> {
     }
 }
 
-/// A file that is open, as what it contains.
-enum DiffInput {
-    Events(Box<dyn BufRead + Send>),
-    Capture(Input),
-}
-
-/// Opens a capture or a file of events. Events begin with a brace, no capture does.
-fn open(path: &Path) -> Result<DiffInput, Error> {
-    let mut bytes: Box<dyn BufRead + Send> = if is_stdin(path) {
-        Box::new(BufReader::new(io::stdin()))
-    } else {
-        match File::open(path) {
-            Ok(file) => Box::new(BufReader::new(file)),
-            // The library reports the error, with a better text.
-            Err(_) => return Ok(DiffInput::Capture(Input::Path(path.into()))),
-        }
-    };
-    // Byte by byte, and kept: a pipe cannot be opened twice, and may give one byte at a time.
-    let mut head = Vec::new();
-    let is_blank = |byte: &u8| byte.is_ascii_whitespace();
-    while head.len() < MAX_BLANKS && head.iter().all(is_blank) {
-        if (&mut bytes).take(1).read_to_end(&mut head).unwrap_or(0) == 0 {
-            break;
-        }
-    }
-    if head.iter().find(|byte| !is_blank(byte)) == Some(&b'{') {
-        return Ok(DiffInput::Events(Box::new(Cursor::new(head).chain(bytes))));
-    }
-    if path.is_file() || path.is_dir() {
-        return Ok(DiffInput::Capture(Input::Path(path.into())));
-    }
-    let source = Box::new(Cursor::new(head).chain(bytes));
-    Ok(DiffInput::Capture(Input::Stream { name: name(path), source }))
-}
-
 fn name(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
-
-/// Blank bytes that may precede the first event; the magic number of pcapng contains some, too.
-const MAX_BLANKS: usize = 64;

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::cli::console::{self, print, report, stdout_error};
 use crate::cli::error::{Error, RunOutcome};
+use crate::cli::spelling::distance;
 
 /// Prints the page of `rule`, the rules for the line `log`, or the list of all rules.
 ///
@@ -361,25 +362,6 @@ fn nearest(name: &str) -> Vec<&'static str> {
     near.into_iter().map(|(.., rule)| rule).take(3).collect()
 }
 
-/// Number of letters to insert, delete or replace to turn one into the other (Levenshtein distance).
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for a in from.chars() {
-        let mut diagonal = 0;
-        let mut left = usize::MAX;
-        for (j, cost) in row.iter_mut().enumerate() {
-            let change = match j.checked_sub(1).and_then(|j| to.chars().nth(j)) {
-                Some(b) => diagonal + usize::from(a != b),
-                None => usize::MAX,
-            };
-            diagonal = *cost;
-            *cost = change.min(cost.saturating_add(1)).min(left.saturating_add(1));
-            left = *cost;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 /// Terminal codes (ECMA-48, SGR) for bold text and back.
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
@@ -387,15 +369,6 @@ const PLAIN: &str = "\x1b[0m";
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_distance_counts_letters() {
-        for (from, to, letters) in
-            [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("ab", "ba", 2)]
-        {
-            assert_eq!(distance(from, to), letters, "{from} {to}");
-        }
-    }
 
     #[test]
     fn a_misspelt_name_is_recognised() {

@@ -5,8 +5,10 @@ pub(super) mod analyze;
 pub(super) mod annotate;
 pub(super) mod diff;
 pub(super) mod explain;
+pub(super) mod ladder;
 #[cfg(feature = "live")]
 pub(super) mod live;
+pub(super) mod report;
 pub(super) mod schema;
 pub(super) mod shell;
 

@@ -60,7 +60,8 @@ fn render(command: &Command, out: &mut Vec<u8>) -> io::Result<()> {
     if command.get_subcommands().any(|command| !command.is_hide_set()) {
         page.render_subcommands_section(out)?;
     }
-    let Some(examples) = command.get_after_help() else { return Ok(()) };
+    let examples = command.get_after_long_help().or_else(|| command.get_after_help());
+    let Some(examples) = examples else { return Ok(()) };
     let mut roff = Roff::new();
     roff.control("SH", ["EXAMPLES AND EXIT STATUS"]).control("nf", []);
     roff.text([roman(examples.to_string())]).control("fi", []);

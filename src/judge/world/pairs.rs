@@ -11,7 +11,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::alive_of;
 use super::nodes::{NodeFacts, Nodes, is_at};
@@ -34,7 +34,7 @@ pub struct ConnectedPair {
 }
 
 /// Why it is not known whether two nodes are connected.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Undecided {
     /// They use TLS, and its records do not show that the nodes inside connected.
@@ -93,7 +93,7 @@ pub struct OtherConnection {
 }
 
 /// The outcome of a failed attempt.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Failure {
     /// The session failed with this outcome.

@@ -70,36 +70,51 @@ fn telling_groups(cookies: &[CookieGroup]) -> Vec<&CookieGroup> {
     if is_split { telling } else { Vec::new() }
 }
 
-fn facts(node: &Node) -> String {
-    let ips: Vec<_> = node.ips.iter().map(ToString::to_string).collect();
-    let not_in_name: Vec<_> = ips.iter().filter(|ip| !node.node.contains(ip.as_str())).collect();
-    let mut facts = Vec::new();
-    facts.extend((!not_in_name.is_empty()).then(|| few(&not_in_name)));
-    facts.extend(match (node.otp_at_least, node.otp_at_most) {
+/// The releases of OTP that a node may have, by its flags.
+pub(in crate::render) fn release(node: &Node) -> Option<String> {
+    match (node.otp_at_least, node.otp_at_most) {
         (Some(least), Some(most)) if least == most => Some(format!("OTP {least}")),
         (Some(least), Some(most)) => Some(format!("OTP {least} to {most}")),
         (Some(least), None) => Some(format!("OTP {least} or later")),
         (None, Some(most)) => Some(format!("OTP {most} or older")),
         (None, None) => None,
-    });
+    }
+}
+
+fn facts(node: &Node) -> String {
+    let ips: Vec<_> = node.ips.iter().map(ToString::to_string).collect();
+    let not_in_name: Vec<_> = ips.iter().filter(|ip| !node.node.contains(ip.as_str())).collect();
+    let mut facts = Vec::new();
+    facts.extend((!not_in_name.is_empty()).then(|| few(&not_in_name)));
+    facts.extend(release(node));
     facts.extend((node.hidden == Some(true)).then(|| "hidden".to_owned()));
     facts.extend((node.restarts > 0).then(|| count(node.restarts, "restart")));
     facts.join(", ")
 }
 
 fn failure(pair: &FailedPair) -> String {
-    let FailedPair { initiator, acceptor, reasons, .. } = pair;
-    let reasons: Vec<_> = reasons
-        .iter()
-        .map(|FailureReason { outcome, count, .. }| {
-            let words = match outcome {
-                Failure::Session(outcome) => outcome_words(*outcome),
-                Failure::Lookup(outcome) => epmd_words(*outcome),
-            };
-            format!("{words}, {}", times(*count))
-        })
-        .collect();
-    let mut text = format!("{initiator} -> {acceptor}: {}", reasons.join("; "));
+    format!("{} -> {}: {}", pair.initiator, pair.acceptor, failure_reasons(pair))
+}
+
+/// The outcome of the last attempt of a pair.
+pub(in crate::render) const fn failed_last(pair: &FailedPair) -> &'static str {
+    words_of(pair.outcome)
+}
+
+const fn words_of(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Session(outcome) => outcome_words(outcome),
+        Failure::Lookup(outcome) => epmd_words(outcome),
+    }
+}
+
+/// Why attempts of a pair failed, how often, and with which cookies.
+pub(in crate::render) fn failure_reasons(pair: &FailedPair) -> String {
+    let reasons = pair.reasons.iter();
+    let reasons = reasons.map(|FailureReason { outcome, count, .. }| {
+        format!("{}, {}", words_of(*outcome), times(*count))
+    });
+    let mut text = reasons.collect::<Vec<_>>().join("; ");
     match (&pair.initiator_cookie, &pair.acceptor_cookie) {
         (Some(mine), Some(theirs)) => text += &format!(" (cookies {mine} and {theirs})"),
         (Some(mine), None) => text += &format!(" (cookie {mine})"),
@@ -126,7 +141,7 @@ fn group(group: &CookieGroup) -> String {
 }
 
 /// The first few of a list, and how many more there are.
-fn few<T: ToString>(items: &[T]) -> String {
+pub(in crate::render) fn few<T: ToString>(items: &[T]) -> String {
     let shown: Vec<_> = items.iter().take(FEW).map(T::to_string).collect();
     match items.len().saturating_sub(FEW) {
         0 => shown.join(", "),

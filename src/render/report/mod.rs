@@ -6,6 +6,7 @@
 
 mod cluster;
 mod comments;
+mod ladder;
 mod messages;
 mod problem;
 mod sentences;
@@ -16,10 +17,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub(super) use cluster::ClusterTable;
+pub(super) use cluster::{ClusterTable, failed_last, failure_reasons, few, release};
 pub use comments::{CommentCollector, Comments};
+pub(super) use ladder::{Arrow, Ladder, LadderStore, Lifeline, Row};
 pub(super) use messages::SideTotals;
 pub(super) use problem::Problem;
+pub(super) use sentences::{connection_names, lane_ends, lane_of_request};
 pub(super) use summary::{ListedProblem, Summary};
 
 use self::problem::LastConnection;
@@ -43,8 +46,9 @@ pub(super) struct Report {
     last_connection: Option<Arc<LastConnection>>,
     /// The last request to EPMD: its connection and its outcome.
     last_request: Option<(Arc<str>, EpmdOutcome)>,
-    /// Findings held until the end, in order of time; at most [`MAX_HELD`].
+    /// Findings held until the end, in order of time; at most `most_held`.
     held: Vec<Problem>,
+    most_held: usize,
     /// Index into `held` of each incident.
     incidents: HashMap<Arc<str>, usize>,
     /// The last cluster record.
@@ -71,7 +75,7 @@ pub(super) struct TimelineEntry {
 }
 
 /// How a line is to be taken; a renderer chooses colours or marks for it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Tone {
     Plain,
     /// Detail that matters to few readers.
@@ -94,7 +98,7 @@ pub(super) enum TimelineDetail {
 }
 
 /// The name of a packet: its frame number, and its input if the run has several.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct FrameLabel {
     pub(super) frame: u64,
     pub(super) input: Option<Arc<str>>,
@@ -117,10 +121,17 @@ impl Report {
             last_connection: None,
             last_request: None,
             held: Vec::new(),
+            most_held: MAX_HELD,
             incidents: HashMap::new(),
             cluster: None,
             run: RunSummary::default(),
         }
+    }
+
+    /// The same, holding no more findings than this.
+    pub(super) fn holding_at_most(mut self, findings: usize) -> Self {
+        self.most_held = findings;
+        self
     }
 
     /// Keeps from a record what later records need. Called for every record, also for those that filters
@@ -169,7 +180,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// Gives the problem back if [`MAX_HELD`] are held.
+    /// Gives the problem back if as many are held as may be.
     pub(super) fn hold(&mut self, problem: Problem) -> Result<(), Box<Problem>> {
         let known = self.incidents.get(&problem.finding.incident_id);
         if let Some(held) = known.and_then(|index| self.held.get_mut(*index)) {
@@ -181,7 +192,7 @@ impl Report {
             }
             return Ok(());
         }
-        if self.held.len() >= MAX_HELD {
+        if self.held.len() >= self.most_held {
             return Err(Box::new(problem));
         }
         self.incidents.insert(Arc::clone(&problem.finding.incident_id), self.held.len());

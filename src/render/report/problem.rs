@@ -2,10 +2,12 @@
 //!
 //! In: a finding with the session record before it. Out: the sentences that a block about it consists of.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::FrameLabel;
 use super::sentences::{Ends, destination, incident_state, source};
+use crate::packet::FrameRef;
 use crate::record::{
     ConnectionIds, Evidence, Finding, Incident, IncidentState, Outcome, Role, Severity,
 };
@@ -83,6 +85,41 @@ impl Problem {
     /// Each packet of its evidence, with what it shows.
     pub(in crate::render) fn evidence(&self) -> impl Iterator<Item = (FrameLabel, String)> + '_ {
         self.finding.evidence.iter().map(|evidence| self.shown_by(evidence))
+    }
+
+    /// The packets of its evidence, each once, in their order.
+    pub(in crate::render) fn frames(&self) -> BTreeSet<FrameRef> {
+        self.finding.evidence.iter().map(|evidence| evidence.frame).collect()
+    }
+
+    /// All frames that sentences about it may name.
+    pub(in crate::render) fn frame_numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        let evidence = self.finding.evidence.iter().map(|evidence| evidence.frame.number);
+        let settled = self.incident.iter().filter_map(|incident| incident.settled_frame);
+        evidence.chain(self.frame.iter().map(|label| label.frame)).chain(settled)
+    }
+
+    /// The connection that it is about.
+    pub(in crate::render) fn session_id(&self) -> Option<&Arc<str>> {
+        self.connection.as_ref().map(|ids| &ids.session_id)
+    }
+
+    /// What to do about it, as far as an earlier problem does not have it, and the numbers of those that have the rest.
+    /// `known` has the number of the problem that had each remedy.
+    pub(in crate::render) fn own_remedies<'a>(
+        &'a self,
+        number: usize,
+        known: &mut HashMap<&'a str, usize>,
+    ) -> (Vec<&'a str>, Vec<String>) {
+        let mut own = Vec::new();
+        let mut earlier = BTreeSet::new();
+        for remedy in &self.finding.remedy {
+            match *known.entry(remedy).or_insert(number) {
+                first if first == number => own.push(remedy.as_str()),
+                first => _ = earlier.insert(first),
+            }
+        }
+        (own, earlier.iter().map(ToString::to_string).collect())
     }
 
     /// Which side's log has a line about it.

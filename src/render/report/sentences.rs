@@ -56,6 +56,38 @@ impl Ends {
     }
 }
 
+/// The names of the two sides of a connection, else their addresses.
+pub(in crate::render) fn connection_names(
+    session: &Session,
+    connection: Option<&ConnectionIds>,
+) -> [String; 2] {
+    Ends::of(session, connection).names
+}
+
+/// The two ends under which all attempts of a pair are found: an initiator without a name has another port each time,
+/// and is known by its address; an acceptor without a name, by the name that was looked up.
+pub(in crate::render) fn lane_ends(
+    session: &Session,
+    connection: Option<&ConnectionIds>,
+) -> [String; 2] {
+    let Ends { names: [from, to], located: [located, _] } = Ends::of(session, connection);
+    let from = if session.initiator.node.is_some() { from } else { located };
+    let asked = session.lookup.as_ref().map(|lookup| &lookup.asked);
+    let to = match (&session.acceptor.node, asked, connection) {
+        (None, Some(asked), Some(ids)) => {
+            // As the record of the cluster has it.
+            format!("{asked} at {}", session.acceptor.ip.unwrap_or(ids.dest_ip))
+        }
+        _ => to,
+    };
+    [from, to]
+}
+
+/// The client of a request to EPMD, and the EPMD.
+pub(in crate::render) fn lane_of_request(ids: &ConnectionIds) -> [String; 2] {
+    [ids.src_ip.to_string(), format!("EPMD at {}", ids.dest_ip)]
+}
+
 /// Who dialed whom, and the outcome.
 pub(super) fn attempt(session: &Session, connection: Option<&ConnectionIds>) -> String {
     let Ends { names, .. } = Ends::of(session, connection);

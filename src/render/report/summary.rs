@@ -450,9 +450,7 @@ fn unused_cookies(stats: &Stats) -> Option<String> {
 fn failed(stats: &Stats) -> Option<String> {
     let sessions: Vec<_> =
         stats.sessions.iter().filter(|(outcome, _)| outcome.is_failure()).collect();
-    let not_failed = [EpmdOutcome::Answered, EpmdOutcome::Unregistered, EpmdOutcome::Incomplete];
-    let requests: Vec<_> =
-        stats.epmd.iter().filter(|(outcome, _)| !not_failed.contains(outcome)).collect();
+    let requests: Vec<_> = stats.epmd.iter().filter(|(outcome, _)| outcome.is_failure()).collect();
     let total = |counts: u64, what| count(counts, what);
     let parts = [
         (
@@ -486,7 +484,13 @@ fn unusual(stats: &Stats) -> Option<String> {
 
 /// How much was read, and over what time, without a full stop.
 fn extent(zone: &Zone, stats: &Stats) -> String {
-    let read = format!("{} ({})", count(stats.packets, "packet"), bytes(stats.bytes));
+    let has_events = !stats.sessions.is_empty() || !stats.epmd.is_empty();
+    let read = if stats.packets == 0 && has_events {
+        // Kept events that were cut before their statistics.
+        "Packets not counted".to_owned()
+    } else {
+        format!("{} ({})", count(stats.packets, "packet"), bytes(stats.bytes))
+    };
     match (stats.first, stats.last) {
         (Some(first), Some(last)) if last > Timestamp::default() => {
             let (lasted, span) = (duration(micros(last.since(first))), span(zone, first, last));

@@ -16,20 +16,25 @@ pub(super) fn write(
     writer.heading(out, "", heading)?;
     let names = nodes.iter().take(ROWS).map(|(name, _)| name.chars().count());
     let column = names.max().unwrap_or(0).min(COLUMN);
-    let nodes: Vec<_> =
-        nodes.iter().map(|(name, facts)| format!("{name:column$}  {facts}")).collect();
-    for list in [&nodes, failed, never_tried, cookies] {
-        rows(writer, out, list)?;
+    for (name, facts) in nodes.iter().take(ROWS) {
+        writer.wrapped(out, &format!("{LEAD}{name:column$}  "), facts)?;
     }
-    writer.more(out, LEAD, *left_out)
+    more(writer, out, nodes.len())?;
+    for list in [failed, never_tried, cookies] {
+        list.iter().take(ROWS).try_for_each(|row| writer.hanging(out, LEAD, row))?;
+        more(writer, out, list.len())?;
+    }
+    writer.more(out, LEAD, *left_out, "")
 }
 
-/// At most [`ROWS`] lines, and how many more there are.
-fn rows(writer: &mut TextWriter, out: &mut impl Write, rows: &[String]) -> io::Result<()> {
-    for row in rows.iter().take(ROWS) {
-        writer.row(out, &format!("{LEAD}{row}"))?;
-    }
-    writer.more(out, LEAD, rows.len().saturating_sub(ROWS) as u64)
+/// Writes how many of so many rows are left out.
+fn more(writer: &mut TextWriter, out: &mut impl Write, rows: usize) -> io::Result<()> {
+    writer.more(
+        out,
+        LEAD,
+        rows.saturating_sub(ROWS) as u64,
+        "--json has all, --node and --host some",
+    )
 }
 
 const LEAD: &str = "  ";

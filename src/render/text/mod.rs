@@ -13,8 +13,9 @@ mod writer;
 
 use std::io::{self, Write};
 
+pub(super) use self::writer::Styles;
 use self::writer::TextWriter;
-use super::report::{Report, Sections, TimelineDetail};
+use super::report::{LadderStore, Report, Sections, TimelineDetail};
 use super::{InputNames, Renderer};
 use crate::cursor::LineBuffer;
 use crate::observe::messages::MessageEvent;
@@ -55,14 +56,18 @@ pub(super) struct TextReport {
     options: TextOptions,
     writer: TextWriter,
     report: Report,
+    /// What a ladder of the first problem is drawn from; only for a report that is written at the end.
+    ladders: Option<LadderStore>,
 }
 
 impl TextReport {
     /// Frames have the name of their input if there are several inputs; `hiding` are the options that may hide
     /// findings.
     pub(super) fn new(options: TextOptions, inputs: InputNames, hiding: Vec<&'static str>) -> Self {
+        let draws = matches!(options.layout, Layout::Grouped) && !options.brief;
+        let ladders = draws.then(|| LadderStore::new(inputs.clone(), None));
         let report = Report::new(inputs, hiding, options.zone.clone());
-        Self { writer: TextWriter::new(&options), options, report }
+        Self { writer: TextWriter::new(&options), options, report, ladders }
     }
 
     const fn is_grouped(&self) -> bool {
@@ -82,15 +87,22 @@ impl TextReport {
         let Sections { groups, notes, cluster } = self.report.take_sections();
         let writer = &mut self.writer;
         let mut number = 1;
+        let first = groups.first().and_then(|group| group.first());
+        let ladder = first
+            .zip(self.ladders.as_ref())
+            .and_then(|(problem, ladders)| ladders.of_finding(&problem.finding.incident_id));
+        let mut ladder = ladder.and_then(|ladder| problem::DrawnLadder::of(ladder, &self.options));
         for group in &groups {
-            problem::write_group(writer, out, group, number, self.options.verbose)?;
+            let verbose = self.options.verbose;
+            problem::write_group(writer, out, group, number, verbose, ladder.take())?;
             number += group.len();
         }
         if !notes.is_empty() {
             writer.blank_line(out)?;
         }
         notes.iter().take(NOTES).try_for_each(|note| problem::write_short(writer, out, note))?;
-        writer.more(out, "", notes.len().saturating_sub(NOTES) as u64)?;
+        let options = "--json has all, --rule, --node and --pair some";
+        writer.more(out, "", notes.len().saturating_sub(NOTES) as u64, options)?;
         cluster.map_or(Ok(()), |cluster| cluster::write(writer, out, &cluster))
     }
 
@@ -121,6 +133,9 @@ impl TextReport {
 impl Renderer for TextReport {
     fn observe(&mut self, event: &Event) {
         self.report.observe(event);
+        if let Some(ladders) = &mut self.ladders {
+            ladders.observe(event);
+        }
     }
 
     fn record(&mut self, _seq: u64, event: &Event, out: &mut LineBuffer) -> io::Result<()> {
@@ -252,10 +267,15 @@ to 14:32:25.090 UTC; the capture is not complete.
       14:32:25.080 to 14:32:25.090 (cookie-mismatch, likely).
       one@192.168.0.100 answered the challenge with the cookie cookies.txt:1;
       two@192.168.0.103 closed the connection without an acknowledgement.
-      Seen in the capture:
-        frame 19  one@192.168.0.100 answered the challenge (challenge_reply)
-        frame 21  two@192.168.0.103 closed the connection (FIN without
-                  challenge_ack)
+
+ frame  ms  one@192.168.0.100                              two@192.168.0.103
+                                                              port 33435
+     9      │◄───────────────────── EPMD: \"two\" is at port 33435 ──│
+    14   0  │── send_name ────────────────────────────────────────►│
+    19      │── challenge_reply ──────────────────────────────────►│
+            │◄ ·  ·  ·  ·  ·  ·  ·  ·  ·  ·  ·  ·  ·  challenge_ack │ never sent
+    21      │◄────────────────────────────────────────────── FIN ──│
+
       What to do:
         - Give both nodes the same cookie.
       Not ruled out:
@@ -267,7 +287,8 @@ to 14:32:25.090 UTC; the capture is not complete.
 2 nodes; pairs: 1 failed
   one@192.168.0.100  10.0.0.1, OTP 25 to 26, hidden, 1 restart
   two@192.168.0.103  192.168.0.100, 10.0.0.1, OTP 25 to 26, hidden, 1 restart
-  one@192.168.0.100 -> two@192.168.0.103: cookie mismatch, 3 times (cookie cookies.txt:1), cookies swapped
+  one@192.168.0.100 -> two@192.168.0.103: cookie mismatch, 3 times (cookie
+    cookies.txt:1), cookies swapped
 
 3 connections failed: cookie mismatch.
 Without a problem: 1 connection, 4 EPMD requests answered.
@@ -337,7 +358,7 @@ to 14:32:25.090 UTC; the capture is not complete.
             "\n1.    title 3\n",
             "\n2.    title 2\n",
             "\n3.    title 1\n",
-            "\n\nINFO  title 0  (cookie-mismatch, 3 times, frame 21)\n",
+            "\n\nINFO  title 0 (cookie-mismatch, 3 times, frame 21)\n",
         ]
         .map(|part| text.find(part).unwrap_or_else(|| panic!("{part}: {text}")))
         .into();
@@ -350,7 +371,8 @@ to 14:32:25.090 UTC; the capture is not complete.
             let text = written(&[findings(n), vec![samples::stats()]].concat(), options);
             let remedies = text.matches("        - Give both nodes the same cookie.").count();
             assert_eq!(remedies, 1, "{text}");
-            (text.matches("Seen in the capture:").count(), text)
+            // The first one has a ladder in place of the list.
+            (text.matches("Seen in the capture:").count() + text.matches(" frame  ").count(), text)
         };
         assert_eq!(of(5, plain()).0, 5);
         let (in_full, text) = of(7, plain());
@@ -472,9 +494,9 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
         let text = written(&[samples::cluster(cluster), samples::stats()], plain());
         for part in [
             "50 nodes; pairs: 1,234 connected, 1 failed and 1 never tried\n",
-            "\n  and 30 more\n",
+            "\n  and 30 more: --json has all, --node and --host some\n",
             "\n  never tried: n2@h and n3@h\n",
-            "n0@h, n0@h and 2 more (cookies.txt:1); mismatch with n4@h\n",
+            " 2 more\n    (cookies.txt:1); mismatch with n4@h\n",
             "\n  and 3 more\n",
         ] {
             assert!(text.contains(part), "{part}: {text}");
@@ -554,7 +576,7 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
     fn handshake_messages_are_written_if_verbose() {
         let line = "send_name from the initiator \"one@192.168.0.100\"  (frame 14)";
         assert!(written(&samples::story(), verbose()).contains(line));
-        assert!(!written(&samples::story(), plain()).contains("send_name"));
+        assert!(!written(&samples::story(), plain()).contains("send_name from"));
     }
 
     #[test]

@@ -1,14 +1,42 @@
 //! One problem as a block of lines, or as one line.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::writer::TextWriter;
+use super::TextOptions;
+use super::writer::{Styles, TextWriter};
 use crate::record::Finding;
-use crate::render::report::Problem;
+use crate::render::ladder;
+use crate::render::ladder::text::{LadderText, Line};
+use crate::render::report::{Ladder, Problem};
 use crate::render::words::listed;
+
+/// A ladder that fits into a report.
+pub(super) struct DrawnLadder {
+    ladder: Ladder,
+    lines: Vec<Line>,
+}
+
+impl DrawnLadder {
+    /// The ladder, if it is short enough to be read in passing.
+    pub(super) fn of(ladder: Ladder, options: &TextOptions) -> Option<Self> {
+        let styles = if options.colour { Styles::COLOURED } else { Styles::default() };
+        let width = options.width.min(LADDER_WIDTH);
+        let how = LadderText { width, is_ascii: options.ascii, styles };
+        let lines = ladder::text::lines(&ladder, how);
+        let fits = lines.iter().all(|line| line.columns <= options.width);
+        (fits && lines.len() <= LADDER_LINES).then_some(Self { ladder, lines })
+    }
+
+    fn write(&self, writer: &mut TextWriter, out: &mut impl Write) -> io::Result<()> {
+        writer.blank_line(out)?;
+        self.lines.iter().try_for_each(|line| writer.drawn(out, line.trimmed()))?;
+        writer.blank_line(out)?;
+        self.ladder.notes.iter().try_for_each(|note| writer.wrapped(out, INDENT, note))
+    }
+}
 
 /// Writes the problems of one cause, from number `first` on, and each remedy once. If they are many and not `all` are
 /// wanted, each of the later ones has a few lines.
@@ -18,12 +46,13 @@ pub(super) fn write_group(
     group: &[Problem],
     first: usize,
     all: bool,
+    mut ladder: Option<DrawnLadder>,
 ) -> io::Result<()> {
     let detailed = if all || group.len() <= MANY { group.len() } else { DETAILED };
     let mut known = HashMap::new();
     for (number, problem) in (first..).zip(group) {
         if number < first + detailed {
-            write_details(writer, out, problem, Some(number), &mut known)?;
+            write_details(writer, out, problem, Some(number), ladder.take(), &mut known)?;
         } else {
             writer.blank_line(out)?;
             writer.columns(out, "", &[number_column(writer, number)], &problem.finding.title)?;
@@ -53,15 +82,7 @@ fn remedies<'a>(
     number: usize,
     known: &mut HashMap<&'a str, usize>,
 ) -> io::Result<()> {
-    let mut own = Vec::new();
-    let mut earlier = BTreeSet::new();
-    for remedy in &problem.finding.remedy {
-        match *known.entry(remedy).or_insert(number) {
-            first if first == number => own.push(remedy.as_str()),
-            first => _ = earlier.insert(first.to_string()),
-        }
-    }
-    let earlier: Vec<_> = earlier.into_iter().collect();
+    let (mut own, earlier) = problem.own_remedies(number, known);
     let as_earlier = format!("as for {}", listed(&earlier));
     match (own.is_empty(), earlier.is_empty()) {
         (true, false) => return writer.wrapped(out, INDENT, &format!("What to do: {as_earlier}.")),
@@ -77,7 +98,7 @@ pub(super) fn write(
     out: &mut impl Write,
     problem: &Problem,
 ) -> io::Result<()> {
-    write_details(writer, out, problem, None, &mut HashMap::new())?;
+    write_details(writer, out, problem, None, None, &mut HashMap::new())?;
     write_explain(writer, out, problem.finding.rule, 1)
 }
 
@@ -103,6 +124,7 @@ fn write_details<'a>(
     out: &mut impl Write,
     problem: &'a Problem,
     number: Option<usize>,
+    ladder: Option<DrawnLadder>,
     known: &mut HashMap<&'a str, usize>,
 ) -> io::Result<()> {
     let Finding { severity, title, explanation, not_excluded, .. } = &problem.finding;
@@ -115,9 +137,18 @@ fn write_details<'a>(
     }
     writer.wrapped(out, INDENT, &problem.circumstances(is_final))?;
     writer.wrapped(out, INDENT, explanation)?;
-    for (n, (frame, text)) in problem.evidence().enumerate() {
-        if n == 0 {
-            writer.heading(out, INDENT, "Seen in the capture:")?;
+    let mut is_headed = false;
+    if let Some(drawn) = &ladder {
+        drawn.write(writer, out)?;
+    }
+    for (shown, (frame, text)) in problem.finding.evidence.iter().zip(problem.evidence()) {
+        if ladder.as_ref().is_some_and(|drawn| drawn.ladder.has(shown.frame)) {
+            continue;
+        }
+        if !std::mem::replace(&mut is_headed, true) {
+            let heading =
+                if ladder.is_some() { "Also in the capture:" } else { "Seen in the capture:" };
+            writer.heading(out, INDENT, heading)?;
         }
         let frame = frame.to_string();
         if frame.chars().count() <= LONG_LABEL {
@@ -161,6 +192,10 @@ fn bullets(
 /// How many problems of one cause are written with their packets, if there are more than [`MANY`].
 const DETAILED: usize = 3;
 const MANY: usize = 5;
+
+/// Columns and lines of a ladder in a report.
+const LADDER_WIDTH: usize = 80;
+const LADDER_LINES: usize = 26;
 
 /// Columns of a frame with the name of its input, above which the text gets lines of its own.
 const LONG_LABEL: usize = 24;

@@ -7,6 +7,7 @@ use super::Layout;
 use super::writer::TextWriter;
 use crate::record::IncidentState;
 use crate::render::report::{ListedProblem, Summary};
+use crate::render::words::state_word;
 
 /// Writes what is read first: what the capture cannot show, and the problems with their state.
 pub(super) fn write_head(
@@ -37,7 +38,7 @@ pub(super) fn write_head(
             writer.wrapped(out, &format!("{}Fix: ", columns.indent()), text)?;
         }
     }
-    writer.more(out, LEAD, summary.more)
+    writer.more(out, LEAD, summary.more, "--json has all")
 }
 
 /// Writes what else a run adds up to.
@@ -99,12 +100,8 @@ fn name(severity: crate::record::Severity) -> String {
     severity.name().to_ascii_uppercase()
 }
 
-const fn word(state: IncidentState) -> &'static str {
-    match state {
-        IncidentState::Open => "OPEN",
-        IncidentState::Solved => "SOLVED",
-        IncidentState::Unknown => "UNKNOWN",
-    }
+fn word(state: IncidentState) -> String {
+    state_word(state).to_ascii_uppercase()
 }
 
 /// Problems of the list that have their time and their remedy, so that the first of a long list fill one screen.

@@ -85,8 +85,10 @@ impl TextWriter {
     ) -> io::Result<()> {
         self.is_spaced = false;
         let badge = self.styles.severity(severity);
-        let (name, text) = (severity.name().to_ascii_uppercase(), self.safe(text));
-        writeln!(out, "{lead}{badge}{name}{badge:#}  {style}{text}{style:#}")
+        let name = severity.name().to_ascii_uppercase();
+        let indent = " ".repeat(lead.len() + name.len() + 2);
+        let lines = wrapped(&indent, &self.safe(text), self.width);
+        writeln!(out, "{lead}{badge}{name}{badge:#}  {style}{}{style:#}", lines.trim())
     }
 
     /// Writes `text` behind columns that have styles of their own; further lines are under the first one.
@@ -145,32 +147,62 @@ impl TextWriter {
         out.write_all(wrapped(&self.safe(lead), &self.safe(text), self.width).as_bytes())
     }
 
+    /// Writes `text` in lines that fit, the first after `lead`, the others two columns further in.
+    pub(super) fn hanging(
+        &mut self,
+        out: &mut impl Write,
+        lead: &str,
+        text: &str,
+    ) -> io::Result<()> {
+        self.is_spaced = false;
+        let indent = " ".repeat(lead.len() + 2);
+        let lines = wrapped(&indent, &self.safe(text), self.width);
+        write!(out, "{lead}{}", lines.trim_start_matches(' '))
+    }
+
+    /// Writes a line that is drawn and escaped already.
+    pub(super) fn drawn(&mut self, out: &mut impl Write, line: &str) -> io::Result<()> {
+        self.is_spaced = false;
+        writeln!(out, "{line}")
+    }
+
     /// Writes a row of a table, which is not wrapped.
     pub(super) fn row(&mut self, out: &mut impl Write, text: &str) -> io::Result<()> {
         self.is_spaced = false;
         writeln!(out, "{}", self.safe(text))
     }
 
-    /// Writes how many rows of a list are left out, if any are.
-    pub(super) fn more(&mut self, out: &mut impl Write, lead: &str, n: u64) -> io::Result<()> {
-        if n == 0 { Ok(()) } else { self.wrapped(out, lead, &format!("and {} more", grouped(n))) }
+    /// Writes how many rows of a list are left out, if any are, and by which `options` they are shown.
+    pub(super) fn more(
+        &mut self,
+        out: &mut impl Write,
+        lead: &str,
+        n: u64,
+        options: &str,
+    ) -> io::Result<()> {
+        let text = match (n, options) {
+            (0, _) => return Ok(()),
+            (n, "") => format!("and {} more", grouped(n)),
+            (n, options) => format!("and {} more: {options}", grouped(n)),
+        };
+        self.wrapped(out, lead, &text)
     }
 }
 
 /// Styles by meaning. By default, all are plain.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Styles {
-    pub(super) plain: Style,
-    pub(super) bold: Style,
-    pub(super) dim: Style,
-    pub(super) good: Style,
-    pub(super) notable: Style,
-    pub(super) bad: Style,
+pub(in crate::render) struct Styles {
+    pub(in crate::render) plain: Style,
+    pub(in crate::render) bold: Style,
+    pub(in crate::render) dim: Style,
+    pub(in crate::render) good: Style,
+    pub(in crate::render) notable: Style,
+    pub(in crate::render) bad: Style,
     severe: Style,
 }
 
 impl Styles {
-    const COLOURED: Self = Self {
+    pub(in crate::render) const COLOURED: Self = Self {
         plain: Style::new(),
         bold: Style::new().bold(),
         dim: Style::new().dimmed(),
@@ -180,7 +212,7 @@ impl Styles {
         severe: AnsiColor::Red.on_default().bold(),
     };
 
-    pub(super) const fn severity(&self, severity: Severity) -> Style {
+    pub(in crate::render) const fn severity(&self, severity: Severity) -> Style {
         match severity {
             Severity::Info => self.bold,
             Severity::Low | Severity::Medium => self.notable,
@@ -188,7 +220,7 @@ impl Styles {
         }
     }
 
-    pub(super) const fn tone(&self, tone: Tone) -> Style {
+    pub(in crate::render) const fn tone(&self, tone: Tone) -> Style {
         match tone {
             Tone::Plain => self.plain,
             Tone::Faint => self.dim,

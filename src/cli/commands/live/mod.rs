@@ -4,6 +4,7 @@
 //! saved, and reported. Nothing waits for a reader: events leave through a queue.
 
 mod startup;
+mod status;
 
 use std::fmt::Write as _;
 use std::io;
@@ -14,13 +15,14 @@ use std::time::Duration;
 use beamscope::anonymize::Anonymized;
 use beamscope::capture::live::{self, Live, LiveSource, Wait};
 use beamscope::capture::save::InterfaceInfo;
-use beamscope::capture::{self, Frame, Item};
+use beamscope::capture::{self, Drops, Frame, Item};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind};
 use beamscope::render::Output;
 
 use self::startup::{LiveCapture, Started};
+use self::status::LiveStatus;
 use super::{finish_run, finish_saving, report_problem};
 use crate::cli::console::{print, report_error};
 use crate::cli::error::{Error, RunOutcome};
@@ -47,9 +49,12 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
         output,
         fail_on,
     } = startup::start(settings)?;
-    let LiveCapture { interfaces, stop, held_back, snaplen, packet_limit, .. } = capture;
+    let LiveCapture { interfaces, names, stop, held_back, snaplen, packet_limit } = capture;
     let mut source = LiveSource::new(interfaces, held_back, stop.clone());
     let mut control = LiveControl {
+        status: LiveStatus::new(&names, output.warnings),
+        captured: 0,
+        drops: Drops::default(),
         output: &output,
         saver,
         names: saved_names.iter().map(ToString::to_string).collect(),
@@ -67,6 +72,7 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
             drive::run(&mut source, &mut engine, &mut control)
         }
     };
+    control.status = None;
     control.report_slow_reader(&mut engine);
     let LiveControl { saver, has_failed, .. } = control;
     let is_saved = finish_saving(saver, &mut engine);
@@ -87,6 +93,11 @@ pub(in crate::cli) fn list_interfaces() -> Result<RunOutcome, Error> {
 
 /// Saves frames, answers signals, and ends the run as the settings demand.
 struct LiveControl<'a> {
+    status: Option<LiveStatus>,
+    /// Number of packets so far.
+    captured: u64,
+    /// Packets that were dropped so far.
+    drops: Drops,
     output: &'a OutputSettings,
     saver: Option<Saver>,
     /// Names of the interfaces, in the order of their inputs.
@@ -108,6 +119,7 @@ impl Control<Output<EventStream>> for LiveControl<'_> {
     #[inline]
     fn after_frame(&mut self, frame: &Frame<'_>, _: &mut LiveEngine) -> ControlFlow<()> {
         self.left -= 1;
+        self.captured += 1;
         if let Some(saver) = &mut self.saver {
             let (names, snaplen) = (&self.names, self.snaplen);
             let describe =
@@ -119,6 +131,9 @@ impl Control<Output<EventStream>> for LiveControl<'_> {
     }
 
     fn after_item(&mut self, item: &Item<'_>, _: &mut LiveEngine) -> ControlFlow<()> {
+        if let Item::Drops(drops) = item {
+            self.drops = *drops;
+        }
         if let (Some(saver), Item::Interface { input, interface, .. }) = (&mut self.saver, item) {
             saver.count(*input, None, (*interface).clone());
         }
@@ -134,6 +149,9 @@ impl Control<Output<EventStream>> for LiveControl<'_> {
     fn on_pause(&mut self, engine: &mut LiveEngine) -> ControlFlow<()> {
         if self.tick.has_ended() {
             self.report_slow_reader(engine);
+        }
+        if let Some(status) = &mut self.status {
+            status.update(self.captured, &engine.sink_mut().counts(), self.drops);
         }
         let due = self.stop.due_reports();
         if due.cluster {

@@ -1,0 +1,92 @@
+//! `beamscope ladder`: one attempt to connect, drawn message by message.
+//!
+//! In: captures, and which attempt. Out: the drawing, on standard output or in a file. The library collects and draws;
+//! this file reads the captures and writes the result.
+
+use std::fs;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use beamscope::capture::{self, Input, Inputs, Order};
+use beamscope::drive::{self, Control};
+use beamscope::engine::Engine;
+use beamscope::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
+use beamscope::render::{LadderRun, escape};
+
+use crate::cli::console::{self, Warnings, report_error};
+use crate::cli::error::{Error, RunOutcome};
+use crate::cli::settings::{LadderSettings, is_stdin};
+
+/// Draws the attempt.
+///
+/// # Errors
+///
+/// The captures have no such attempt, or the drawing cannot be written. A capture that cannot be read is reported, and
+/// the outcome is then `Incomplete`.
+pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error> {
+    let LadderSettings { captures, choice, format, config, output, warnings } = settings;
+    let names = captures.iter().map(|path| path.to_string_lossy().into()).collect();
+    let inputs = captures.iter().map(|path| input(path)).collect();
+    let mut inputs = Inputs::new(inputs, Order::Time)?;
+    let collector = LadderCollector { run: LadderRun::new(names, choice), warnings };
+    let mut engine = Engine::new(config, collector);
+    let mut control = LadderControl::default();
+    drive::run(&mut inputs, &mut engine, &mut control)?;
+    let drawing = engine.finish().run.draw(format)?;
+    let written = match &output {
+        None => console::print(&drawing),
+        Some(path) => fs::write(path, &drawing)
+            .map(|()| RunOutcome::Done)
+            .map_err(|source| Error::Output { name: path.display().to_string(), source }),
+    };
+    if control.has_failed { written.map(|_| RunOutcome::Incomplete) } else { written }
+}
+
+fn input(path: &Path) -> Input {
+    if is_stdin(path) {
+        Input::Stream { name: "-".to_owned(), source: Box::new(io::stdin()) }
+    } else {
+        Input::Path(path.into())
+    }
+}
+
+/// Reports the inputs that cannot be read, and goes on with the others.
+#[derive(Default)]
+struct LadderControl {
+    has_failed: bool,
+}
+
+impl<S: EventSink> Control<S> for LadderControl {
+    fn on_failure(&mut self, _: u16, error: capture::Error, _: &mut Engine<S>) -> ControlFlow<()> {
+        self.has_failed = true;
+        report_error(&error, error.hint());
+        ControlFlow::Continue(())
+    }
+}
+
+/// Collects events, and warns of inputs that are damaged.
+struct LadderCollector {
+    run: LadderRun,
+    warnings: Warnings,
+}
+
+impl EventSink for LadderCollector {
+    fn event(&mut self, event: Event) {
+        if let Body::Anomaly { anomaly } = &event.body
+            && anomaly.kind.is_about_input()
+        {
+            self.warn(anomaly);
+        }
+        self.run.event(event);
+    }
+}
+
+impl LadderCollector {
+    fn warn(&self, anomaly: &Anomaly) {
+        // The error of the input was reported.
+        if anomaly.kind != AnomalyKind::InputUnreadable {
+            self.warnings.warn(&escape(&anomaly.detail));
+        }
+    }
+}

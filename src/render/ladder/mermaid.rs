@@ -1,0 +1,80 @@
+//! A ladder as a sequence diagram of Mermaid, for a ticket or a page in Markdown.
+//!
+//! In: a [`Ladder`]. Out: the text of the diagram. Text from the wire is written in entity codes, so that no name can
+//! end a line or begin a statement.
+
+use std::fmt::Write;
+
+use crate::render::report::{Arrow, Ladder, Row};
+use crate::render::words::escape;
+
+/// Writes the ladder as a diagram.
+pub(in crate::render) fn mermaid(ladder: &Ladder) -> String {
+    let mut out = "sequenceDiagram\n".to_owned();
+    for (n, line) in ladder.lifelines.iter().enumerate() {
+        let place = if line.place.is_empty() {
+            String::new()
+        } else {
+            format!("<br/>{}", coded(&line.place))
+        };
+        let _ = writeln!(out, "    participant {} as {}{place}", participant(n), coded(&line.name));
+    }
+    for row in &ladder.rows {
+        let text = coded(&text(row));
+        let _ = match row.arrow {
+            Arrow::Sent { from, to } => {
+                writeln!(out, "    {}->>{}: {text}", participant(from), participant(to))
+            }
+            Arrow::Lost { from, to } => {
+                writeln!(out, "    {}-x{}: {text}", participant(from), participant(to))
+            }
+            Arrow::Missing { from, to } => {
+                writeln!(out, "    {}--x{}: {text}", participant(from), participant(to))
+            }
+            Arrow::Across => {
+                let last = ladder.lifelines.len().saturating_sub(1).max(1);
+                writeln!(out, "    Note over {},{}: {text}", participant(0), participant(last))
+            }
+        };
+    }
+    let _ = writeln!(out, "    Note over {}: {}", participant(0), coded(&ladder.title));
+    out
+}
+
+/// The identifier of a lifeline.
+const fn participant(n: usize) -> &'static str {
+    match n {
+        0 => "A",
+        1 => "B",
+        _ => "E",
+    }
+}
+
+/// Label, note and packet of a row.
+fn text(row: &Row) -> String {
+    let mut text = row.label.clone();
+    if !row.note.is_empty() {
+        let _ = write!(text, ", {}", row.note);
+    }
+    if let Some(frame) = &row.frame {
+        let _ = write!(text, " ({frame})");
+    }
+    text
+}
+
+/// Text in which every character that Mermaid or HTML may take for syntax is an entity code, `#NUMBER;`.
+fn coded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in escape(text).chars() {
+        let _ = match c {
+            c if c.is_alphanumeric() => out.write_char(c),
+            ' ' | '.' | ',' | '_' | '@' | '/' | '(' | ')' | '-' => out.write_char(c),
+            c => write!(out, "#{};", u32::from(c)),
+        };
+    }
+    // As a word of its own it would end a block.
+    out.split(' ')
+        .map(|word| if word.eq_ignore_ascii_case("end") { "e#110;d" } else { word })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
