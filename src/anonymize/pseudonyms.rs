@@ -543,7 +543,7 @@ fn choose_parts<
     let mut count = 0_u32;
     for network in seen.chunk_by(|a, b| a.len == b.len && parent(a) == parent(b)) {
         let Some(first) = network.first() else { continue };
-        let base = table.of.get(&parent(first)).map_or([T::default(); N], |new| new.parts);
+        let base = table.of.get(&parent(first)).map_or_else(|| [T::default(); N], |new| new.parts);
         let is_alike = |a: &AddressPrefix<N, T>, b: &AddressPrefix<N, T>| {
             (classes.is_alike)(&base, a.len, last(a), last(b))
         };
