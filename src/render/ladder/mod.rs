@@ -169,7 +169,7 @@ impl LadderRun {
             LadderFormat::Text { width, colour, ascii } => {
                 let styles = if colour { Styles::COLOURED } else { Styles::default() };
                 let how = LadderText { width, is_ascii: ascii, styles };
-                self.text(&ladder, more.as_deref(), how)
+                drawn(&self.store, &ladder, more.as_deref(), how)
             }
         })
     }
@@ -218,47 +218,53 @@ impl LadderRun {
                 .ok_or_else(|| NoLadder::Pair { known: sessions() }),
         }
     }
+}
 
-    fn text(&self, ladder: &Ladder, more: Option<&str>, how: LadderText) -> String {
-        let safe = |text: &str| text::plain(text, how.is_ascii);
-        let mut out = String::new();
-        let bold = how.styles.bold;
-        let title = wrapped("", &safe(&ladder.title), how.width);
-        out.push_str(&format!("{bold}{}{bold:#}\n\n", title.trim_end()));
-        let is_wide = how.width >= WIDE;
-        let good = if is_wide { self.store.good(ladder) } else { None };
-        let lines = match good {
-            Some(good) => {
-                let half = LadderText { width: how.width / 2 - 2, ..how };
-                let mut right = vec![text::Line::default(), text::Line::default()];
-                let heading = wrapped("", &safe(&good.title), half.width);
-                right.clear();
-                right.extend(heading.lines().map(text::Line::plain));
-                right.push(text::Line::default());
-                right.extend(text::lines(&good, half));
-                let mut left: Vec<_> = heading.lines().map(|_| text::Line::default()).collect();
-                left.push(text::Line::default());
-                left.extend(text::lines(ladder, half));
-                text::beside(left, right, 4)
-            }
-            None => text::lines(ladder, how),
-        };
-        for line in lines {
-            out.push_str(line.trimmed());
-            out.push('\n');
+/// A ladder as lines of text with its title and its notes, beside a good one of `store` if there is room, and `more` about
+/// its problem.
+pub(super) fn drawn(
+    store: &LadderStore,
+    ladder: &Ladder,
+    more: Option<&str>,
+    how: LadderText,
+) -> String {
+    let safe = |text: &str| text::plain(text, how.is_ascii);
+    let mut out = String::new();
+    let bold = how.styles.bold;
+    let title = wrapped("", &safe(&ladder.title), how.width);
+    out.push_str(&format!("{bold}{}{bold:#}\n\n", title.trim_end()));
+    let is_wide = how.width >= WIDE;
+    let good = if is_wide { store.good(ladder) } else { None };
+    let lines = match good {
+        Some(good) => {
+            let half = LadderText { width: how.width / 2 - 2, ..how };
+            let mut right = vec![text::Line::default(), text::Line::default()];
+            let heading = wrapped("", &safe(&good.title), half.width);
+            right.clear();
+            right.extend(heading.lines().map(text::Line::plain));
+            right.push(text::Line::default());
+            right.extend(text::lines(&good, half));
+            let mut left: Vec<_> = heading.lines().map(|_| text::Line::default()).collect();
+            left.push(text::Line::default());
+            left.extend(text::lines(ladder, half));
+            text::beside(left, right, 4)
         }
+        None => text::lines(ladder, how),
+    };
+    for line in lines {
+        out.push_str(line.trimmed());
         out.push('\n');
-        let often = ladder
-            .times
-            .map(|n| format!("The problem occurred {}; this is one of them.", times(n)));
-        let notes = ladder.notes.iter().map(String::as_str);
-        for note in notes.chain(often.as_deref()).chain(more) {
-            out.push_str(&wrapped("", &safe(note), how.width));
-        }
-        out.truncate(out.trim_end().len());
-        out.push('\n');
-        out
     }
+    out.push('\n');
+    let often =
+        ladder.times.map(|n| format!("The problem occurred {}; this is one of them.", times(n)));
+    let notes = ladder.notes.iter().map(String::as_str);
+    for note in notes.chain(often.as_deref()).chain(more) {
+        out.push_str(&wrapped("", &safe(note), how.width));
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
 }
 
 impl EventSink for LadderRun {
