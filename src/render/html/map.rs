@@ -631,3 +631,146 @@ const ROOMY: f64 = 400.0;
 const CAPTION: f64 = 24.0;
 const MARGIN: f64 = 12.0;
 const LEAST_HEIGHT: f64 = 90.0;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::record::Pair;
+    use crate::render::samples;
+
+    /// A mesh of nodes, `on_host` of them on each host.
+    fn mesh(nodes: usize, on_host: usize) -> Cluster {
+        let name = |n: usize| -> Arc<str> { format!("n{n}@h{}", n / on_host).into() };
+        let pairs = (0..nodes).flat_map(|a| (a + 1..nodes).map(move |b| (a, b)));
+        let pair = |(a, b)| Pair {
+            nodes: [name(a), name(b)],
+            since: samples::at(0),
+            closed: false,
+            tls: false,
+        };
+        Cluster {
+            nodes: (0..nodes).map(|n| samples::node(&name(n), None)).collect(),
+            connected: pairs.map(pair).collect(),
+            ..Cluster::default()
+        }
+    }
+
+    fn drawn(cluster: &Cluster) -> (String, MapView) {
+        let view = view(&Zone::UTC, cluster);
+        (view.svg.to_string(), view)
+    }
+
+    /// The places of points and of text in a drawing: x, y, and the text.
+    fn places(svg: &str, element: &str, at: [&str; 2]) -> Vec<(f64, f64, String)> {
+        let number = |text: &str, name: &str| -> f64 {
+            let rest = text.split_once(&format!(" {name}=\"")).unwrap().1;
+            rest.split_once('"').unwrap().0.parse().unwrap()
+        };
+        let [x, y] = at;
+        svg.split(element)
+            .skip(1)
+            .map(|it| {
+                let text = it.split_once('>').unwrap().1.split_once('<').map_or("", |it| it.0);
+                (number(it, x), number(it, y), text.to_owned())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn no_label_is_over_another_or_outside() {
+        for (nodes, on_host) in [(1, 1), (2, 1), (3, 3), (5, 2), (9, 1), (15, 4), (16, 16)] {
+            let (svg, view) = drawn(&mesh(nodes, on_host));
+            let height: f64 = svg
+                .split_once("viewBox=\"0 0 800 ")
+                .unwrap()
+                .1
+                .split_once('"')
+                .unwrap()
+                .0
+                .parse()
+                .unwrap();
+            let mut texts: Vec<Area> = Vec::new();
+            for part in svg.split("<text ").skip(1) {
+                let text = format!("<text  {part}");
+                let (x, y, words) = places(&text, "<text ", ["x", "y"]).remove(0);
+                let width = words.chars().count() as f64 * 6.63;
+                let left = match part {
+                    part if part.contains("\"end\"") => x - width,
+                    part if part.contains("\"middle\"") => x - width / 2.0,
+                    _ => x,
+                };
+                let area = Area { x: left, y: y - 9.0, width, height: 11.0 };
+                assert!(left >= 0.0 && left + width <= WIDTH && y > 9.0 && y < height, "{words}");
+                assert!(!texts.iter().any(|it| it.meets(&area)), "{nodes}: {words}: {svg}");
+                texts.push(area);
+            }
+            assert_eq!(view.rows.len(), nodes * (nodes - 1) / 2);
+            assert!(view.notes.len() < 2, "{:?}", view.notes);
+        }
+    }
+
+    #[test]
+    fn places_depend_on_the_names_alone() {
+        let whole = mesh(7, 2);
+        let mut other = whole.clone();
+        other.nodes.reverse();
+        other.connected.reverse();
+        assert_eq!(drawn(&whole).0, drawn(&other).0);
+        other.connected.truncate(4);
+        let points =
+            |cluster: &Cluster| places(&drawn(cluster).0, "<circle class=\"node\"", ["cx", "cy"]);
+        assert_eq!(points(&whole), points(&other), "another state of the same nodes");
+    }
+
+    #[test]
+    fn a_large_cluster_is_drawn_by_host_and_never_as_a_tangle() {
+        for (nodes, on_host) in [(17, 1), (60, 10), (120, 1)] {
+            let cluster = mesh(nodes, on_host);
+            let (svg, view) = drawn(&cluster);
+            assert!(view.rows.len() <= MOST_LINES, "{}", view.rows.len());
+            assert!(svg.matches("class=\"node\" cx").count() <= MOST_ENDS);
+            assert!(view.notes.iter().any(|note| note.contains("too many")), "{:?}", view.notes);
+        }
+        // Within a host, a line is a circle.
+        let (svg, view) = drawn(&mesh(60, 10));
+        assert_eq!(svg.matches("<circle class=\"line ok\"").count(), 6);
+        assert_eq!(view.rows.len(), 6 + 15);
+    }
+
+    #[test]
+    fn an_address_is_on_the_host_of_the_node_that_has_it() {
+        let mut cluster = samples::pair();
+        for failed in &mut cluster.failed {
+            failed.initiator = "10.0.0.1".into();
+            failed.acceptor = "three at 192.168.0.100".into();
+        }
+        let nodes = NodePlaces::of(&cluster);
+        // Both sample nodes have these addresses; the first host in order has them.
+        assert_eq!(nodes.host_of["10.0.0.1"], "192.168.0.100");
+        assert_eq!(nodes.host_of["three at 192.168.0.100"], "192.168.0.100");
+        assert_eq!(host_part("x at nowhere"), "");
+    }
+
+    #[test]
+    fn a_pair_that_is_connected_beside_failures_is_drawn_as_both() {
+        let mut cluster = samples::pair();
+        let kinds = |cluster: &Cluster| -> Vec<_> {
+            drawn(cluster).1.rows.iter().map(|row| row.kind).collect()
+        };
+        assert_eq!(kinds(&cluster), ["bad"]);
+        let nodes = [&cluster.nodes[1].node, &cluster.nodes[0].node].map(Arc::clone);
+        cluster.connected = vec![Pair { nodes, since: samples::at(0), closed: false, tls: false }];
+        assert_eq!(kinds(&cluster), ["mixed"]);
+        cluster.connected[0].closed = true;
+        assert_eq!(kinds(&cluster), ["bad"], "connected before, and the last attempt failed");
+    }
+
+    #[test]
+    fn numbers_in_names_are_compared_as_numbers() {
+        let mut names = ["n10", "n9", "n1", "m", "n", "10.0.0.9", "10.0.0.10", ""];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["", "10.0.0.9", "10.0.0.10", "m", "n", "n1", "n9", "n10"]);
+    }
+}
