@@ -163,14 +163,14 @@ fn by_host(nodes: &NodePlaces, pairs: &Lines) -> MapView {
         trouble.sort_by(|(a, _), (b, _)| natural_pair(a, b));
         for (pair, line) in trouble {
             let with: BTreeSet<_> = ends.iter().chain(&pair).cloned().collect();
-            if with.len() <= MOST_ENDS && kept.len() < MOST_LINES {
+            if with.len() <= MOST_ENDS && kept.len() < MOST_TROUBLE {
                 ends = with;
                 kept.insert(pair, line);
             }
         }
         let (left, hidden) = (total - kept.len(), all_hosts.len() - ends.len());
         notes.push(format!(
-            "Lines are drawn only where attempts failed. Not drawn: {} and {}.",
+            "Lines are drawn only where attempts failed, the first of them. Not drawn: {} and {}.",
             count_of(left as u64, "pair of hosts", "pairs of hosts"),
             count(hidden as u64, "host"),
         ));
@@ -395,7 +395,7 @@ fn text_width(text: &str) -> f64 {
     text.chars().count() as f64 * CHARACTER
 }
 
-/// Draws ends in two columns that bend outwards, so that every straight line between two of them is within.
+/// Draws ends in two columns that bend outwards, so that every line between two of them is within.
 fn draw(groups: &[HostGroup], lines: &Lines, name: impl Fn(&str) -> String) -> MapView {
     let ends: Vec<(usize, &String)> = groups
         .iter()
@@ -553,12 +553,17 @@ impl MapDrawing {
                 );
                 (3..12).map(|step| (a.x + inward * f64::from(step) * 13.0, a.y)).collect()
             } else {
+                // Within one column, a bow: straight lines there would cover each other.
+                let is_bowed = a.is_left == b.is_left;
+                let bow =
+                    if is_bowed { (BOW + (a.y - b.y).abs() * 0.5).min(WIDEST_BOW) } else { 0.0 };
+                let middle = ((a.x + b.x) / 2.0 + inward * bow, (a.y + b.y) / 2.0);
                 let _ = write!(
                     strokes,
-                    "<line class=\"line {class}\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
-                    a.x, a.y, b.x, b.y
+                    "<path class=\"line {class}\" d=\"M{:.1} {:.1}Q{:.1} {:.1} {:.1} {:.1}\"/>",
+                    a.x, a.y, middle.0, middle.1, b.x, b.y
                 );
-                PLACES.iter().map(|at| (a.x + (b.x - a.x) * at, a.y + (b.y - a.y) * at)).collect()
+                PLACES.iter().map(|at| on_curve(a, middle, b, *at)).collect()
             };
             let worded = format!("{number} {}", line.short);
             let texts = [has_words.then_some(worded), Some(number.to_string())];
@@ -596,6 +601,15 @@ impl MapDrawing {
     }
 }
 
+/// A point of a quadratic curve, at a share of its way.
+fn on_curve(a: &Point, control: (f64, f64), b: &Point, at: f64) -> (f64, f64) {
+    let mix = |a: f64, control: f64, b: f64| {
+        let rest = 1.0 - at;
+        rest * rest * a + 2.0 * rest * at * control + at * at * b
+    };
+    (mix(a.x, control.0, b.x), mix(a.y, control.1, b.y))
+}
+
 /// The attributes that make a browser fit text whose width is not known: characters beyond ASCII.
 fn fitted(text: &str, width: f64) -> String {
     if text.is_ascii() {
@@ -607,6 +621,9 @@ fn fitted(text: &str, width: f64) -> String {
 /// The most ends and lines that a drawing has: more are a tangle.
 const MOST_ENDS: usize = 40;
 const MOST_LINES: usize = 120;
+
+/// The most lines where not all have room: some are left out anyway, and fewer can be followed.
+const MOST_TROUBLE: usize = 40;
 
 /// The most lines that have words beside their numbers.
 const MOST_WORDED: usize = 16;
@@ -630,6 +647,8 @@ const WIDEST_ROW: f64 = 80.0;
 const ROOMY: f64 = 400.0;
 const CAPTION: f64 = 24.0;
 const MARGIN: f64 = 12.0;
+const BOW: f64 = 16.0;
+const WIDEST_BOW: f64 = 190.0;
 const LEAST_HEIGHT: f64 = 90.0;
 
 #[cfg(test)]
