@@ -140,6 +140,9 @@ pub const LADDER_MESSAGES: usize = 16;
 /// Nodes of which ladders keep the release.
 pub const LADDER_NODES: usize = 4096;
 
+/// Rows of each list of a screen. A person looks at a few, and filters.
+pub const SCREEN_ROWS: usize = 4096;
+
 /// Appends `item` to `queue`, which keeps its last `most` items.
 pub(crate) fn remember<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
     queue.push_back(item);
@@ -193,8 +196,12 @@ impl<K: Clone + Eq + Hash, V: Default> BoundedMap<K, V> {
         (self.entries.entry(key.clone()).or_default(), evicted)
     }
 
+    /// All entries, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter()
+    }
+
     /// Number of entries that it holds.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -210,6 +210,15 @@ pub(crate) struct Args {
     #[arg(long, help_heading = SHOWN, conflicts_with_all = ["json", "verbose"])]
     pub(super) brief: bool,
 
+    /// Show connections, problems and nodes on the whole screen as they change. Enter shows the messages of one, / filters,
+    /// q ends
+    #[cfg(feature = "tui")]
+    #[arg(
+        long, help_heading = OUTPUT,
+        conflicts_with_all = ["output", "json", "text", "format", "brief", "verbose", "messages", "payloads"]
+    )]
+    pub(super) tui: bool,
+
     /// Exit with status 1 if there is a finding of this severity or above, unless the capture shows that the
     /// problem is over
     #[arg(

@@ -114,6 +114,10 @@ pub(crate) enum Error {
         /// The words from the first one of the filter on.
         filter: String,
     },
+    /// `--tui` without a terminal.
+    #[cfg(feature = "tui")]
+    #[error("--tui needs a terminal, and standard output is none")]
+    NoScreen,
     /// Captures beside an interface.
     #[cfg(feature = "live")]
     #[error("-i captures from an interface, and reads no file")]

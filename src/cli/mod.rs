@@ -7,7 +7,7 @@
 //! Files import only downwards in this list, which `tests/layering.rs` checks:
 //!
 //! - `commands/`: one file or folder for each command;
-//! - `sources`, `sinks`, `selection`, `evidence_dir`, `save/`, `stop`, `progress`, `confine/`: what commands open;
+//! - `sources`, `sinks`, `selection`, `evidence_dir`, `save/`, `stop`, `progress`, `tui`, `confine/`: what commands open;
 //! - `settings`: the arguments as they are meant, validated once;
 //! - `args`: the arguments as typed, the only file beside `commands/shell.rs` that knows clap;
 //! - `filter`, `console`, `error`, `cookies`, `spelling`.
@@ -30,6 +30,8 @@ mod sinks;
 mod sources;
 mod spelling;
 mod stop;
+#[cfg(feature = "tui")]
+mod tui;
 
 pub(crate) use args::Args;
 pub(crate) use console::report_error;

@@ -20,7 +20,8 @@ use beamscope::limits::Limits;
 use beamscope::protocol::MessageDetail;
 use beamscope::record::Severity;
 use beamscope::render::{
-    self, Format, LadderChoice, LadderFormat, Layout, ReportForm, Shown, TermStyle, TextOptions,
+    self, Format, LadderChoice, LadderFormat, Layout, ReportForm, Screen, Shown, TermStyle,
+    TextOptions,
 };
 use beamscope::time::{TimePoint, Zone};
 
@@ -333,7 +334,10 @@ impl RunSettings {
         let line_buffered =
             args.line_buffered || is_streamed || !writes_file && console::stdout_is_terminal();
         let options = render::Options {
-            format: format(&args.output, (args.verbose > 0, args.brief), layout),
+            format: match screen(args)? {
+                Some(screen) => Format::Screen(screen),
+                None => format(&args.output, (args.verbose > 0, args.brief), layout),
+            },
             only_findings: args.only_findings,
             min_severity: args.min_severity,
             shown: shown(&args.shown),
@@ -602,9 +606,10 @@ impl OutputSettings {
         let settings = Self {
             file: args.output.clone(),
             append: args.append,
+            // Lines of their own would be drawn into the screen.
+            warnings: Warnings::new(args.quiet || matches!(options.format, Format::Screen(_))),
             options,
             in_background,
-            warnings: Warnings::new(args.quiet),
         };
         settings.check_inputs(inputs)?;
         Ok(settings)
@@ -833,6 +838,23 @@ fn takes_colour(choice: ColorChoice, is_stdout: bool) -> bool {
 
 fn output_zone(args: &OutputArgs) -> Zone {
     zone(args.tz.clone(), args.output.is_none() && console::stdout_is_terminal())
+}
+
+/// The screen, if one is wanted.
+#[cfg(feature = "tui")]
+fn screen(args: &Args) -> Result<Option<Screen>, Error> {
+    if args.tui && !console::stdout_is_terminal() {
+        return Err(Error::NoScreen);
+    }
+    let zone = output_zone(&args.output);
+    Ok(args.tui.then(|| Screen::new(zone, !console::takes_unicode())))
+}
+
+/// The screen, which this build does not have.
+#[cfg(not(feature = "tui"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
+const fn screen(_: &Args) -> Result<Option<Screen>, Error> {
+    Ok(None)
 }
 
 /// The zone of times in text, and of times in arguments that have none of their own: by default, that of the machine at

@@ -14,6 +14,7 @@ mod ladder;
 mod markdown;
 mod queue;
 mod report;
+mod screen;
 mod shown;
 mod text;
 mod words;
@@ -24,6 +25,7 @@ pub use json::{JsonTerm, KeptEvents, ReadError, Records, input_names, json_line,
 pub use ladder::{LadderChoice, LadderFormat, LadderRun, NoLadder};
 pub use queue::{Backlog, Queue, queue};
 pub use report::{CommentCollector, Comments};
+pub use screen::{Screen, ScreenList, ScreenRow, ScreenTone};
 pub use shown::{Pattern, Shown};
 pub use text::{Layout, TextOptions};
 pub use words::{escape, wrapped};
@@ -48,6 +50,8 @@ pub enum Format {
     Ndjson,
     /// Sentences for a terminal.
     Text(TextOptions),
+    /// Rows for a screen that another thread draws; nothing is written.
+    Screen(Screen),
     /// One file at the end of the run, with times in this zone.
     Report(ReportForm, Zone),
 }
@@ -96,6 +100,11 @@ trait Renderer: Send {
         out: &mut LineBuffer,
     ) -> io::Result<()>;
 
+    /// Whether nothing more is wanted, as if a reader had closed its pipe.
+    fn is_closed(&self) -> bool {
+        false
+    }
+
     /// Writes what is kept, at the end of a run.
     fn finish(&mut self, _out: &mut LineBuffer) -> io::Result<()> {
         Ok(())
@@ -110,6 +119,7 @@ impl Options {
                 Box::new(html::FileReport::new(*form, inputs, self.hiding(), zone.clone()))
             }
             Format::Ndjson => Box::new(json::JsonLines::new(inputs, self.terms)),
+            Format::Screen(screen) => screen.renderer(),
             Format::Text(options) => {
                 Box::new(text::TextReport::new(options.clone(), inputs, self.hiding()))
             }
@@ -304,6 +314,10 @@ impl<W: Write> Output<W> {
     /// Writes the block, and flushes the destination.
     pub fn flush(&mut self) {
         if self.error.is_some() {
+            return;
+        }
+        if self.renderer.is_closed() {
+            self.error = Some(io::ErrorKind::BrokenPipe.into());
             return;
         }
         self.write_block();

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod golden;
+mod ladders;
 mod links;
 mod message_order;
 mod names;

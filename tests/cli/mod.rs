@@ -10,4 +10,6 @@ mod ladder;
 mod program;
 mod reading;
 mod save;
+#[cfg(feature = "tui")]
+mod screen;
 mod text;

@@ -37,6 +37,7 @@ const THREADED: &[&str] = &[
     "cli/progress.rs",
     "cli/save/queue.rs",
     "cli/settings.rs",
+    "cli/tui.rs",
     "render/background.rs",
 ];
 
@@ -62,6 +63,7 @@ const RULES: &[Rule] = &[
     Rule { path: "nom",                   only: &["wire/"],                          why: DOOR },
     Rule { path: "pcap",                  only: &["capture/live/"],                  why: DOOR },
     Rule { path: "pcap_parser",           only: &["capture/"],                       why: DOOR },
+    Rule { path: "ratatui",               only: &["cli/tui.rs"],                     why: DOOR },
     Rule { path: "rustix",                only: &["cli/"],                           why: DOOR },
     Rule { path: "schemars",              only: &["judge/", "observe/", "record/", "render/", "time/"], why: DOOR },
     Rule { path: "serde_json",            only: &["render/"],                        why: DOOR },

@@ -26,6 +26,8 @@ use crate::cli::settings::AnalyzeSettings;
 use crate::cli::sinks::{self, EventStream};
 use crate::cli::sources;
 use crate::cli::stop::StopCondition;
+#[cfg(feature = "tui")]
+use crate::cli::tui::Tui;
 
 /// Analyses the captures.
 ///
@@ -70,6 +72,8 @@ pub(super) fn read(
     if let Some(evidence) = evidence {
         engine.keep_evidence(Box::new(evidence));
     }
+    #[cfg(feature = "tui")]
+    let tui = Tui::wanted(&run.output, names.join(", "))?;
     let mut control = AnalyzeControl {
         selection,
         left: run.packet_limit,
@@ -94,6 +98,8 @@ pub(super) fn read(
     selection.warnings().iter().for_each(|warning| run.output.warnings.warn(warning));
     let is_saved = finish_saving(saver.map(|it| it.saver), &mut engine);
     let output = engine.finish();
+    #[cfg(feature = "tui")]
+    tui.map_or(Ok(()), |tui| tui.finish(false))?;
     let is_read = is_incomplete || is_anything_read(&output, &names, has_skipped, spans);
     let is_complete =
         !is_incomplete && is_read && is_saved && !evidence_failed.load(Ordering::Relaxed);

@@ -116,7 +116,7 @@ mod linux {
         // open descriptors: the ring buffer, its counters, output
         libc::SYS_read, libc::SYS_readv, libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64,
         libc::SYS_pread64, libc::SYS_close, libc::SYS_getsockopt, libc::SYS_setsockopt,
-        libc::SYS_getsockname, libc::SYS_recvfrom, libc::SYS_ioctl, libc::SYS_fcntl, libc::SYS_dup,
+        libc::SYS_getsockname, libc::SYS_epoll_pwait, libc::SYS_recvfrom, libc::SYS_ioctl, libc::SYS_fcntl, libc::SYS_dup,
         libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_lseek, libc::SYS_ftruncate, libc::SYS_fallocate,
         // files, where Landlock allows them
         libc::SYS_openat, libc::SYS_statx, libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_fstatfs,
@@ -129,6 +129,7 @@ mod linux {
         // a thread that has just started
         libc::SYS_rseq, libc::SYS_set_robust_list, libc::SYS_prctl, libc::SYS_sched_getaffinity,
         #[cfg(target_arch = "x86_64")] libc::SYS_poll,
+        #[cfg(target_arch = "x86_64")] libc::SYS_epoll_wait,
         #[cfg(target_arch = "x86_64")] libc::SYS_open,
         #[cfg(target_arch = "x86_64")] libc::SYS_stat,
         #[cfg(target_arch = "x86_64")] libc::SYS_lstat,

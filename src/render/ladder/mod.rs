@@ -169,7 +169,7 @@ impl LadderRun {
             LadderFormat::Text { width, colour, ascii } => {
                 let styles = if colour { Styles::COLOURED } else { Styles::default() };
                 let how = LadderText { width, is_ascii: ascii, styles };
-                self.text(&ladder, more.as_deref(), how)
+                drawn(&self.store, &ladder, more.as_deref(), how)
             }
         })
     }
@@ -218,47 +218,53 @@ impl LadderRun {
                 .ok_or_else(|| NoLadder::Pair { known: sessions() }),
         }
     }
+}
 
-    fn text(&self, ladder: &Ladder, more: Option<&str>, how: LadderText) -> String {
-        let safe = |text: &str| text::plain(text, how.is_ascii);
-        let mut out = String::new();
-        let bold = how.styles.bold;
-        let title = wrapped("", &safe(&ladder.title), how.width);
-        out.push_str(&format!("{bold}{}{bold:#}\n\n", title.trim_end()));
-        let is_wide = how.width >= WIDE;
-        let good = if is_wide { self.store.good(ladder) } else { None };
-        let lines = match good {
-            Some(good) => {
-                let half = LadderText { width: how.width / 2 - 2, ..how };
-                let mut right = vec![text::Line::default(), text::Line::default()];
-                let heading = wrapped("", &safe(&good.title), half.width);
-                right.clear();
-                right.extend(heading.lines().map(text::Line::plain));
-                right.push(text::Line::default());
-                right.extend(text::lines(&good, half));
-                let mut left: Vec<_> = heading.lines().map(|_| text::Line::default()).collect();
-                left.push(text::Line::default());
-                left.extend(text::lines(ladder, half));
-                text::beside(left, right, 4)
-            }
-            None => text::lines(ladder, how),
-        };
-        for line in lines {
-            out.push_str(line.trimmed());
-            out.push('\n');
+/// A ladder as lines of text with its title and its notes, beside a good one of `store` if there is room, and `more` about
+/// its problem.
+pub(super) fn drawn(
+    store: &LadderStore,
+    ladder: &Ladder,
+    more: Option<&str>,
+    how: LadderText,
+) -> String {
+    let safe = |text: &str| text::plain(text, how.is_ascii);
+    let mut out = String::new();
+    let bold = how.styles.bold;
+    let title = wrapped("", &safe(&ladder.title), how.width);
+    out.push_str(&format!("{bold}{}{bold:#}\n\n", title.trim_end()));
+    let is_wide = how.width >= WIDE;
+    let good = if is_wide { store.good(ladder) } else { None };
+    let lines = match good {
+        Some(good) => {
+            let half = LadderText { width: how.width / 2 - 2, ..how };
+            let mut right = vec![text::Line::default(), text::Line::default()];
+            let heading = wrapped("", &safe(&good.title), half.width);
+            right.clear();
+            right.extend(heading.lines().map(text::Line::plain));
+            right.push(text::Line::default());
+            right.extend(text::lines(&good, half));
+            let mut left: Vec<_> = heading.lines().map(|_| text::Line::default()).collect();
+            left.push(text::Line::default());
+            left.extend(text::lines(ladder, half));
+            text::beside(left, right, 4)
         }
+        None => text::lines(ladder, how),
+    };
+    for line in lines {
+        out.push_str(line.trimmed());
         out.push('\n');
-        let often = ladder
-            .times
-            .map(|n| format!("The problem occurred {}; this is one of them.", times(n)));
-        let notes = ladder.notes.iter().map(String::as_str);
-        for note in notes.chain(often.as_deref()).chain(more) {
-            out.push_str(&wrapped("", &safe(note), how.width));
-        }
-        out.truncate(out.trim_end().len());
-        out.push('\n');
-        out
     }
+    out.push('\n');
+    let often =
+        ladder.times.map(|n| format!("The problem occurred {}; this is one of them.", times(n)));
+    let notes = ladder.notes.iter().map(String::as_str);
+    for note in notes.chain(often.as_deref()).chain(more) {
+        out.push_str(&wrapped("", &safe(note), how.width));
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
 }
 
 impl EventSink for LadderRun {
@@ -306,7 +312,8 @@ const LISTED: usize = 12;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Handshake, Outcome, Role, State};
+    use crate::packet::FrameRef;
+    use crate::record::{Handshake, Outcome, Role, State, Step, StepKind};
     use crate::render::samples;
 
     const HOSTILE: &str = "<img src=x onerror=alert(1)>@h\u{202e};end\x1b[2J\n#x\"'&";
@@ -414,5 +421,61 @@ mod tests {
         run.event(samples::session(State::Closed, Outcome::TimedOut));
         let text = run.draw(TEXT).unwrap();
         assert!(text.contains("4 more messages of the handshake are left out."), "{text}");
+    }
+
+    /// A run in which EPMD answered on a third host.
+    fn with_epmd_elsewhere(choice: LadderChoice) -> LadderRun {
+        let mut run = LadderRun::new(vec!["a.pcap".into()], choice);
+        let mut request = samples::epmd();
+        let mut ids = (*request.connection.unwrap()).clone();
+        ids.session_id = "0011223344556677".into();
+        (ids.dest_ip, ids.dest_port) = ([10, 9, 9, 9].into(), 4369);
+        request.connection = Some(Arc::new(ids));
+        let step = |number, micros, from, what| Step {
+            frame: FrameRef { input: 0, number },
+            input: None,
+            at: samples::at(micros),
+            from: Some(from),
+            what,
+            count: None,
+            until: None,
+            bytes: None,
+            messages: Vec::new(),
+            detail: None,
+        };
+        if let Body::Epmd { epmd } = &mut request.body {
+            epmd.steps = vec![
+                step(7, 300, Role::Initiator, StepKind::Request),
+                step(9, 512, Role::Acceptor, StepKind::Reply),
+            ];
+        }
+        run.event(request);
+        let mut session = samples::session(State::Closed, Outcome::Refused);
+        if let Body::Session { session } = &mut session.body {
+            session.steps = vec![
+                step(12, 900, Role::Initiator, StepKind::Syn),
+                step(13, 950, Role::Acceptor, StepKind::Rst),
+            ];
+        }
+        run.event(session);
+        run
+    }
+
+    #[test]
+    fn epmd_on_another_host_has_a_line_of_its_own() {
+        let text = with_epmd_elsewhere(LadderChoice::First).draw(TEXT).unwrap();
+        let expected = r#"
+ frame   ms  one@192.168.0.100               two@192.168.0.103   EPMD
+                                                port 33435   10.9.9.9:4369
+     7    0  |-- EPMD: port of "two"? ---------------------------->|
+     9  0.2  |<-------------------------------- EPMD: port 33435 --|
+    12  0.3  |-- SYN to port 33435 ----------------->|             |
+    13  0.1  |<------------------------------- RST --|             |  two resets
+"#;
+        assert!(text.contains(expected), "{text}");
+        let svg = with_epmd_elsewhere(LadderChoice::First).draw(LadderFormat::Svg).unwrap();
+        assert_eq!(svg.matches("class=\"life\"").count(), 3, "{svg}");
+        let diagram = with_epmd_elsewhere(LadderChoice::First).draw(LadderFormat::Mermaid).unwrap();
+        assert!(diagram.contains("    A->>E: EPMD#58; port of #34;two#34;#63;"), "{diagram}");
     }
 }

@@ -19,7 +19,7 @@ pub(in crate::render) fn svg(ladder: &Ladder) -> String {
     let height = HEAD + rows.iter().map(|row| row.height).sum::<usize>() + FOOT;
     for (n, (line, x)) in ladder.lifelines.iter().zip(&lines).enumerate() {
         let anchor = if n == 0 { "start" } else { "middle" };
-        let at = if n == 0 { x - 20 } else { *x };
+        let at = if n == 0 { x - 12 } else { *x };
         // So that no name runs into the next one.
         let room = match (lines.len(), n) {
             (0..=2, _) => 28,
@@ -115,7 +115,6 @@ fn draw(out: &mut String, row: &Row, place: &RowPlace, top: usize, lines: &[usiz
         Arrow::Across => (first, last),
     };
     let (low, high) = (from.min(to), from.max(to));
-    let room = (high - low).saturating_sub(16) * 100 / LABEL_ADVANCE;
     match row.arrow {
         Arrow::Across => {
             let _ = writeln!(
@@ -149,7 +148,10 @@ fn draw(out: &mut String, row: &Row, place: &RowPlace, top: usize, lines: &[usiz
         }
     }
     if row.arrow != Arrow::Across {
-        text(out, low + (high - low) / 2, y - 5, "middle", "label", &row.label, room);
+        // The label of an arrow that passes a lifeline is in front of that.
+        let until = lines.iter().copied().find(|line| *line > low).unwrap_or(high).min(high);
+        let room = (until - low).saturating_sub(16) * 100 / LABEL_ADVANCE;
+        text(out, low + (until - low) / 2, y - 5, "middle", "label", &row.label, room);
     }
     for (n, note) in place.notes.iter().enumerate() {
         let width = (WIDTH - place.note_x) * 100 / NOTE_ADVANCE;

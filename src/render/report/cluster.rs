@@ -29,7 +29,7 @@ impl ClusterTable {
         let groups = if nodes.len() > 2 { telling_groups(cookies) } else { Vec::new() };
         Some(Self {
             heading: heading(cluster),
-            nodes: nodes.iter().map(|node| (node.node.to_string(), facts(node))).collect(),
+            nodes: nodes.iter().map(|node| (node.node.to_string(), node_facts(node))).collect(),
             failed: failed.iter().map(failure).collect(),
             never_tried: never_tried
                 .iter()
@@ -81,7 +81,8 @@ pub(in crate::render) fn release(node: &Node) -> Option<String> {
     }
 }
 
-fn facts(node: &Node) -> String {
+/// What is known of a node, in a few words.
+pub(in crate::render) fn node_facts(node: &Node) -> String {
     let ips: Vec<_> = node.ips.iter().map(ToString::to_string).collect();
     let not_in_name: Vec<_> = ips.iter().filter(|ip| !node.node.contains(ip.as_str())).collect();
     let mut facts = Vec::new();

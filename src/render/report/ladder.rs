@@ -8,7 +8,7 @@ mod rows;
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,9 +149,7 @@ impl FindingEvidence {
     /// by the one that followed.
     fn connections(&self) -> impl Iterator<Item = &Arc<str>> {
         let of = |shown: &Evidence| shown.session_id.clone().or_else(|| self.connection.clone());
-        let is_end = |shown: &&Evidence| {
-            matches!(shown.what, Shows::Close { .. } | Shows::Closed(_) | Shows::Icmp)
-        };
+        let is_end = |shown: &&Evidence| matches!(shown.what, Shows::Close { .. } | Shows::Icmp);
         let is_own = |shown: &Evidence| of(shown) == self.connection;
         let mut ends = self.evidence.iter().filter(is_end);
         let has_own_end = ends.clone().any(is_own);
@@ -336,11 +334,7 @@ impl LadderStore {
             .connections()
             .find_map(|id| self.stories.get(id).filter(|story| story.end.is_some()));
         let mut ladder = match story {
-            Some(story) => {
-                let mut ladder = self.draw(story, finding.title.clone(), Some(finding));
-                self.name_lifelines(&mut ladder, story, &finding.nodes);
-                ladder
-            }
+            Some(story) => self.draw(story, finding.title.clone(), Some(finding)),
             None => self.draw_evidence(finding.title.clone(), &finding.nodes, &finding.evidence)?,
         };
         if finding.rule == NEVER_DIALED {
@@ -352,21 +346,25 @@ impl LadderStore {
 
     /// Names the sides of a connection that the capture joined late, as the finding does: by the one node of the finding
     /// that was seen at the address.
-    fn name_lifelines(&self, ladder: &mut Ladder, story: &Story, nodes: &[Arc<str>]) {
-        let Some(StoryEnd::Session(session)) = &story.end else { return };
-        let sides =
-            [(&session.initiator, story.ids.src_ip), (&session.acceptor, story.ids.dest_ip)];
-        for (line, (party, ip)) in ladder.lifelines.iter_mut().zip(sides) {
+    fn name_lifelines(
+        &self,
+        lifelines: &mut [Lifeline],
+        ids: &ConnectionIds,
+        session: &Session,
+        nodes: &[Arc<str>],
+    ) {
+        let sides = [(&session.initiator, ids.src_ip), (&session.acceptor, ids.dest_ip)];
+        for (n, (line, (party, ip))) in lifelines.iter_mut().zip(sides).enumerate() {
             let ip = party.ip.unwrap_or(ip);
             let is_there =
                 |name: &&Arc<str>| self.nodes.get(*name).is_some_and(|node| node.ips.contains(&ip));
             let mut there = nodes.iter().filter(is_there);
             let is_unnamed = party.node.is_none() && line.name == ip.to_string();
             if let (true, Some(name), None) = (is_unnamed, there.next(), there.next()) {
-                let place = if line.place.is_empty() {
-                    ip.to_string()
-                } else {
-                    format!("{ip}, {}", line.place)
+                let port = party.port.unwrap_or(ids.dest_port);
+                let place = match n {
+                    0 => ip.to_string(),
+                    _ => SocketAddr::new(ip, port).to_string(),
                 };
                 *line = Lifeline { name: name.to_string(), place };
             }

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub(super) use cluster::{ClusterTable, failed_last, failure_reasons, few, release};
+pub(super) use cluster::{ClusterTable, failed_last, failure_reasons, few, node_facts, release};
 pub use comments::{CommentCollector, Comments};
 pub(super) use ladder::{Arrow, Ladder, LadderStore, Lifeline, Row};
 pub(super) use messages::SideTotals;

@@ -38,9 +38,19 @@ use crate::cli::stop::{Interval, StopCondition, TICK};
 /// be written. An interface that is lost during the run is reported, and the outcome is then
 /// `Incomplete`.
 pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
-    let Started { capture, mut engine, saver, evidence_failed, output, fail_on } =
-        startup::start(settings)?;
+    let Started {
+        capture,
+        mut engine,
+        saver,
+        evidence_failed,
+        output,
+        fail_on,
+        #[cfg(feature = "tui")]
+        tui,
+    } = startup::start(settings)?;
     let LiveCapture { interfaces, names, stop, held_back, snaplen, packet_limit } = capture;
+    #[cfg(feature = "tui")]
+    let signals = stop.clone();
     let mut source = LiveSource::new(interfaces, held_back, stop.clone());
     let mut control = LiveControl {
         status: LiveStatus::new(&names, output.warnings),
@@ -62,7 +72,10 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
     let LiveControl { saver, has_failed, .. } = control;
     let is_saved = finish_saving(saver, &mut engine);
     let is_complete = is_saved && !has_failed && !evidence_failed.load(Ordering::Relaxed);
-    let outcome = finish_run(&output, fail_on, engine.finish(), is_complete)?;
+    let sink = engine.finish();
+    #[cfg(feature = "tui")]
+    tui.map_or(Ok(()), |tui| tui.finish(signals.is_met()))?;
+    let outcome = finish_run(&output, fail_on, sink, is_complete)?;
     ended?;
     Ok(outcome)
 }

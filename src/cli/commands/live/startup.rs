@@ -25,6 +25,8 @@ use crate::cli::settings::{
 };
 use crate::cli::sinks::{self, EventStream};
 use crate::cli::stop::StopCondition;
+#[cfg(feature = "tui")]
+use crate::cli::tui::Tui;
 
 /// A live capture that is ready, without rights.
 pub(super) struct Started {
@@ -35,6 +37,8 @@ pub(super) struct Started {
     pub(super) evidence_failed: Arc<AtomicBool>,
     pub(super) output: OutputSettings,
     pub(super) fail_on: FailSettings,
+    #[cfg(feature = "tui")]
+    pub(super) tui: Option<Tui>,
 }
 
 /// The interfaces that are captured from, and what ends the capture.
@@ -104,6 +108,8 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     let writer = thread::Builder::new().name("output".to_owned()).spawn(|| backlog.write());
     drop(writer.map_err(|source| sinks::write_error(&output, source))?);
     saver.as_mut().map_or(Ok(()), Saver::put_queue_before_stdout)?;
+    #[cfg(feature = "tui")]
+    let tui = Tui::wanted(&output, capture.names.join(", "))?;
 
     // 8. Restrict system calls of all threads. No thread can start from here on.
     let sandbox = sandbox.restrict_calls();
@@ -119,7 +125,16 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     }
     // The same words as those of tcpdump: from here on no packet is missed.
     output.warnings.notice(&format_args!("listening on {}", capture.names.join(", ")));
-    Ok(Started { capture, engine, saver, evidence_failed, output, fail_on })
+    Ok(Started {
+        capture,
+        engine,
+        saver,
+        evidence_failed,
+        output,
+        fail_on,
+        #[cfg(feature = "tui")]
+        tui,
+    })
 }
 
 fn open_interfaces(

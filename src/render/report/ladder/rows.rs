@@ -49,7 +49,7 @@ impl LadderStore {
         let mut ids = vec![&*story.ids.session_id];
         match &story.end {
             Some(StoryEnd::Session(session)) => {
-                drawing.session(story, session, evidence);
+                drawing.session(story, session, finding);
                 if let Some(lookup) = &session.lookup {
                     ids.push(&lookup.session_id);
                 }
@@ -107,8 +107,11 @@ impl<'a> Drawing<'a> {
     }
 
     /// A connection between nodes, and the look-up before it.
-    fn session(&mut self, story: &Story, session: &Session, evidence: &[Evidence]) {
+    fn session(&mut self, story: &Story, session: &Session, finding: Option<&FindingEvidence>) {
         self.lifelines = lifelines(story, session);
+        if let Some(finding) = finding {
+            self.store.name_lifelines(&mut self.lifelines, &story.ids, session, &finding.nodes);
+        }
         let lookup = session.lookup.as_ref();
         let asked = lookup.and_then(|lookup| self.store.stories.get(&lookup.session_id));
         match (asked.map(|asked| (asked, &asked.end)), lookup) {
@@ -136,6 +139,7 @@ impl<'a> Drawing<'a> {
             self.step(step, session);
         }
         self.sort();
+        let evidence = finding.map_or(&[][..], |finding| &finding.evidence);
         self.missing(story, session, evidence);
         self.end_of(session);
     }
@@ -281,7 +285,13 @@ impl<'a> Drawing<'a> {
                 if let Some(name) =
                     message.name.as_ref().filter(|name| party.node.as_ref() != Some(*name))
                 {
-                    notes.push(format!("\"{name}\""));
+                    // A node that asks for a name has only its host.
+                    let asks = message.from == Role::Initiator && !name.contains('@');
+                    notes.push(if asks {
+                        "asks for a name".to_owned()
+                    } else {
+                        format!("\"{name}\"")
+                    });
                 }
                 notes.extend(self.release(message.name.as_ref(), party.otp_at_least));
                 if message.flag_names.is_some_and(|flags| !flags.contains(DistFlags::PUBLISHED)) {
@@ -368,7 +378,11 @@ impl<'a> Drawing<'a> {
                 self.push_step(step, sent(from, 1 - from), label, note, Tone::Plain);
             }
             _ => {
-                let names: Vec<_> = self.lifelines.iter().map(|line| short(&line.name)).collect();
+                let mut names: Vec<_> =
+                    self.lifelines.iter().map(|line| short(&line.name)).collect();
+                if names.first() == names.get(1) {
+                    names = self.lifelines.iter().map(|line| line.name.clone()).collect();
+                }
                 let name = |role: Role| names.get(role.index()).cloned().unwrap_or_default();
                 self.other_step(step, Role::index, name);
             }
@@ -918,7 +932,9 @@ fn add_to(row: &mut Row, what: &Shows) {
         {
             add(detail, " ");
         }
-        Shows::TlsAlert(text) if row.label.starts_with("TLS") => {
+        Shows::TlsAlert(text)
+            if row.label.starts_with("TLS") && !row.label.starts_with(&**text) =>
+        {
             row.label = text.to_string();
             row.tone = Tone::Bad;
         }
