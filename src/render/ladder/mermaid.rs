@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use super::text::cut;
 use crate::render::report::{Arrow, Ladder, Row};
 use crate::render::words::escape;
 
@@ -17,8 +18,16 @@ pub(in crate::render) fn mermaid(ladder: &Ladder) -> String {
         } else {
             format!("<br/>{}", coded(&line.place))
         };
-        let _ = writeln!(out, "    participant {} as {}{place}", participant(n), coded(&line.name));
+        let _ = writeln!(
+            out,
+            "    participant {} as {}{place}",
+            participant(n),
+            coded(&cut(&escape(&line.name), NAME, '…'))
+        );
     }
+    let last = ladder.lifelines.len().saturating_sub(1).max(1);
+    let (first, last) = (participant(0), participant(last));
+    let _ = writeln!(out, "    Note over {first},{last}: {}", coded(&ladder.title));
     for row in &ladder.rows {
         let text = coded(&text(row));
         let _ = match row.arrow {
@@ -31,15 +40,14 @@ pub(in crate::render) fn mermaid(ladder: &Ladder) -> String {
             Arrow::Missing { from, to } => {
                 writeln!(out, "    {}--x{}: {text}", participant(from), participant(to))
             }
-            Arrow::Across => {
-                let last = ladder.lifelines.len().saturating_sub(1).max(1);
-                writeln!(out, "    Note over {},{}: {text}", participant(0), participant(last))
-            }
+            Arrow::Across => writeln!(out, "    Note over {first},{last}: {text}"),
         };
     }
-    let _ = writeln!(out, "    Note over {}: {}", participant(0), coded(&ladder.title));
     out
 }
+
+/// Columns of a name above a lifeline; what is longer is cut in the middle.
+const NAME: usize = 60;
 
 /// The identifier of a lifeline.
 const fn participant(n: usize) -> &'static str {
