@@ -163,25 +163,32 @@ const MAX_ALIVE_NAME: usize = 255 * 4;
 
 /// A description of the first bytes of a stream that is not one of Erlang.
 pub fn looks_like(bytes: &[u8]) -> &'static str {
-    const SIGNS: [(&[u8], &str); 14] = [
-        (b"GET ", "an HTTP request"),
-        (b"POST ", "an HTTP request"),
-        (b"HEAD ", "an HTTP request"),
-        (b"OPTIONS ", "an HTTP request"),
-        (b"PRI * HTTP/2", "an HTTP/2 request"),
-        (b"SSH-", "an SSH banner"),
-        (b"\x16\x03", "the start of TLS"),
-        (b"\x80", "the start of an old SSL"),
-        (b"\x03\x00", "a remote desktop request"),
-        (b"PROXY ", "a PROXY protocol header"),
-        (b"\r\n\r\nQUIT\n", "a PROXY protocol header"),
-        (b"AMQP", "AMQP"),
-        (b"*1\r\n", "a Redis command"),
-        (b"\0\0", "a message of no bytes"),
-    ];
     let known = SIGNS.iter().find(|(sign, _)| bytes.starts_with(sign));
     known.map_or("bytes of no protocol known here", |(_, name)| name)
 }
+
+/// The first bytes by which [`looks_like`] knows a protocol.
+pub fn sign(bytes: &[u8]) -> Option<&'static [u8]> {
+    SIGNS.iter().find(|(sign, _)| bytes.starts_with(sign)).map(|(sign, _)| *sign)
+}
+
+/// The first bytes of protocols that people point at a port of Erlang, and their names for a sentence.
+const SIGNS: [(&[u8], &str); 14] = [
+    (b"GET ", "an HTTP request"),
+    (b"POST ", "an HTTP request"),
+    (b"HEAD ", "an HTTP request"),
+    (b"OPTIONS ", "an HTTP request"),
+    (b"PRI * HTTP/2", "an HTTP/2 request"),
+    (b"SSH-", "an SSH banner"),
+    (b"\x16\x03", "the start of TLS"),
+    (b"\x80", "the start of an old SSL"),
+    (b"\x03\x00", "a remote desktop request"),
+    (b"PROXY ", "a PROXY protocol header"),
+    (b"\r\n\r\nQUIT\n", "a PROXY protocol header"),
+    (b"AMQP", "AMQP"),
+    (b"*1\r\n", "a Redis command"),
+    (b"\0\0", "a message of no bytes"),
+];
 
 #[cfg(test)]
 mod tests {

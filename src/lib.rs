@@ -25,7 +25,7 @@
 //! | [`render`] | events, messages | lines of JSON, or text |
 //!
 //! Beside them, [`compare`] takes the sessions of two captures and gives what changed, [`evidence`] keeps the packets
-//! that findings rest on, and [`capture::save`] writes capture files. [`limits`] holds every bound. Only [`engine`]
+//! that findings rest on, [`anonymize`] replaces names and addresses in a source, and [`capture::save`] writes capture files. [`limits`] holds every bound. Only [`engine`]
 //! and this file know every stage.
 //!
 //! # Guarantees
@@ -42,6 +42,7 @@
 compile_error!("the feature `live` needs a Unix system: build with --no-default-features");
 
 mod analysis;
+pub mod anonymize;
 pub mod capture;
 pub mod compare;
 mod cursor;

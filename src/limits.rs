@@ -220,6 +220,34 @@ pub const LINK_TAGS: usize = 8;
 /// Nested tunnels that are decapsulated. A container network over a provider's tunnel has two.
 pub const TUNNELS: usize = 4;
 
+/// Bounds of what is held while a capture is anonymised.
+#[derive(Clone, Copy, Debug)]
+pub struct AnonymizeLimits {
+    /// Bytes of packets that wait for the rest of a message: a second of a busy link.
+    pub packets: usize,
+    /// Time on the capture's clock that a packet waits: the longest pause that a retransmission fills in most networks.
+    /// Live, packets are given that much later.
+    pub wait: Duration,
+    /// Bytes of streams kept, to replace what is sent again as before.
+    pub streams: usize,
+    /// Connections kept. One that gives way is read from then on as one whose beginning was not captured.
+    pub connections: usize,
+    /// Incomplete IP datagrams kept.
+    pub datagrams: usize,
+}
+
+impl Default for AnonymizeLimits {
+    fn default() -> Self {
+        Self {
+            packets: 16 << 20,
+            wait: Duration::from_secs(1),
+            streams: 64 << 20,
+            connections: 65_536,
+            datagrams: 1024,
+        }
+    }
+}
+
 /// Bounds of the table of IP datagrams whose fragments have not all arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct DefragLimits {

@@ -391,6 +391,11 @@ pub(crate) struct SaveArgs {
     /// explain them
     #[arg(long, value_name = "DIR", help_heading = SAVING)]
     pub(super) evidence: Option<PathBuf>,
+
+    /// Replace names of nodes and hosts, addresses, ports, challenges and digests, and make contents zero, in what
+    /// -w and --evidence save and in all events. The findings stay the same
+    #[arg(long, help_heading = SAVING)]
+    pub(super) anonymize: bool,
 }
 
 impl Args {
@@ -719,6 +724,11 @@ pub(crate) struct AnnotateArgs {
     )]
     pub(super) min_severity: Severity,
 
+    /// Replace names of nodes and hosts, addresses, ports, challenges and digests, and make contents zero, so that the
+    /// file can be shown to others. The findings stay the same
+    #[arg(long, help_heading = OUTPUT)]
+    pub(super) anonymize: bool,
+
     /// Do not print warnings, nor what was written
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) quiet: bool,
@@ -951,6 +961,7 @@ Examples:
   tshark -r out.pcapng -Y frame.comment -T fields -e frame.number -e frame.comment
   beamscope annotate --cookie-file cookies trace.pcap -o out.pcapng
   beamscope annotate trace.pcap -o - | wireshark -k -i -
+  beamscope annotate --anonymize trace.pcap -o for-a-ticket.pcapng
 
 Exit status: 0 all packets were written; 2 wrong usage, or something could not be read or written.";
 

@@ -3,9 +3,12 @@
 //! In: the settings, and frames as they are read. Out: whether each goes on into the engine: those
 //! between two times that match the filter.
 
-use beamscope::capture::Frame;
+use std::ops::ControlFlow;
+
+use beamscope::capture::{self, Frame, Item, Progress, Receiver, Source};
 use beamscope::time::{TimePoint, Timestamp, Zone};
 
+use super::console::report_error;
 use super::error::Error;
 #[cfg(feature = "live")]
 use super::filter::PacketFilter;
@@ -52,6 +55,19 @@ impl Selection {
             filter: settings.filter.map(PacketFilter::new).transpose()?.map(Box::new),
             error: None,
         })
+    }
+
+    /// A selection of all frames, for those that were selected before.
+    pub(super) fn everything(&self) -> Self {
+        Self {
+            since: Timestamp(0),
+            until: Timestamp(u64::MAX),
+            outside: None,
+            zone: self.zone.clone(),
+            #[cfg(feature = "live")]
+            filter: None,
+            error: None,
+        }
     }
 
     /// Whether `frame` is analysed.
@@ -112,5 +128,72 @@ impl Selection {
             return filter.warnings();
         }
         Vec::new()
+    }
+}
+
+/// A source without the frames that are not selected.
+pub(super) struct Selected<'s, S> {
+    source: S,
+    selection: &'s mut Selection,
+    outcome: &'s mut SelectionOutcome,
+}
+
+/// What became of the frames of a [`Selected`] source.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SelectionOutcome {
+    /// Whether a frame was not selected.
+    pub(super) has_skipped: bool,
+    /// Whether frames were skipped because the filter does not fit their link type.
+    pub(super) has_failed: bool,
+}
+
+impl<'s, S> Selected<'s, S> {
+    /// The frames of `source` that `selection` admits.
+    pub(super) const fn new(
+        source: S,
+        selection: &'s mut Selection,
+        outcome: &'s mut SelectionOutcome,
+    ) -> Self {
+        Self { source, selection, outcome }
+    }
+}
+
+impl<S: Source> Source for Selected<'_, S> {
+    fn pump(&mut self, receiver: &mut impl Receiver) -> Result<Progress, capture::Error> {
+        let Self { source, selection, outcome } = self;
+        source.pump(&mut SelectedFrames { selection, outcome, receiver })
+    }
+
+    fn close(&mut self, receiver: &mut impl Receiver) {
+        let Self { source, selection, outcome } = self;
+        source.close(&mut SelectedFrames { selection, outcome, receiver });
+    }
+}
+
+/// Hands selected frames on.
+struct SelectedFrames<'a, R> {
+    selection: &'a mut Selection,
+    outcome: &'a mut SelectionOutcome,
+    receiver: &'a mut R,
+}
+
+impl<R: Receiver> Receiver for SelectedFrames<'_, R> {
+    fn on_frame(&mut self, frame: &Frame<'_>) -> ControlFlow<()> {
+        if self.selection.admits(frame) {
+            return self.receiver.on_frame(frame);
+        }
+        self.outcome.has_skipped = true;
+        if let Some(error) = self.selection.take_error() {
+            self.outcome.has_failed = true;
+            report_error(&error, error.hint());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn on_item(&mut self, item: Item<'_>) -> ControlFlow<()> {
+        match item {
+            Item::Frame(frame) => self.on_frame(&frame),
+            other => self.receiver.on_item(other),
+        }
     }
 }

@@ -78,6 +78,8 @@ pub(super) struct RunSettings {
     pub(super) save: Option<SaveSettings>,
     /// Where the packets of each finding are saved.
     pub(super) evidence: Option<EvidenceSettings>,
+    /// Replace names, addresses and contents in everything that is written.
+    pub(super) is_anonymized: bool,
     /// What ends the run, and when it reports in between.
     pub(super) stop: StopSettings,
     /// Packets after which the run ends.
@@ -153,6 +155,8 @@ pub(super) struct AnnotateSettings {
     pub(super) min_severity: Severity,
     /// Where packets with comments are written; its comment is still empty.
     pub(super) save: SaveSettings,
+    /// Replace names, addresses and contents.
+    pub(super) is_anonymized: bool,
     /// Where warnings are printed, if at all.
     pub(super) warnings: Warnings,
 }
@@ -371,6 +375,7 @@ impl RunSettings {
             output,
             save: SaveSettings::new(args, captures, is_streamed)?,
             evidence,
+            is_anonymized: args.save.anonymize,
             stop,
             packet_limit: args.count.unwrap_or(u64::MAX),
             fail_on: FailSettings {
@@ -453,6 +458,7 @@ impl ReportSettings {
             output,
             save: None,
             evidence: None,
+            is_anonymized: false,
             stop: StopSettings {
                 duration: None,
                 cluster_interval: None,
@@ -553,6 +559,7 @@ impl AnnotateSettings {
             config: config(&args.protocol, warnings)?,
             shown: shown(&args.shown),
             min_severity: args.min_severity,
+            is_anonymized: args.anonymize,
             save: SaveSettings {
                 target,
                 format: SaveFormat::Pcapng,

@@ -238,7 +238,7 @@ pub(super) fn dns_message<'a>(
 }
 
 /// Whether a UDP datagram between such ports is a message of DNS, or a response of mDNS.
-pub(super) const fn is_dns(src_port: u16, dst_port: u16) -> bool {
+pub(crate) const fn is_dns(src_port: u16, dst_port: u16) -> bool {
     matches!(src_port, DNS | MDNS) || dst_port == DNS
 }
 

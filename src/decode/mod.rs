@@ -10,7 +10,7 @@ use std::hash::BuildHasher;
 use std::mem;
 use std::net::IpAddr;
 
-use etherparse::ip_number;
+use etherparse::{IpNumber, ip_number};
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,7 @@ pub use defrag::FragmentCounters;
 use defrag::{Defrag, FragmentKey};
 pub use fast::{FastDecode, TcpView};
 use ip::Datagram;
+pub(crate) use ip::is_dns;
 pub use key::{Direction, FlowKey};
 pub use neighbour::Neighbour;
 use slice::{PacketSlice, Skip, bytes_in};
@@ -201,6 +202,26 @@ fn decode_headers<'a>(
         }
     }
     Err(Skip::TooDeep)
+}
+
+/// Where the IP header of a frame begins, if it has one behind headers that this stage reads.
+pub fn ip_start(frame: &Frame<'_>) -> Option<usize> {
+    let missing = frame.wire_len.saturating_sub(bytes_in(frame.bytes));
+    let bytes = PacketSlice { bytes: frame.bytes, missing };
+    start_within(frame.bytes, link::ip_in_frame(frame.link, bytes, &mut Vec::new()).ok()?)
+}
+
+/// Where the inner IP header begins in the payload of a datagram of this protocol, if it is a tunnel.
+pub fn tunnel_start(protocol: u8, payload: &[u8]) -> Option<usize> {
+    let bytes = PacketSlice { bytes: payload, missing: 0 };
+    let inner = tunnel::ip_in_tunnel(IpNumber(protocol), bytes, &mut Vec::new()).ok()??;
+    start_within(payload, inner)
+}
+
+/// The position of a part of `whole`.
+fn start_within(whole: &[u8], part: PacketSlice<'_>) -> Option<usize> {
+    let start = part.bytes.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    (start + part.bytes.len() <= whole.len()).then_some(start)
 }
 
 /// The part of a frame that later stages process.

@@ -1,6 +1,7 @@
 //! The program itself: arguments, output, files, exit status, the pages of README.md and docs/.
 
 mod annotate;
+mod anonymize;
 mod diff;
 mod docs;
 mod evidence;

@@ -1,5 +1,6 @@
 //! What holds for any capture: damaged, reordered, with packets missing, or very large.
 
+mod anonymize;
 mod damage;
 mod loss;
 mod messages_robust;

@@ -235,7 +235,7 @@ fn a_large_cluster_is_drawn_by_host_and_that_is_written() {
         map(&page)
     );
     let lines = values(map(&page), "class").iter().filter(|it| it.starts_with("line ")).count();
-    assert!(lines > 0 && lines <= 120, "{lines}");
+    assert!(lines > 0 && lines <= 40, "{lines}");
     assert!(values(map(&page), "class").iter().filter(|it| **it == "node").count() <= 80);
 }
 

@@ -179,6 +179,19 @@ const WALLS: &[Wall] = &[
         why: "evidence/ keeps packets; what they mean is told, and files are the program's",
     },
     Wall {
+        within: &["anonymize/"],
+        never: &[
+            "crate::protocol",
+            "crate::judge",
+            "crate::detect",
+            "crate::record",
+            "crate::render",
+            "crate::engine",
+            "std::fs",
+        ],
+        why: "anonymize/ gives packets to the analysis, and knows nothing of it",
+    },
+    Wall {
         within: &["render/"],
         never: &["crate::judge::world", "crate::detect", "crate::engine", "crate::protocol"],
         why: "output/ decides nothing",

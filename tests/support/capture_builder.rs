@@ -326,7 +326,7 @@ impl Connection<'_> {
 }
 
 impl End {
-    const fn peer(self) -> Self {
+    pub(crate) const fn peer(self) -> Self {
         match self {
             Self::Initiator => Self::Acceptor,
             Self::Acceptor => Self::Initiator,

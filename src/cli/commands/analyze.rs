@@ -8,20 +8,22 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use beamscope::anonymize::{Anonymized, Replacements};
 use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Input, Inputs, Item, ReadCounter};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
+use beamscope::limits::AnonymizeLimits;
 use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
 use beamscope::render::Output;
 
-use super::{finish_run, finish_saving, report_problem};
+use super::{anonymous_names, finish_run, finish_saving, replacements, report_problem};
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::evidence_dir::EvidenceDir;
 use crate::cli::progress::FileProgress;
 use crate::cli::save::Saver;
-use crate::cli::selection::Selection;
+use crate::cli::selection::{Selected, Selection, SelectionOutcome};
 use crate::cli::settings::AnalyzeSettings;
 use crate::cli::sinks::{self, EventStream};
 use crate::cli::sources;
@@ -58,12 +60,22 @@ pub(super) fn read(
     let AnalyzeSettings { captures, order, selection, threads, run, .. } = settings;
     let selection = Selection::new(selection, || sources::last_packet(&captures))?;
     let names: Vec<Arc<str>> = captures.iter().map(|path| path.to_string_lossy().into()).collect();
+    let saved_names = if run.is_anonymized { anonymous_names(names.len()) } else { names.clone() };
+    let mut anonymous = run.is_anonymized.then(|| Anonymous {
+        replacements: replacements(&run.config, AnonymizeLimits::default()),
+        outcome: SelectionOutcome::default(),
+    });
+    // What is anonymised is selected before.
+    let (selection, mut outer) = match &anonymous {
+        Some(_) => (selection.everything(), Some(selection)),
+        None => (selection, None),
+    };
     let read = ReadCounter::default();
     let inputs = Inputs::new(inputs, order)?.with_threads(threads);
     let mut inputs = inputs.with_counter(read.clone());
     let evidence_failed = Arc::<AtomicBool>::default();
     let limits = run.config.limits.evidence;
-    let open_evidence = |it| EvidenceDir::open(it, &names, limits, &evidence_failed);
+    let open_evidence = |it| EvidenceDir::open(it, &saved_names, limits, &evidence_failed);
     let evidence = run.evidence.as_ref().map(open_evidence).transpose()?;
     let open = || sinks::open_output(&run.output, names.clone());
     let output = output.map_or_else(open, Ok)?;
@@ -80,7 +92,7 @@ pub(super) fn read(
         stop,
         saver: saver.map(|saver| FrameSaver {
             saver,
-            names: names.clone(),
+            names: saved_names.clone(),
             interfaces: HashMap::new(),
         }),
         is_incomplete: false,
@@ -91,9 +103,19 @@ pub(super) fn read(
         let counts = engine.sink_mut().counts();
         FileProgress::start(&captures, read, counts, run.output.warnings)
     });
-    drive::run(&mut inputs, &mut engine, &mut control)?;
+    match (&mut anonymous, &mut outer) {
+        (Some(anonymous), Some(selection)) => {
+            anonymous.run(inputs, selection, &mut engine, &mut control)?;
+        }
+        _ => drop(drive::run(&mut inputs, &mut engine, &mut control)?),
+    }
     drop(progress);
-    let AnalyzeControl { selection, saver, is_incomplete, has_skipped, .. } = control;
+    let AnalyzeControl { selection, saver, mut is_incomplete, mut has_skipped, .. } = control;
+    let selection = outer.unwrap_or(selection);
+    if let Some(Anonymous { outcome, .. }) = anonymous {
+        is_incomplete |= outcome.has_failed;
+        has_skipped |= outcome.has_skipped;
+    }
     let spans = selection.spans();
     selection.warnings().iter().for_each(|warning| run.output.warnings.warn(warning));
     let is_saved = finish_saving(saver.map(|it| it.saver), &mut engine);
@@ -104,6 +126,27 @@ pub(super) fn read(
     let is_complete =
         !is_incomplete && is_read && is_saved && !evidence_failed.load(Ordering::Relaxed);
     Ok((output, is_complete))
+}
+
+/// A run whose packets are anonymised before they are analysed.
+struct Anonymous {
+    replacements: Replacements,
+    outcome: SelectionOutcome,
+}
+
+impl Anonymous {
+    #[inline(never)] // keeps another loop over frames out of the one that is counted
+    fn run(
+        &mut self,
+        inputs: Inputs,
+        selection: &mut Selection,
+        engine: &mut FileEngine,
+        control: &mut AnalyzeControl,
+    ) -> Result<(), capture::Error> {
+        let source = Selected::new(inputs, selection, &mut self.outcome);
+        let mut source = Anonymized::new(source, &mut self.replacements);
+        drive::run(&mut source, engine, control).map(|_| ())
+    }
 }
 
 /// Reports an error if no packet was read, or none could be.

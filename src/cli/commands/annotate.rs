@@ -9,18 +9,21 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use beamscope::anonymize::Anonymized;
 use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Input, Inputs, Item, Progress, Receiver, Source};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
+use beamscope::limits::AnonymizeLimits;
 use beamscope::packet::FrameRef;
 use beamscope::record::{Body, Event, EventSink, Severity};
 use beamscope::render::{CommentCollector, Comments};
 
+use super::{anonymous_names, replacements};
 use crate::cli::console::{Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::save::Saver;
-use crate::cli::selection::Selection;
+use crate::cli::selection::{Selected, Selection, SelectionOutcome};
 use crate::cli::settings::{AnnotateSettings, SaveSettings, SaveTarget};
 use crate::cli::sources;
 
@@ -38,25 +41,39 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
         let inputs = captures.iter().cloned().map(Input::Path).collect();
         Inputs::new(inputs, order).map(|inputs| inputs.with_threads(threads))
     };
+    let mut replacements =
+        settings.is_anonymized.then(|| replacements(&config, AnonymizeLimits::default()));
+    if let Some(replacements) = &mut replacements {
+        // A first pass, so that no replacement is a name or an address of the capture.
+        let mut selection = Selection::new(selection.clone(), last)?;
+        let mut outcome = SelectionOutcome::default();
+        let source = Selected::new(inputs()?, &mut selection, &mut outcome);
+        let mut source = Anonymized::new(source, replacements);
+        while source.pump(&mut Nothing)? != Progress::End {}
+        replacements.choose_anew();
+    }
     let comments = CommentCollector::new(&config.limits, &settings.shown);
     let sink =
         AnalysisSink { comments, min_severity: settings.min_severity, warnings, findings: 0 };
     let mut engine = Engine::new(config, sink);
-    let mut analysis = AnalysisControl {
-        selection: Selection::new(selection.clone(), last)?,
-        frames: 0,
-        has_skipped: false,
-        is_incomplete: false,
+    let mut analysis = AnalysisControl { frames: 0, is_incomplete: false };
+    let mut selected = Selection::new(selection.clone(), last)?;
+    let mut outcome = SelectionOutcome::default();
+    let source = Selected::new(inputs()?, &mut selected, &mut outcome);
+    match &mut replacements {
+        None => drive::run(&mut { source }, &mut engine, &mut analysis)?,
+        Some(replacements) => {
+            drive::run(&mut Anonymized::new(source, replacements), &mut engine, &mut analysis)?
+        }
     };
-    drive::run(&mut inputs()?, &mut engine, &mut analysis)?;
     let AnalysisSink { comments, findings, .. } = engine.finish();
     let comments = comments.finish();
     let names = names(&captures);
     if analysis.frames == 0 {
         let name = names.join(", ");
-        return Err(Error::NoPackets { name, is_selected: analysis.has_skipped });
+        return Err(Error::NoPackets { name, is_selected: outcome.has_skipped });
     }
-    analysis.selection.warnings().iter().for_each(|warning| warnings.warn(warning));
+    selected.warnings().iter().for_each(|warning| warnings.warn(warning));
     if comments.left_out > 0 {
         warnings.warn(&format_args!(
             "{} comments are left out: there are more than can be kept in memory",
@@ -69,10 +86,9 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
         SaveTarget::Stdout | SaveTarget::Rotating { .. } => "-".to_owned(),
     };
     let mut copy = Copy {
-        selection: Selection::new(selection, last)?,
         left: analysis.frames,
         saver: Saver::open(save)?,
-        captures: names,
+        captures: if replacements.is_some() { anonymous_names(names.len()) } else { names },
         interfaces: HashMap::new(),
         cursors: Cursors::new(&comments.packets),
         commented: 0,
@@ -80,9 +96,13 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
     let known: Vec<_> =
         comments.names.iter().map(|(ip, name)| (*ip, name.as_bytes().into())).collect();
     copy.saver.names(&known);
-    let mut inputs = inputs()?;
-    while copy.left > 0 && inputs.pump(&mut copy)? != Progress::End {}
-    inputs.close(&mut copy);
+    let (mut selected, mut unused) =
+        (Selection::new(selection, last)?, SelectionOutcome::default());
+    let source = Selected::new(inputs()?, &mut selected, &mut unused);
+    match &mut replacements {
+        None => copy.run(source)?,
+        Some(replacements) => copy.run(Anonymized::new(source, replacements))?,
+    }
     let is_saved = copy.saver.finish();
     if let Some(problem) = copy.saver.take_problem() {
         report_error(&problem, None);
@@ -94,7 +114,7 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
             copy.commented,
         ));
     }
-    let is_complete = is_saved && !analysis.is_incomplete;
+    let is_complete = is_saved && !analysis.is_incomplete && !outcome.has_failed;
     Ok(if is_complete { RunOutcome::Done } else { RunOutcome::Incomplete })
 }
 
@@ -135,28 +155,16 @@ impl EventSink for AnalysisSink {
     }
 }
 
-/// Selects the frames of the analysis and counts them.
+/// Counts the frames of the analysis.
 struct AnalysisControl {
-    selection: Selection,
     frames: u64,
-    has_skipped: bool,
     is_incomplete: bool,
 }
 
 impl Control<AnalysisSink> for AnalysisControl {
-    #[inline(always)]
-    fn selects(&mut self, frame: &Frame<'_>, _: &mut Engine<AnalysisSink>) -> bool {
-        let is_selected = self.selection.admits(frame);
-        if is_selected {
-            self.frames += 1;
-        } else {
-            self.has_skipped = true;
-            if let Some(error) = self.selection.take_error() {
-                self.is_incomplete = true;
-                report_error(&error, error.hint());
-            }
-        }
-        is_selected
+    fn after_frame(&mut self, _: &Frame<'_>, _: &mut Engine<AnalysisSink>) -> ControlFlow<()> {
+        self.frames += 1;
+        ControlFlow::Continue(())
     }
 
     fn on_failure(
@@ -173,7 +181,6 @@ impl Control<AnalysisSink> for AnalysisControl {
 
 /// Writes the frames of the second pass.
 struct Copy<'a> {
-    selection: Selection,
     /// Frames that the analysis had and that are not written yet: a capture may have grown since.
     left: u64,
     saver: Saver,
@@ -185,12 +192,32 @@ struct Copy<'a> {
     commented: u64,
 }
 
+impl Copy<'_> {
+    fn run(&mut self, mut source: impl Source) -> Result<(), capture::Error> {
+        while self.left > 0 && source.pump(self)? != Progress::End {}
+        source.close(self);
+        Ok(())
+    }
+}
+
+/// Takes the items of a pass that only looks.
+struct Nothing;
+
+impl Receiver for Nothing {
+    fn on_frame(&mut self, _: &Frame<'_>) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn on_item(&mut self, _: Item<'_>) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
 impl Receiver for Copy<'_> {
     fn on_frame(&mut self, frame: &Frame<'_>) -> ControlFlow<()> {
-        if !self.selection.admits(frame) {
-            // The analysis has reported it.
-            let _ = self.selection.take_error();
-            return ControlFlow::Continue(());
+        // The source may be closed after the last frame that the analysis had.
+        if self.left == 0 {
+            return ControlFlow::Break(());
         }
         let own = self.cursors.next(frame.id);
         self.commented += u64::from(!own.is_empty());

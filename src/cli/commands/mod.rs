@@ -12,7 +12,11 @@ pub(super) mod report;
 pub(super) mod schema;
 pub(super) mod shell;
 
-use beamscope::engine::Engine;
+use std::sync::Arc;
+
+use beamscope::anonymize::Replacements;
+use beamscope::engine::{Config, Engine};
+use beamscope::limits::AnonymizeLimits;
 use beamscope::record::{Anomaly, AnomalyKind, Severity, Stats};
 use beamscope::render::Output;
 
@@ -21,6 +25,17 @@ use super::error::{Error, RunOutcome};
 use super::save::Saver;
 use super::settings::{FailSettings, OutputSettings};
 use super::sinks::{self, EventStream};
+
+/// Replacements with which a run is anonymised: ports that the settings name stay, so that the same settings fit.
+fn replacements(config: &Config, limits: AnonymizeLimits) -> Replacements {
+    let kept = config.dist_ports.iter().flat_map(Clone::clone);
+    Replacements::new(&config.epmd_ports, kept, limits)
+}
+
+/// What so many inputs are called in files that are anonymised.
+fn anonymous_names(inputs: usize) -> Vec<Arc<str>> {
+    (1..=inputs).map(|number| format!("capture {number}").into()).collect()
+}
 
 /// Reports once, as a warning and as an event, why packets are not saved.
 fn report_problem(saver: &mut Saver, engine: &mut Engine<Output<EventStream>>) {

@@ -163,14 +163,14 @@ fn by_host(nodes: &NodePlaces, pairs: &Lines) -> MapView {
         trouble.sort_by(|(a, _), (b, _)| natural_pair(a, b));
         for (pair, line) in trouble {
             let with: BTreeSet<_> = ends.iter().chain(&pair).cloned().collect();
-            if with.len() <= MOST_ENDS && kept.len() < MOST_LINES {
+            if with.len() <= MOST_ENDS && kept.len() < MOST_TROUBLE {
                 ends = with;
                 kept.insert(pair, line);
             }
         }
         let (left, hidden) = (total - kept.len(), all_hosts.len() - ends.len());
         notes.push(format!(
-            "Lines are drawn only where attempts failed. Not drawn: {} and {}.",
+            "Lines are drawn only where attempts failed, the first of them. Not drawn: {} and {}.",
             count_of(left as u64, "pair of hosts", "pairs of hosts"),
             count(hidden as u64, "host"),
         ));
@@ -395,7 +395,7 @@ fn text_width(text: &str) -> f64 {
     text.chars().count() as f64 * CHARACTER
 }
 
-/// Draws ends in two columns that bend outwards, so that every straight line between two of them is within.
+/// Draws ends in two columns that bend outwards, so that every line between two of them is within.
 fn draw(groups: &[HostGroup], lines: &Lines, name: impl Fn(&str) -> String) -> MapView {
     let ends: Vec<(usize, &String)> = groups
         .iter()
@@ -553,12 +553,17 @@ impl MapDrawing {
                 );
                 (3..12).map(|step| (a.x + inward * f64::from(step) * 13.0, a.y)).collect()
             } else {
+                // Within one column, a bow: straight lines there would cover each other.
+                let is_bowed = a.is_left == b.is_left;
+                let bow =
+                    if is_bowed { (BOW + (a.y - b.y).abs() * 0.5).min(WIDEST_BOW) } else { 0.0 };
+                let middle = ((a.x + b.x) / 2.0 + inward * bow, (a.y + b.y) / 2.0);
                 let _ = write!(
                     strokes,
-                    "<line class=\"line {class}\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
-                    a.x, a.y, b.x, b.y
+                    "<path class=\"line {class}\" d=\"M{:.1} {:.1}Q{:.1} {:.1} {:.1} {:.1}\"/>",
+                    a.x, a.y, middle.0, middle.1, b.x, b.y
                 );
-                PLACES.iter().map(|at| (a.x + (b.x - a.x) * at, a.y + (b.y - a.y) * at)).collect()
+                PLACES.iter().map(|at| on_curve(a, middle, b, *at)).collect()
             };
             let worded = format!("{number} {}", line.short);
             let texts = [has_words.then_some(worded), Some(number.to_string())];
@@ -596,6 +601,15 @@ impl MapDrawing {
     }
 }
 
+/// A point of a quadratic curve, at a share of its way.
+fn on_curve(a: &Point, control: (f64, f64), b: &Point, at: f64) -> (f64, f64) {
+    let mix = |a: f64, control: f64, b: f64| {
+        let rest = 1.0 - at;
+        rest * rest * a + 2.0 * rest * at * control + at * at * b
+    };
+    (mix(a.x, control.0, b.x), mix(a.y, control.1, b.y))
+}
+
 /// The attributes that make a browser fit text whose width is not known: characters beyond ASCII.
 fn fitted(text: &str, width: f64) -> String {
     if text.is_ascii() {
@@ -607,6 +621,9 @@ fn fitted(text: &str, width: f64) -> String {
 /// The most ends and lines that a drawing has: more are a tangle.
 const MOST_ENDS: usize = 40;
 const MOST_LINES: usize = 120;
+
+/// The most lines where not all have room: some are left out anyway, and fewer can be followed.
+const MOST_TROUBLE: usize = 40;
 
 /// The most lines that have words beside their numbers.
 const MOST_WORDED: usize = 16;
@@ -630,4 +647,149 @@ const WIDEST_ROW: f64 = 80.0;
 const ROOMY: f64 = 400.0;
 const CAPTION: f64 = 24.0;
 const MARGIN: f64 = 12.0;
+const BOW: f64 = 16.0;
+const WIDEST_BOW: f64 = 190.0;
 const LEAST_HEIGHT: f64 = 90.0;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::record::Pair;
+    use crate::render::samples;
+
+    /// A mesh of nodes, `on_host` of them on each host.
+    fn mesh(nodes: usize, on_host: usize) -> Cluster {
+        let name = |n: usize| -> Arc<str> { format!("n{n}@h{}", n / on_host).into() };
+        let pairs = (0..nodes).flat_map(|a| (a + 1..nodes).map(move |b| (a, b)));
+        let pair = |(a, b)| Pair {
+            nodes: [name(a), name(b)],
+            since: samples::at(0),
+            closed: false,
+            tls: false,
+        };
+        Cluster {
+            nodes: (0..nodes).map(|n| samples::node(&name(n), None)).collect(),
+            connected: pairs.map(pair).collect(),
+            ..Cluster::default()
+        }
+    }
+
+    fn drawn(cluster: &Cluster) -> (String, MapView) {
+        let view = view(&Zone::UTC, cluster);
+        (view.svg.to_string(), view)
+    }
+
+    /// The places of points and of text in a drawing: x, y, and the text.
+    fn places(svg: &str, element: &str, at: [&str; 2]) -> Vec<(f64, f64, String)> {
+        let number = |text: &str, name: &str| -> f64 {
+            let rest = text.split_once(&format!(" {name}=\"")).unwrap().1;
+            rest.split_once('"').unwrap().0.parse().unwrap()
+        };
+        let [x, y] = at;
+        svg.split(element)
+            .skip(1)
+            .map(|it| {
+                let text = it.split_once('>').unwrap().1.split_once('<').map_or("", |it| it.0);
+                (number(it, x), number(it, y), text.to_owned())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn no_label_is_over_another_or_outside() {
+        for (nodes, on_host) in [(1, 1), (2, 1), (3, 3), (5, 2), (9, 1), (15, 4), (16, 16)] {
+            let (svg, view) = drawn(&mesh(nodes, on_host));
+            let height: f64 = svg
+                .split_once("viewBox=\"0 0 800 ")
+                .unwrap()
+                .1
+                .split_once('"')
+                .unwrap()
+                .0
+                .parse()
+                .unwrap();
+            let mut texts: Vec<Area> = Vec::new();
+            for part in svg.split("<text ").skip(1) {
+                let text = format!("<text  {part}");
+                let (x, y, words) = places(&text, "<text ", ["x", "y"]).remove(0);
+                let width = words.chars().count() as f64 * 6.63;
+                let left = match part {
+                    part if part.contains("\"end\"") => x - width,
+                    part if part.contains("\"middle\"") => x - width / 2.0,
+                    _ => x,
+                };
+                let area = Area { x: left, y: y - 9.0, width, height: 11.0 };
+                assert!(left >= 0.0 && left + width <= WIDTH && y > 9.0 && y < height, "{words}");
+                assert!(!texts.iter().any(|it| it.meets(&area)), "{nodes}: {words}: {svg}");
+                texts.push(area);
+            }
+            assert_eq!(view.rows.len(), nodes * (nodes - 1) / 2);
+            assert!(view.notes.len() < 2, "{:?}", view.notes);
+        }
+    }
+
+    #[test]
+    fn places_depend_on_the_names_alone() {
+        let whole = mesh(7, 2);
+        let mut other = whole.clone();
+        other.nodes.reverse();
+        other.connected.reverse();
+        assert_eq!(drawn(&whole).0, drawn(&other).0);
+        other.connected.truncate(4);
+        let points =
+            |cluster: &Cluster| places(&drawn(cluster).0, "<circle class=\"node\"", ["cx", "cy"]);
+        assert_eq!(points(&whole), points(&other), "another state of the same nodes");
+    }
+
+    #[test]
+    fn a_large_cluster_is_drawn_by_host_and_never_as_a_tangle() {
+        for (nodes, on_host) in [(17, 1), (60, 10), (120, 1)] {
+            let cluster = mesh(nodes, on_host);
+            let (svg, view) = drawn(&cluster);
+            assert!(view.rows.len() <= MOST_LINES, "{}", view.rows.len());
+            assert!(svg.matches("class=\"node\" cx").count() <= MOST_ENDS);
+            assert!(view.notes.iter().any(|note| note.contains("too many")), "{:?}", view.notes);
+        }
+        // Within a host, a line is a circle.
+        let (svg, view) = drawn(&mesh(60, 10));
+        assert_eq!(svg.matches("<circle class=\"line ok\"").count(), 6);
+        assert_eq!(view.rows.len(), 6 + 15);
+    }
+
+    #[test]
+    fn an_address_is_on_the_host_of_the_node_that_has_it() {
+        let mut cluster = samples::pair();
+        for failed in &mut cluster.failed {
+            failed.initiator = "10.0.0.1".into();
+            failed.acceptor = "three at 192.168.0.100".into();
+        }
+        let nodes = NodePlaces::of(&cluster);
+        // Both sample nodes have these addresses; the first host in order has them.
+        assert_eq!(nodes.host_of["10.0.0.1"], "192.168.0.100");
+        assert_eq!(nodes.host_of["three at 192.168.0.100"], "192.168.0.100");
+        assert_eq!(host_part("x at nowhere"), "");
+    }
+
+    #[test]
+    fn a_pair_that_is_connected_beside_failures_is_drawn_as_both() {
+        let mut cluster = samples::pair();
+        let kinds = |cluster: &Cluster| -> Vec<_> {
+            drawn(cluster).1.rows.iter().map(|row| row.kind).collect()
+        };
+        assert_eq!(kinds(&cluster), ["bad"]);
+        let nodes = [&cluster.nodes[1].node, &cluster.nodes[0].node].map(Arc::clone);
+        cluster.connected = vec![Pair { nodes, since: samples::at(0), closed: false, tls: false }];
+        assert_eq!(kinds(&cluster), ["mixed"]);
+        cluster.connected[0].closed = true;
+        assert_eq!(kinds(&cluster), ["bad"], "connected before, and the last attempt failed");
+    }
+
+    #[test]
+    fn numbers_in_names_are_compared_as_numbers() {
+        let mut names = ["n10", "n9", "n1", "m", "n", "10.0.0.9", "10.0.0.10", ""];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["", "10.0.0.9", "10.0.0.10", "m", "n", "n1", "n9", "n10"]);
+    }
+}

@@ -524,3 +524,74 @@ const HEIGHT: f64 = 20.0;
 
 /// Width of the narrowest mark, so that it can be seen.
 const LEAST: f64 = 3.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Body, EpmdOutcome};
+    use crate::render::samples;
+
+    fn label(link: &PacketLink) -> FrameLabel {
+        FrameLabel { frame: link.frame.number, input: None }
+    }
+
+    /// A timeline with attempts of so many pairs, so many of each.
+    fn timeline(pairs: u64, attempts: u64, limits: ReportLimits) -> TimelineView {
+        let mut timeline = PairTimeline::new(limits);
+        for n in 0..pairs * attempts {
+            let mut event = samples::session(State::Closed, Outcome::Refused);
+            event.at = samples::at(n * 1_000_000);
+            let Body::Session { session } = &mut event.body else { unreachable!() };
+            session.initiator.node = Some(format!("n{}@h", n % pairs).into());
+            let session = session.clone();
+            timeline.on_session(&event, &session, label);
+        }
+        timeline.view(&Zone::UTC, None)
+    }
+
+    fn words(lane: &LaneView) -> String {
+        lane.words.iter().map(|piece| piece.text.as_str()).collect()
+    }
+
+    #[test]
+    fn every_attempt_is_counted_however_they_are_grouped() {
+        let limits =
+            ReportLimits { lanes: 8, drawn_lanes: 4, attempts: 3, ..ReportLimits::default() };
+        let few = timeline(2, 3, limits);
+        assert_eq!(few.lanes.len(), 2);
+        assert!(few.notes.is_empty() && words(&few.lanes[0]).starts_with("3 refused"));
+        let many = timeline(20, 10, limits);
+        assert_eq!(many.lanes.len(), 5);
+        assert!(words(&many.lanes[0]).starts_with("10 attempts: 10 refused"));
+        let others = &many.lanes[4];
+        assert_eq!(others.name, "at least 4 other pairs");
+        assert!(words(others).starts_with("160 attempts: 160 refused"), "{}", words(others));
+        assert_eq!(many.notes.len(), 2);
+    }
+
+    #[test]
+    fn counts_stay_whole_when_their_time_grows() {
+        let mut counts = Counts::new(Timestamp(0));
+        let result = AttemptResult::Failed;
+        for n in 0..1000 {
+            let begin = Timestamp(n * n * 1_000_000);
+            let end = begin;
+            counts.add(&Attempt { begin, established: None, end, quiet_until: None, result });
+        }
+        let sum = |counts: &Counts| counts.parts.iter().flatten().sum::<u32>();
+        assert_eq!(sum(&counts), 1000);
+        let mut other = Counts::new(Timestamp(5_000_000_000));
+        other.merge(&counts);
+        assert_eq!(sum(&other), 1000);
+    }
+
+    #[test]
+    fn a_request_has_a_lane_if_it_failed() {
+        let mut timeline = PairTimeline::new(ReportLimits::default());
+        timeline.on_request(&samples::epmd(), EpmdOutcome::Answered);
+        timeline.on_request(&samples::epmd(), EpmdOutcome::Unanswered);
+        let view = timeline.view(&Zone::UTC, None);
+        assert_eq!(view.lanes.len(), 1);
+        assert_eq!(view.lanes[0].name, "192.168.0.100 – EPMD at 192.168.0.103");
+    }
+}

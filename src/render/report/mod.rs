@@ -29,6 +29,7 @@ use self::problem::LastConnection;
 use self::sentences::Ends;
 use self::summary::RunSummary;
 use super::InputNames;
+use crate::limits::{BoundedMap, LADDER_SESSIONS};
 use crate::observe::messages::MessageEvent;
 use crate::record::{
     Body, Cluster, EpmdOutcome, Event, Finding, Incident, IncidentState, Outcome, Severity, Stats,
@@ -44,6 +45,8 @@ pub(super) struct Report {
     zone: Zone,
     /// The last session record: a finding about its connection names its nodes.
     last_connection: Option<Arc<LastConnection>>,
+    /// The last session records, since evidence may name other connections.
+    connections: BoundedMap<Arc<str>, Option<Arc<LastConnection>>>,
     /// The last request to EPMD: its connection and its outcome.
     last_request: Option<(Arc<str>, EpmdOutcome)>,
     /// Findings held until the end, in order of time; at most `most_held`.
@@ -119,6 +122,7 @@ impl Report {
             hiding,
             zone,
             last_connection: None,
+            connections: BoundedMap::new(LADDER_SESSIONS),
             last_request: None,
             held: Vec::new(),
             most_held: MAX_HELD,
@@ -150,16 +154,22 @@ impl Report {
         let Body::Session { session } = &event.body else { return };
         self.run.on_session(session);
         if let Some(ids) = event.connection.as_deref() {
-            self.last_connection = Some(Arc::new(LastConnection {
+            let connection = Arc::new(LastConnection {
                 session_id: Arc::clone(&ids.session_id),
                 ends: Ends::of(session, Some(ids)),
                 outcome: session.outcome,
-            }));
+            });
+            *self.connections.entry(&ids.session_id).0 = Some(Arc::clone(&connection));
+            self.last_connection = Some(connection);
         }
     }
 
     /// Counts a finding, and joins it with what is known of its connection.
     pub(super) fn problem(&mut self, event: &Event, finding: &Finding) -> Problem {
+        let named = finding.evidence.iter().filter_map(|evidence| evidence.session_id.as_ref());
+        let mut others: Vec<_> =
+            named.filter_map(|id| self.connections.get(id)).flatten().cloned().collect();
+        others.dedup_by(|a, b| Arc::ptr_eq(a, b));
         let problem = Problem {
             at: event.at,
             finding: finding.clone(),
@@ -167,6 +177,7 @@ impl Report {
             frame: self.frame_of(event),
             input: self.inputs.if_several(event).cloned(),
             last_connection: self.last_connection.clone(),
+            others,
             incident: None,
             zone: self.zone.clone(),
         };

@@ -25,6 +25,8 @@ pub(in crate::render) struct Problem {
     pub(super) input: Option<Arc<str>>,
     /// The last session record before it.
     pub(super) last_connection: Option<Arc<LastConnection>>,
+    /// The connections that its evidence names besides, as far as their records came before it.
+    pub(super) others: Vec<Arc<LastConnection>>,
     /// The end of its incident, if it came more than once.
     pub(super) incident: Option<Incident>,
     /// The zone of its times.
@@ -205,7 +207,11 @@ impl Problem {
                 Role::Initiator => source(ids),
                 Role::Acceptor => destination(ids),
             },
-            _ => format!("the {role}"),
+            _ => {
+                let other = self.others.iter().find(|other| session == Some(&other.session_id));
+                let name = other.and_then(|other| other.ends.names.get(role.index()).cloned());
+                name.unwrap_or_else(|| format!("the {role}"))
+            }
         }
     }
 }

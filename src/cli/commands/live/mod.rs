@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use beamscope::anonymize::Anonymized;
 use beamscope::capture::live::{self, Live, LiveSource, Wait};
 use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Drops, Frame, Item};
@@ -42,6 +43,8 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
         capture,
         mut engine,
         saver,
+        saved_names,
+        replacements,
         evidence_failed,
         output,
         fail_on,
@@ -58,7 +61,7 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
         drops: Drops::default(),
         output: &output,
         saver,
-        names,
+        names: saved_names.iter().map(ToString::to_string).collect(),
         snaplen,
         left: packet_limit,
         stop,
@@ -66,7 +69,13 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
         slow_reader: SlowReaderNotice::default(),
         has_failed: false,
     };
-    let ended = drive::run(&mut source, &mut engine, &mut control);
+    let ended = match replacements {
+        None => drive::run(&mut source, &mut engine, &mut control),
+        Some(mut replacements) => {
+            let mut source = Anonymized::new(source, &mut replacements);
+            drive::run(&mut source, &mut engine, &mut control)
+        }
+    };
     control.status = None;
     control.report_slow_reader(&mut engine);
     let LiveControl { saver, has_failed, .. } = control;

@@ -10,10 +10,13 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
+use beamscope::anonymize::Replacements;
 use beamscope::capture::live::{self, Live, LiveOptions};
 use beamscope::engine::Engine;
+use beamscope::limits::AnonymizeLimits;
 use beamscope::render::{self, Output};
 
+use crate::cli::commands::{anonymous_names, replacements};
 use crate::cli::confine::privileges::{self, UserAccount};
 use crate::cli::confine::sandbox::{self, Sandbox};
 use crate::cli::console::Warnings;
@@ -33,6 +36,10 @@ pub(super) struct Started {
     pub(super) capture: LiveCapture,
     pub(super) engine: Engine<Output<EventStream>>,
     pub(super) saver: Option<Saver>,
+    /// What files of packets call the interfaces.
+    pub(super) saved_names: Vec<Arc<str>>,
+    /// With what packets are anonymised before they are analysed.
+    pub(super) replacements: Option<Replacements>,
     /// Whether a file of evidence could not be written.
     pub(super) evidence_failed: Arc<AtomicBool>,
     pub(super) output: OutputSettings,
@@ -62,7 +69,9 @@ pub(super) struct LiveCapture {
 /// dropped, or a thread cannot be started.
 pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     let LiveSettings { interfaces, options, user, is_sandboxed, is_verbose, run } = settings;
-    let RunSettings { config, output, save, evidence, stop, packet_limit, fail_on } = run;
+    let RunSettings { config, output, save, evidence, is_anonymized, stop, packet_limit, fail_on } =
+        run;
+    let replacements = is_anonymized.then(|| replacements(&config, AnonymizeLimits::default()));
 
     // 1. Look up the user, while the file of users can be read.
     let account = user.as_deref().map(UserAccount::find).transpose()?;
@@ -86,8 +95,9 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     let (queue, backlog) = render::queue(sinks::open_stream(&output)?, config.limits.unread);
     let inputs: Vec<Arc<str>> = capture.names.iter().map(|name| name.as_str().into()).collect();
     let evidence_failed = Arc::<AtomicBool>::default();
+    let saved_names = if is_anonymized { anonymous_names(inputs.len()) } else { inputs.clone() };
     let open_evidence =
-        |it| EvidenceDir::open(it, &inputs, config.limits.evidence, &evidence_failed);
+        |it| EvidenceDir::open(it, &saved_names, config.limits.evidence, &evidence_failed);
     let evidence = evidence.as_ref().map(open_evidence).transpose()?;
     let mut saver = save.map(Saver::open).transpose()?;
 
@@ -129,6 +139,8 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         capture,
         engine,
         saver,
+        saved_names,
+        replacements,
         evidence_failed,
         output,
         fail_on,
