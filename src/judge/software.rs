@@ -75,7 +75,7 @@ impl Software {
         let flags = hello.flags.difference(CHANGING);
         let known = DistFlags(u64::MAX).difference(handshake.unknown_flags(role));
         let sent_so = |it: &&KnownHello| {
-            it.versions.contains(&hello.version) && it.flags.intersection(known) == flags
+            it.flags.intersection(known) == flags && it.versions.contains(&hello.version)
         };
         let mut found = KNOWN.iter().filter(sent_so).map(|it| it.software);
         if role == Role::Acceptor && is_shared(flags) {

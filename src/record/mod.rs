@@ -180,7 +180,10 @@ impl Serialize for Timestamp {
         if *self == Self::default() {
             return serializer.serialize_none();
         }
-        serializer.collect_str(self)
+        match self.text() {
+            Some(text) => serializer.serialize_str(text.as_str()),
+            None => serializer.serialize_none(),
+        }
     }
 }
 

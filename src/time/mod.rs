@@ -11,8 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::civil::DateTime;
-use jiff::fmt::temporal::DateTimePrinter;
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 
 /// A moment on the capture's clock, in nanoseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -62,7 +61,9 @@ impl Timestamp {
     }
 
     fn instant(self) -> Result<jiff::Timestamp, jiff::Error> {
-        jiff::Timestamp::from_nanosecond(i128::from(self.0))
+        let (seconds, nanos) = self.parts();
+        // Both fit: 2^64 nanoseconds are 584 years, and a second has less than 2^31 of them.
+        jiff::Timestamp::new(seconds.cast_signed(), i32::try_from(nanos).unwrap_or_default())
     }
 
     fn of(instant: jiff::Timestamp) -> Option<Self> {
@@ -73,9 +74,43 @@ impl Timestamp {
 /// Prints RFC 3339 in UTC, always with nine decimals and `Z`, so that text order is time order.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
-        let instant = self.instant().map_err(|_| fmt::Error)?;
-        PRINTER.print_timestamp(&instant, jiff::fmt::StdFmtWrite(f)).map_err(|_| fmt::Error)
+        f.write_str(self.text().ok_or(fmt::Error)?.as_str())
+    }
+}
+
+/// A moment as [`Timestamp`] prints it, without a string of its own: each event has one or more, and jiff's printer takes
+/// four times as many instructions.
+pub(crate) struct TimeText([u8; 30]);
+
+impl TimeText {
+    /// The text, which is ASCII.
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Timestamp {
+    /// The moment as text; `None` beyond what jiff can hold, which no moment is.
+    pub(crate) fn text(self) -> Option<TimeText> {
+        let civil = Offset::UTC.to_datetime(self.instant().ok()?);
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        let fields = [
+            (0..4, i32::from(civil.year())),
+            (5..7, i32::from(civil.month())),
+            (8..10, i32::from(civil.day())),
+            (11..13, i32::from(civil.hour())),
+            (14..16, i32::from(civil.minute())),
+            (17..19, i32::from(civil.second())),
+            (20..29, civil.subsec_nanosecond()),
+        ];
+        for (place, value) in fields {
+            let mut value = value.unsigned_abs();
+            for digit in text.get_mut(place).unwrap_or_default().iter_mut().rev() {
+                *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
+                value /= 10;
+            }
+        }
+        Some(TimeText(text))
     }
 }
 

@@ -165,12 +165,14 @@ impl Dials {
         lookup: Option<&PriorLookup>,
     ) -> bool {
         let (opened, closed) = (about.tcp.first.at, about.open_until());
+        let (since, until) = (opened.before(CROSSING), closed.after(CROSSING));
+        // What takes least to compare comes first: nearly all dials are answered.
         self.recent.iter().any(|dial| {
-            (dial.from, dial.to.ip) == (about.ends.acceptor.ip, about.ends.initiator.ip)
+            !dial.answered
+                && dial.at >= since
+                && dial.at <= until
+                && (dial.from, dial.to.ip) == (about.ends.acceptor.ip, about.ends.initiator.ip)
                 && dial.to != about.ends.acceptor
-                && !dial.answered
-                && dial.at >= opened.before(CROSSING)
-                && dial.at <= closed.after(CROSSING)
                 && dial.may_be_asked_for(lookup)
         })
     }
