@@ -7,7 +7,7 @@
 use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anstream::AutoStream;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,13 +22,30 @@ pub(crate) fn report_error(error: &dyn Display, hint: Option<String>) {
 
 /// Prints a line and a hint on standard error.
 pub(super) fn report(line: &dyn Display, hint: Option<String>) {
-    above_status(|| {
-        let mut stderr = io::stderr().lock();
-        let _ = writeln!(stderr, "{line}");
-        if let Some(hint) = hint {
-            let _ = writeln!(stderr, "hint: {hint}");
-        }
-    });
+    let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+    let text = format!("{line}\n{hint}");
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    match &mut *held {
+        Some(held) => held.push_str(&text),
+        None => above_status(|| drop(io::stderr().lock().write_all(text.as_bytes()))),
+    }
+}
+
+/// Errors that wait until the terminal shows no screen any more.
+static HELD: Mutex<Option<String>> = Mutex::new(None);
+
+/// Holds back errors, while the whole terminal is a screen.
+#[cfg(feature = "tui")]
+pub(super) fn hold_errors() {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    held.get_or_insert_default();
+}
+
+/// Prints the errors that were held back, and holds no more.
+#[cfg(feature = "tui")]
+pub(super) fn release_errors() {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let _ = io::stderr().write_all(held.unwrap_or_default().as_bytes());
 }
 
 /// Where warnings and notices go: to standard error, or nowhere with `--quiet`.

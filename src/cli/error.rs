@@ -118,6 +118,12 @@ pub(crate) enum Error {
     #[cfg(feature = "tui")]
     #[error("--tui needs a terminal, and standard output is none")]
     NoScreen,
+    /// The name of a command where a capture is expected.
+    #[error("there is no file {name:?}, and the command {name} goes first")]
+    CommandLast {
+        /// The command.
+        name: String,
+    },
     /// Captures beside an interface.
     #[cfg(feature = "live")]
     #[error("-i captures from an interface, and reads no file")]
@@ -268,6 +274,11 @@ impl Error {
             }
             Self::FilterWords { filter } => {
                 return Some(format!("give the filter with -f: -f '{filter}'"));
+            }
+            Self::CommandLast { name } => {
+                return Some(format!(
+                    "put it before the options and captures: beamscope {name} CAPTURE"
+                ));
             }
             #[cfg(feature = "live")]
             Self::InterfaceAndFile => "leave out -i to read the file, or the file to capture",

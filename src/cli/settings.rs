@@ -700,16 +700,24 @@ fn check_stdin<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
     }
 }
 
-/// Finds a filter that was typed behind the captures or the interface, as tcpdump has it.
+/// Finds a command or a filter that was typed behind the captures or the interface, the latter as tcpdump has it.
 fn check_filter_words(captures: &[PathBuf]) -> Result<(), Error> {
     let is_word = |path: &PathBuf| {
         FILTER_WORDS.iter().any(|word| path.as_os_str() == *word) && !path.exists()
     };
+    let is_command =
+        |path: &&PathBuf| COMMANDS.iter().any(|name| path.as_os_str() == *name) && !path.exists();
+    if let Some(name) = captures.iter().find(is_command) {
+        return Err(Error::CommandLast { name: name.display().to_string() });
+    }
     let Some(first) = captures.iter().position(is_word) else { return Ok(()) };
     let words = captures.get(first..).unwrap_or_default();
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
     Err(Error::FilterWords { filter: words.join(" ") })
 }
+
+/// The commands that people may put behind a capture.
+const COMMANDS: [&str; 5] = ["annotate", "diff", "explain", "ladder", "report"];
 
 /// Words that a filter begins with, and captures are hardly named: see pcap-filter(7).
 const FILTER_WORDS: [&str; 18] = [

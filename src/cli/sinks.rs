@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use beamscope::render::{BackgroundWriter, Output};
+use beamscope::render::{BackgroundWriter, Format, Output};
 
 use super::console;
 use super::error::{Error, RunOutcome};
@@ -69,6 +69,8 @@ pub(super) fn finish(
     ended: RunOutcome,
 ) -> Result<RunOutcome, Error> {
     match output.finish() {
+        // A screen is closed when everything was seen, and the run ended as it did.
+        Err(_) if matches!(settings.options.format, Format::Screen(_)) => Ok(ended),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(RunOutcome::Done),
         Err(source) => Err(write_error(settings, source)),
         Ok(()) => Ok(ended),

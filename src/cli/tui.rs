@@ -23,7 +23,8 @@ use super::settings::OutputSettings;
 
 /// A screen that is drawn.
 pub(super) struct Tui {
-    thread: JoinHandle<io::Result<()>>,
+    /// Until it was waited for.
+    thread: Option<JoinHandle<io::Result<()>>>,
     screen: Screen,
 }
 
@@ -45,18 +46,19 @@ impl Tui {
     ///
     /// The terminal cannot be used, or the thread cannot be started.
     fn start(screen: Screen, title: String) -> io::Result<Self> {
+        console::hold_errors();
         let (ready, is_ready) = sync_channel(1);
         let shown = screen.clone();
         let draw = move || draw_until_closed(&shown, &title, &ready);
         let thread = thread::Builder::new().name("screen".to_owned()).spawn(draw)?;
         match is_ready.recv() {
-            Ok(()) => Ok(Self { thread, screen }),
+            Ok(()) => Ok(Self { thread: Some(thread), screen }),
             // The thread has ended, with the error of the terminal.
-            Err(_) => Err(thread
-                .join()
-                .ok()
-                .and_then(Result::err)
-                .unwrap_or_else(|| io::ErrorKind::Other.into())),
+            Err(_) => {
+                console::release_errors();
+                let error = thread.join().ok().and_then(Result::err);
+                Err(error.unwrap_or_else(|| io::ErrorKind::Other.into()))
+            }
         }
     }
 
@@ -65,12 +67,27 @@ impl Tui {
     /// # Errors
     ///
     /// Drawing failed.
-    pub(super) fn finish(self, at_once: bool) -> Result<(), Error> {
+    pub(super) fn finish(mut self, at_once: bool) -> Result<(), Error> {
         if at_once {
             self.screen.close();
         }
+        self.join().map_err(console::stdout_error)
+    }
+
+    fn join(&mut self) -> io::Result<()> {
         // A panic of the thread was printed, and the terminal is restored.
-        self.thread.join().unwrap_or(Ok(())).map_err(console::stdout_error)
+        let drawn = self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap_or(Ok(())));
+        console::release_errors();
+        drawn
+    }
+}
+
+/// A run that fails leaves the terminal as it was.
+impl Drop for Tui {
+    fn drop(&mut self) {
+        self.screen.close();
+        // The error of the run is the one that is reported.
+        let _ = self.join();
     }
 }
 

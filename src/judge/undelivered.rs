@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::observe::{
-    Delivery, EpmdPackets, HandshakeFacts, MessageKind, Observation, PauseSpan, PerRole, Received,
-    Role,
+    CloseKind, Delivery, EpmdPackets, HandshakeFacts, MessageKind, Observation, PauseSpan, PerRole,
+    Received, Role,
 };
 use crate::packet::PacketRef;
 use crate::stream::{Resent, TcpOffset};
@@ -104,9 +104,13 @@ impl Undelivered {
     pub fn of(seen: &Observation, waited_until: Option<Timestamp>) -> Option<Self> {
         let sides = PerRole::from_fn(|role| {
             let tcp = &seen.tcp.sides[role];
+            // A reset of a host that has forgotten the connection shows no way back while bytes were lost.
+            let resets = seen.closed_by() == Some(role)
+                && seen.close_kind() == Some(CloseKind::Rst)
+                && seen.closed().map(|close| close.at) == tcp.last_segment;
             Side {
                 delivery: tcp.delivery,
-                last_segment: tcp.last_segment,
+                last_segment: tcp.last_segment.filter(|_| !resets),
                 last_bytes: tcp.last_bytes,
                 longest_pause: seen.traffic[role].longest_pause,
                 unanswered: tcp.unanswered,

@@ -458,6 +458,13 @@ impl<W: Write> EventSink for Output<W> {
         self.seq += 1;
         let written = self.renderer.record(self.seq, &event, &mut self.block);
         self.hand_on(rank(&event.body), written);
+        // A finding that is written anew with names may be the first one that is shown of its incident.
+        if let Body::Finding { finding } = &event.body
+            && let Some(held) =
+                self.filter.as_mut().and_then(|filter| filter.take_held(&finding.incident_id))
+        {
+            self.event(held);
+        }
     }
 
     fn message(&mut self, event: &MessageEvent<'_>) {

@@ -154,6 +154,24 @@ impl<'a> KnownEnd<'a> {
     }
 }
 
+/// What is known of one end of a connection, kept.
+#[derive(Default)]
+struct OwnedEnd {
+    name: Option<Box<str>>,
+    alive: Option<Box<str>>,
+    ip: Option<IpAddr>,
+}
+
+impl OwnedEnd {
+    fn of(end: KnownEnd<'_>) -> Self {
+        Self { name: end.name.map(Into::into), alive: end.alive.map(Into::into), ip: end.ip }
+    }
+
+    fn known(&self) -> KnownEnd<'_> {
+        KnownEnd { name: self.name.as_deref(), alive: self.alive.as_deref(), ip: self.ip }
+    }
+}
+
 /// Selects events by what the user asked for.
 pub(super) struct EventFilter {
     shown: Shown,
@@ -163,6 +181,10 @@ pub(super) struct EventFilter {
     ips: BoundedMap<Arc<str>, Vec<IpAddr>>,
     /// Incidents whose finding was written.
     incidents: BoundedMap<Arc<str>, ()>,
+    /// The last records of incidents whose finding was not: a later one, with names, may be.
+    held: BoundedMap<Arc<str>, Option<Event>>,
+    /// What is known of the ends of connections.
+    ends: BoundedMap<Arc<str>, [OwnedEnd; 2]>,
     /// Names and addresses at the ends of [`Shown::sessions`].
     ends_of_sessions: HashSet<String>,
     /// Whether an event about a connection, a node or a problem was written.
@@ -179,6 +201,8 @@ impl EventFilter {
             names: BoundedMap::new(MOST_KNOWN),
             ips: BoundedMap::new(MOST_KNOWN),
             incidents: BoundedMap::new(MOST_KNOWN),
+            held: BoundedMap::new(MOST_KNOWN),
+            ends: BoundedMap::new(MOST_KNOWN),
             ends_of_sessions: HashSet::new(),
             has_shown: false,
             has_shown_message: false,
@@ -212,6 +236,11 @@ impl EventFilter {
         is_unfit.then(|| format!("nothing in this capture fits {}; {nodes}", listed(&options)))
     }
 
+    /// The record of an incident that was left out before its finding was written.
+    pub(super) fn take_held(&mut self, incident: &str) -> Option<Event> {
+        self.held.get_mut(incident)?.take()
+    }
+
     /// Whether `event` is written. A cluster is, without the rows that were not asked for.
     pub(super) fn admits(&mut self, event: &mut Event) -> bool {
         let is_shown = self.selects(event);
@@ -242,7 +271,13 @@ impl EventFilter {
         }
         match &event.body {
             Body::Anomaly { anomaly } if anomaly.kind.is_about_input() => true,
-            Body::Incident { incident } => self.incidents.get(&incident.incident_id).is_some(),
+            Body::Incident { incident } => {
+                let is_shown = self.incidents.get(&incident.incident_id).is_some();
+                if !is_shown {
+                    *self.held.entry(&incident.incident_id).0 = Some(event.clone());
+                }
+                is_shown
+            }
             Body::Finding { finding } => {
                 let is_shown = self.selects_finding(finding, event.connection.as_deref());
                 if is_shown {
@@ -255,6 +290,9 @@ impl EventFilter {
                     return self.shown.has_rules_only();
                 };
                 let ids = event.connection.as_deref();
+                if let (Some(ids), Body::Session { .. } | Body::Epmd { .. }) = (ids, body) {
+                    *self.ends.entry(&ids.session_id).0 = ends.map(OwnedEnd::of);
+                }
                 let is_shown = self.selects_ends(&ends)
                     && self.selects_session(ids.map(|ids| &*ids.session_id));
                 if is_shown && matches!(body, Body::Session { .. }) {
@@ -298,9 +336,12 @@ impl EventFilter {
         if ends.len() < 2 {
             ends.extend(ids.map(KnownEnd::of_ips).into_iter().flatten());
         }
+        // A node that gave no name is known by the one that it was asked for.
+        let own = ids.and_then(|ids| self.ends.get(&ids.session_id));
+        let own = own.map(|ends| ends.each_ref().map(OwnedEnd::known));
         let mut shown_by = finding.evidence.iter().filter_map(|it| it.session_id.as_deref());
         (rules.is_empty() || rules.contains(&finding.rule))
-            && self.selects_ends(&ends)
+            && (self.selects_ends(&ends) || own.is_some_and(|own| self.selects_ends(&own)))
             && (sessions.is_empty()
                 || self.selects_session(ids.map(|ids| &*ids.session_id))
                 || shown_by.any(|id| self.selects_session(Some(id))))
@@ -432,6 +473,7 @@ const MOST_OF_ONE: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Outcome, State};
     use crate::render::samples;
 
     fn pattern(text: &str) -> Pattern {
@@ -483,6 +525,41 @@ mod tests {
         for wanted in ["session", "finding", "incident", "node", "cluster"] {
             assert!(types(&one).contains(&wanted), "{wanted}: {:?}", types(&one));
         }
+    }
+
+    #[test]
+    fn a_node_without_a_name_is_selected_by_the_one_that_it_was_asked_for() {
+        let mut session = samples::session(State::Closed, Outcome::TimedOut);
+        let mut finding = samples::finding();
+        if let Body::Session { session } = &mut session.body {
+            session.acceptor.node = None;
+        }
+        if let Body::Finding { finding } = &mut finding.body {
+            finding.nodes.pop();
+        }
+        let events = vec![session, finding];
+        let shown = |node| Shown { nodes: vec![pattern(node)], ..Shown::default() };
+        for node in ["two", "two@192.168.0.103", "one"] {
+            assert_eq!(written(&shown(node), events.clone()).len(), 2, "{node}");
+        }
+        assert!(written(&shown("three"), events).is_empty());
+    }
+
+    #[test]
+    fn an_incident_that_precedes_the_names_of_its_nodes_is_kept_for_them() {
+        let shown = Shown { nodes: vec![pattern("one@192.168.0.100")], ..Shown::default() };
+        let mut filter = EventFilter::new(&shown).unwrap();
+        let mut early = samples::finding();
+        early.connection = None;
+        if let Body::Finding { finding } = &mut early.body {
+            finding.nodes.clear();
+        }
+        assert!(!filter.admits(&mut early));
+        assert!(!filter.admits(&mut samples::incident()));
+        assert!(filter.admits(&mut samples::finding()));
+        let held = filter.take_held("9c41000000000000").unwrap();
+        assert!(matches!(held.body, Body::Incident { .. }));
+        assert!(filter.admits(&mut held.clone()) && filter.take_held("9c41000000000000").is_none());
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn the_look_up_the_dial_and_what_followed_are_one_ladder() {
     13  0.1  |-- SYN to port 40157 ------------------------->|
     14  0.1  |<--------------------------------------- RST --|  "outside" resets
 
-More about it: beamscope explain stale-registration.
+More about it: beamscope explain stale-registration
 "#;
     assert!(text.ends_with(expected), "{text}");
     assert!(text.starts_with("EPMD says \"outside\" is on port 40157; "), "{text}");

@@ -82,6 +82,9 @@ fn habits_from_tcpdump_are_met() {
         let (status, _, complaints) = run(&[options, &["--text", SEED]].concat());
         assert_eq!((status, complaints.as_str()), (Some(0), ""), "{options:?}");
     }
+    let (status, _, complaints) = run(&[SEED, "ladder"]);
+    assert_eq!(status, Some(2));
+    assert!(complaints.contains("the command ladder goes first"), "{complaints}");
     for arguments in [&["-i", "lo", "tcp", "port", "4369"][..], &[SEED, "tcp", "port", "4369"]] {
         let (status, _, complaints) = run(arguments);
         assert_eq!(status, Some(2), "{arguments:?}");

@@ -239,6 +239,8 @@ impl PairTable {
             PairEffect::Failed => {
                 if is_undone {
                     state.live = state.live.saturating_sub(1);
+                    // What counted as their connection was none.
+                    state.connected = state.connected.filter(|_| state.live > 0);
                 }
                 state.on_failure(Failure::Session(it.outcome()), at, incident, dialer);
             }

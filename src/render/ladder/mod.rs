@@ -193,10 +193,10 @@ impl LadderRun {
             let ladder = self.store.of_finding(&problem.finding.incident_id)?;
             let others = match problems.len() {
                 0 | 1 => String::new(),
-                n => format!(" This is problem {number} of {n}; --finding draws another one."),
+                n => format!("This is problem {number} of {n}; --finding draws another one. "),
             };
             let rule = problem.finding.rule;
-            Some((ladder, Some(format!("More about it: beamscope explain {rule}.{others}"))))
+            Some((ladder, Some(format!("{others}More about it: beamscope explain {rule}"))))
         };
         let sessions = || {
             let sessions = self.store.sessions();
