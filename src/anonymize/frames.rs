@@ -77,10 +77,8 @@ fn atom(
     names: &mut Pseudonyms,
 ) -> Option<usize> {
     let text = part(body, at, len)?;
-    let is_known = std::str::from_utf8(text).is_ok_and(|text| {
-        KNOWN_ATOMS.binary_search(&text).is_ok()
-            || text.starts_with('$') && text.starts_with("$gen")
-    });
+    let is_known = std::str::from_utf8(text)
+        .is_ok_and(|text| KNOWN_ATOMS.binary_search(&text).is_ok() || GEN_ATOMS.contains(&text));
     if is_known {
         put(out, at, text);
     } else {
@@ -334,6 +332,19 @@ const FUN_EXT: u8 = 117;
 const ATOM_UTF8_EXT: u8 = 118;
 const SMALL_ATOM_UTF8_EXT: u8 = 119;
 const V4_PORT_EXT: u8 = 120;
+
+/// The tags of messages to generic servers, statem and event managers (stdlib: `gen.erl`, `gen_server.erl`,
+/// `gen_event.erl`).
+const GEN_ATOMS: [&str; 8] = [
+    "$gen_all_state_event",
+    "$gen_call",
+    "$gen_cast",
+    "$gen_event",
+    "$gen_notify",
+    "$gen_rsync_notify",
+    "$gen_sync_all_state_event",
+    "$gen_sync_event",
+];
 
 /// Atoms of OTP and Elixir that stay, in order: those by which the analysis knows what a message does.
 #[rustfmt::skip] // a table reads best as a table

@@ -454,8 +454,11 @@ impl Rewriter<'_> {
         let flags = byte(self.original, start + 13)?;
         self.checksum(TCP, start + 16, start, end, envelope);
         let len = end.saturating_sub(payload);
+        // What is cut of the header is no payload.
+        let cut = u32::try_from(payload.saturating_sub(end)).unwrap_or(u32::MAX);
+        let missing = envelope.missing.saturating_sub(cut);
         let (is_syn, is_ack) = (flags & 0x02 != 0, flags & 0x10 != 0);
-        if len == 0 && envelope.missing == 0 && !is_syn {
+        if len == 0 && missing == 0 && !is_syn {
             return Some(());
         }
         let seq = super::edit::number4(self.original, start + 4)?;
@@ -467,7 +470,7 @@ impl Rewriter<'_> {
             seq,
             is_syn,
             is_ack,
-            missing: if header_len < 20 { 0 } else { envelope.missing },
+            missing: if header_len < 20 { 0 } else { missing },
         });
         self.rewritten.holes.push(Hole { at: payload, len, content });
         Some(())
@@ -483,8 +486,11 @@ impl Rewriter<'_> {
                 }
                 (Some(kind), Some(len @ 2..)) => {
                     let len = usize::from(len);
-                    // Segment size, window scale, selective acknowledgements, timestamps.
-                    let is_kept = matches!(kind, 2..=5 | 8);
+                    // Segment size, window scale, selective acknowledgements, timestamps: in their own lengths.
+                    let is_kept = matches!(
+                        (kind, len),
+                        (2, 4) | (3, 3) | (4, 2) | (5, 10 | 18 | 26 | 34) | (8, 10)
+                    );
                     self.keep(at, if is_kept { len.min(end - at) } else { 2 });
                     at += len;
                 }

@@ -471,7 +471,8 @@ impl Pseudonyms {
         out.extend(new.iter().zip(word).map(in_case));
     }
 
-    /// Replaces characters beyond ASCII, each by one of as many bytes. What is not UTF-8 stays so.
+    /// Replaces characters beyond ASCII, each by one of as many bytes, by a distance that depends on all before it: two
+    /// words stay two, and one that is known shows nothing of another. What is not UTF-8 stays so.
     fn foreign(&self, word: &[u8], out: &mut Vec<u8>) {
         let Ok(text) = std::str::from_utf8(word) else {
             // No such byte occurs in UTF-8.
@@ -479,14 +480,15 @@ impl Pseudonyms {
             out.extend((0..).map(byte).take(word.len()));
             return;
         };
-        for c in text.chars() {
+        for (at, c) in text.char_indices() {
             let number = u32::from(c);
             // Control characters, and marks that change the direction of text, stay: they are shown.
             let range =
                 RANGES.iter().find(|range| range.contains(&number) && number != BYTE_ORDER_MARK);
             let moved = range.and_then(|range| {
                 let count = range.end() - range.start() + 1;
-                let random = self.random(11, &range.start().to_be_bytes(), 0);
+                let before = word.get(..at).unwrap_or_default();
+                let random = self.random(11, before, *range.start());
                 let distance = 1 + u32::try_from(random % u64::from(count - 1)).unwrap_or(0);
                 char::from_u32(range.start() + (number - range.start() + distance) % count)
             });

@@ -6,10 +6,12 @@
 
 use std::env;
 use std::fmt::Display;
+use std::fs::Metadata;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anstream::AutoStream;
+use beamscope::render::escape;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::error::{Error, RunOutcome};
@@ -23,7 +25,12 @@ pub(crate) fn report_error(error: &dyn Display, hint: Option<String>) {
 /// Prints a line and a hint on standard error.
 pub(super) fn report(line: &dyn Display, hint: Option<String>) {
     let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+    // Names of files may contain anything.
     let text = format!("{line}\n{hint}");
+    let text: String = text
+        .split_inclusive('\n')
+        .flat_map(|it| [escape(it.trim_end_matches('\n')), "\n".into()])
+        .collect();
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     match &mut *held {
         Some(held) => held.push_str(&text),
@@ -180,6 +187,33 @@ impl Write for TerminalOutput {
     fn flush(&mut self) -> io::Result<()> {
         above_status(|| io::stdout().flush())
     }
+}
+
+/// Which file it is, whatever its name: the device and the number on it.
+#[cfg(unix)]
+pub(super) fn identity(file: &Metadata) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    file.is_file().then(|| (file.dev(), file.ino()))
+}
+
+/// Not known on this system.
+#[cfg(not(unix))]
+pub(super) const fn identity(_: &Metadata) -> Option<(u64, u64)> {
+    None
+}
+
+/// The file that standard input was redirected from, if it is one.
+#[cfg(unix)]
+pub(super) fn stdin_identity() -> Option<(u64, u64)> {
+    use std::os::fd::AsFd;
+    let file = io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    identity(&file.ok()?.metadata().ok()?)
+}
+
+/// Not known on this system.
+#[cfg(not(unix))]
+pub(super) const fn stdin_identity() -> Option<(u64, u64)> {
+    None
 }
 
 /// Whether standard input is a terminal.

@@ -118,10 +118,16 @@ pub(crate) enum Error {
     #[cfg(feature = "tui")]
     #[error("--tui needs a terminal, and standard output is none")]
     NoScreen,
+    /// A selection by names or addresses, with `--anonymize`.
+    #[error("with --anonymize, {option} would have to fit the replaced names and addresses")]
+    Anonymized {
+        /// The option that was given.
+        option: &'static str,
+    },
     /// The name of a command where a capture is expected.
     #[error("there is no file {name:?}, and the command {name} goes first")]
     CommandLast {
-        /// The command.
+        /// The command, as it was typed.
         name: String,
     },
     /// Captures beside an interface.
@@ -274,6 +280,9 @@ impl Error {
             }
             Self::FilterWords { filter } => {
                 return Some(format!("give the filter with -f: -f '{filter}'"));
+            }
+            Self::Anonymized { .. } => {
+                "leave it out; or select first with -w, and anonymize what was saved: beamscope annotate --anonymize"
             }
             Self::CommandLast { name } => {
                 return Some(format!(

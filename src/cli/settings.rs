@@ -353,7 +353,9 @@ impl RunSettings {
         };
         let has_messages = config.messages != MessageDetail::None;
         let in_background = has_messages && !line_buffered && threads(args) > NonZeroUsize::MIN;
-        let output = OutputSettings::new(&args.output, options, in_background, captures)?;
+        check_anonymized(args.save.anonymize, &args.shown, &args.protocol)?;
+        let read = read_files(captures, &args.protocol, args.filter_file.as_ref());
+        let output = OutputSettings::new(&args.output, options, in_background, &read)?;
         let evidence = args.save.evidence.as_ref().map(|directory| EvidenceSettings {
             directory: directory.clone(),
             min_severity: args.min_severity,
@@ -373,7 +375,7 @@ impl RunSettings {
         Ok(Self {
             config,
             output,
-            save: SaveSettings::new(args, captures, is_streamed)?,
+            save: SaveSettings::new(args, &read, is_streamed)?,
             evidence,
             is_anonymized: args.save.anonymize,
             stop,
@@ -436,6 +438,7 @@ impl ReportSettings {
         }
         let zone = zone(args.tz, false);
         let range = (since, until, zone.clone());
+        let read = read_files(&inputs, &args.protocol, args.filter_file.as_ref());
         let filter = (args.filter, args.filter_file, &*args.protocol.dist_port);
         let selection = SelectionSettings::of(range, filter, warnings)?;
         let output = OutputSettings {
@@ -452,7 +455,7 @@ impl ReportSettings {
             warnings,
             file,
         };
-        output.check_inputs(&inputs)?;
+        output.check_inputs(&read)?;
         let run = RunSettings {
             config: config(&args.protocol, warnings)?,
             output,
@@ -484,8 +487,9 @@ impl LadderSettings {
     /// They contradict each other, or a file of cookies cannot be read.
     pub(super) fn new(args: LadderArgs) -> Result<Self, Error> {
         check_stdin(args.captures.iter().map(PathBuf::as_path))?;
+        let read = read_files(&args.captures, &args.protocol, None);
         if let Some(path) = &args.output
-            && args.captures.iter().any(|input| is_same_file(input, path))
+            && read.iter().any(|input| is_same_file(input, path))
         {
             return Err(Error::OwnInput { name: path.display().to_string() });
         }
@@ -535,10 +539,12 @@ impl AnnotateSettings {
             if fs::metadata(capture).is_ok_and(|it| !it.is_file() && !it.is_dir()) {
                 return Err(Error::ReadTwice { name: name() });
             }
-            if is_same_file(capture, &args.output) {
-                return Err(Error::OwnInput { name: name() });
-            }
         }
+        let read = read_files(&args.captures, &args.protocol, args.filter_file.as_ref());
+        if let Some(taken) = read.iter().find(|input| is_same_file(input, &args.output)) {
+            return Err(Error::OwnInput { name: taken.display().to_string() });
+        }
+        check_anonymized(args.anonymize, &args.shown, &args.protocol)?;
         if args.output.extension().is_some_and(|it| it.eq_ignore_ascii_case("pcap")) {
             return Err(Error::NoComments { name: args.output.display().to_string() });
         }
@@ -878,10 +884,40 @@ fn zone(given: Option<Zone>, is_at_terminal: bool) -> Zone {
     given.unwrap_or_else(|| if is_at_terminal { Zone::local() } else { Zone::UTC })
 }
 
-/// Whether two paths lead to the same regular file.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    match (fs::canonicalize(a), fs::canonicalize(b)) {
-        (Ok(a), Ok(b)) => a == b && a.is_file(),
-        _ => false,
+/// Whether two paths lead to the same regular file, also by links; `-` is what standard input was redirected from.
+fn is_same_file(input: &Path, output: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).ok().and_then(|it| console::identity(&it));
+    let of_input = if is_stdin(input) { console::stdin_identity() } else { identity(input) };
+    of_input.is_some() && of_input == identity(output) || {
+        let (a, b) = (fs::canonicalize(input), fs::canonicalize(output));
+        matches!((a, b), (Ok(a), Ok(b)) if a == b && a.is_file())
+    }
+}
+
+/// The captures, and the other files that a run reads: cookies and a filter.
+fn read_files(
+    captures: &[PathBuf],
+    protocol: &ProtocolArgs,
+    filter: Option<&PathBuf>,
+) -> Vec<PathBuf> {
+    captures.iter().chain(&protocol.cookie_file).chain(filter).cloned().collect()
+}
+
+/// Selections by names and addresses fit those of the capture, and with `--anonymize` the analysis sees others.
+fn check_anonymized(
+    is_anonymized: bool,
+    shown: &ShownArgs,
+    protocol: &ProtocolArgs,
+) -> Result<(), Error> {
+    let given = [
+        (!shown.node.is_empty(), "--node"),
+        (!shown.host.is_empty(), "--host"),
+        (!shown.pair.is_empty(), "--pair"),
+        (!shown.to.is_empty(), "--to"),
+        (!protocol.home_net.is_empty(), "--home-net"),
+    ];
+    match given.into_iter().find(|(is_given, _)| is_anonymized && *is_given) {
+        Some((_, option)) => Err(Error::Anonymized { option }),
+        None => Ok(()),
     }
 }

@@ -316,6 +316,40 @@ fn output_goes_to_the_file_that_was_named() {
     assert_eq!(fs::read_to_string(file).unwrap(), lines_of(&[SEED]));
 }
 
+#[cfg(unix)]
+#[test]
+fn no_file_that_is_read_is_overwritten_by_another_name() {
+    let input = scratch_with("linked.pcap", &bytes(SEED));
+    let link = scratch("link.pcapng");
+    let _ = fs::remove_file(&link);
+    fs::hard_link(&input, &link).unwrap();
+    let link = link.to_str().unwrap();
+    let cookies = scratch_with("linked-cookies", b"monster\n");
+    for arguments in [
+        &["-o", link, &input][..],
+        &["--append", "-o", link, &input],
+        &["-w", link, &input],
+        &["annotate", &input, "-o", link],
+        &["ladder", &input, "-o", link],
+        &["report", &input, "-o", link],
+        &["--cookie-file", &cookies, "-o", &cookies, &input],
+        &["report", "--cookie-file", &cookies, "-o", &cookies, &input],
+    ] {
+        let (status, _, complaints) = run(arguments);
+        assert_eq!(status, Some(2), "{arguments:?}");
+        assert!(complaints.contains("is both read and written"), "{complaints}");
+    }
+    assert_eq!(fs::read(&input).unwrap(), bytes(SEED));
+    assert_eq!(fs::read(&cookies).unwrap(), b"monster\n");
+}
+
+#[test]
+fn a_report_that_is_there_is_not_replaced_by_one_about_nothing() {
+    let report = scratch_with("kept.html", b"KEEP");
+    let (status, _, _) = run(&["report", "/nonexistent.pcap", "-o", &report]);
+    assert_eq!((status, fs::read(&report).unwrap()), (Some(2), b"KEEP".to_vec()));
+}
+
 #[test]
 fn an_input_is_not_overwritten() {
     let input = scratch_with("input.pcap", &bytes(SEED));

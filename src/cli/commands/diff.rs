@@ -19,6 +19,7 @@ use crate::cli::error::{Error, RunOutcome};
 use crate::cli::settings::DiffSettings;
 use crate::cli::sinks;
 use crate::cli::sources::{self, MixedInput};
+use crate::cli::stop;
 
 /// Compares the two.
 ///
@@ -27,6 +28,8 @@ use crate::cli::sources::{self, MixedInput};
 /// One of the two cannot be read to its end: what is missing there would look like a change. Or the
 /// changes cannot be written.
 pub(in crate::cli) fn run(settings: &DiffSettings) -> Result<RunOutcome, Error> {
+    // The signal that asks how far a run is must not end it. Without the handler it does.
+    let _ = stop::on_report_signal();
     let DiffSettings { before, after, config, output: output_settings, exit_code } = settings;
     let warnings = output_settings.warnings;
     let pairs_before = pairs(before, config.clone(), warnings)?;

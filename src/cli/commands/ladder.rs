@@ -17,6 +17,7 @@ use beamscope::render::{LadderRun, escape};
 use crate::cli::console::{self, Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::settings::{LadderSettings, is_stdin};
+use crate::cli::stop;
 
 /// Draws the attempt.
 ///
@@ -25,6 +26,8 @@ use crate::cli::settings::{LadderSettings, is_stdin};
 /// The captures have no such attempt, or the drawing cannot be written. A capture that cannot be read is reported, and
 /// the outcome is then `Incomplete`.
 pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error> {
+    // The signal that asks how far a run is must not end it. Without the handler it does.
+    let _ = stop::on_report_signal();
     let LadderSettings { captures, choice, format, config, output, warnings } = settings;
     let names = captures.iter().map(|path| path.to_string_lossy().into()).collect();
     let inputs = captures.iter().map(|path| input(path)).collect();

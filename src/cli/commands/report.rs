@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use beamscope::capture;
 use beamscope::limits::ReportLimits;
 use beamscope::observe::{Anomaly, AnomalyKind};
 use beamscope::record::{Body, Event, EventSink};
@@ -17,7 +18,7 @@ use beamscope::time::Timestamp;
 use super::analyze;
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
-use crate::cli::settings::ReportSettings;
+use crate::cli::settings::{ReportSettings, is_stdin};
 use crate::cli::sinks::{self, EventStream};
 use crate::cli::sources::{self, MixedInput};
 
@@ -31,6 +32,14 @@ pub(in crate::cli) fn run(settings: ReportSettings) -> Result<RunOutcome, Error>
     let ReportSettings { mut analyze, inputs } = settings;
     let limits = ReportLimits::default();
     let (mut captures, mut names, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+    // A report that is there is not replaced by one about nothing.
+    if !inputs.iter().any(|path| is_stdin(path) || path.exists()) {
+        let missing = inputs.first().map(|path| (path, File::open(path)));
+        if let Some((path, Err(source))) = missing {
+            let name = path.to_string_lossy().into_owned();
+            return Err(capture::Error::Open { name, source }.into());
+        }
+    }
     for path in &inputs {
         match sources::open(path) {
             MixedInput::Capture(input) => {
