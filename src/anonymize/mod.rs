@@ -4,8 +4,8 @@
 //! it is: names of nodes and hosts, addresses, ports, challenges and digests are replaced alike wherever they occur, and
 //! contents are zero. Everything that the analysis rests on stays, so the result is judged as the original.
 //!
-//! A frame is read from its link header inwards ([`packet`]). Payload of TCP is replaced as a part of its stream
-//! ([`stream`]): a frame waits until the message that it is a part of is complete, or for [`AnonymizeLimits::wait`].
+//! A frame is read from its link header inwards (`packet`). Payload of TCP is replaced as a part of its stream
+//! (`stream`): a frame waits until the message that it is a part of is complete, or for [`AnonymizeLimits::wait`].
 //! What cannot be read is zero.
 //!
 //! ```text
