@@ -117,8 +117,11 @@ fn the_comments_are_the_story_and_addresses_have_names() {
     let all: Vec<_> = rest.comments.values().flatten().collect();
     assert!(all.iter().any(|it| it.starts_with("NOTE")), "{all:?}");
     assert!(!all.iter().any(|it| it.starts_with("HIGH")), "{all:?}");
-    run(&["-f", "tcp port 4369", SEED, "-o", &again]);
-    assert_eq!(contents(&again).frames.len(), 20);
+    // Filters need libpcap.
+    if cfg!(feature = "live") {
+        run(&["-f", "tcp port 4369", SEED, "-o", &again]);
+        assert_eq!(contents(&again).frames.len(), 20);
+    }
 }
 
 #[test]
