@@ -525,21 +525,10 @@ pub(crate) struct DiffArgs {
     pub(super) output: OutputArgs,
 }
 
-/// Arguments of `beamscope report`.
+/// Options about which packets of captures a command takes, and in which order.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ReportArgs {
-    /// Captures, or files of events from beamscope. "-" reads standard input. Several captures are read as one timeline
-    #[arg(value_name = "INPUT", required = true)]
-    pub(super) inputs: Vec<PathBuf>,
-
-    /// Write the report to this file; "-" writes to standard output
-    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
-    pub(super) output: Option<PathBuf>,
-
-    /// A page for a browser, or the short form for a ticket [default: markdown if the file ends in .md, otherwise html]
-    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
-    pub(super) format: Option<ReportFormName>,
-
+#[group(skip)]
+pub(crate) struct PacketArgs {
     /// Skip packets of captures before this time: 15:30 (on the day of the last packet), "10m ago" (before the last
     /// packet), "2014-05-25 14:32", 2014-05-25T14:32:25Z, or seconds since 1970. Without an offset, the zone is that of
     /// --tz
@@ -550,11 +539,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "TIME", help_heading = INPUT)]
     pub(super) until: Option<TimePoint>,
 
-    /// Time zone of the report and of these times: local, UTC, or a name such as Europe/Berlin [default: UTC]
-    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = str::parse::<Zone>)]
-    pub(super) tz: Option<Zone>,
-
-    /// Analyse only packets that match this filter, in the syntax of tcpdump: see pcap-filter(7)
+    /// Skip packets that do not match this filter, in the syntax of tcpdump: see pcap-filter(7)
     #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
     pub(super) filter: Option<String>,
 
@@ -572,6 +557,29 @@ pub(crate) struct ReportArgs {
         value_parser = PossibleValuesParser::new(["time", "given"]).map(order)
     )]
     pub(super) order: Order,
+}
+
+/// Arguments of `beamscope report`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// Captures, or files of events from beamscope. "-" reads standard input. Several captures are read as one timeline
+    #[arg(value_name = "INPUT", required = true)]
+    pub(super) inputs: Vec<PathBuf>,
+
+    /// Write the report to this file; "-" writes to standard output
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) output: Option<PathBuf>,
+
+    /// A page for a browser, or the short form for a ticket [default: markdown if the file ends in .md, otherwise html]
+    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
+    pub(super) format: Option<ReportFormName>,
+
+    #[command(flatten)]
+    pub(super) packets: PacketArgs,
+
+    /// Time zone of the report and of these times: local, UTC, or a name such as Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = str::parse::<Zone>)]
+    pub(super) tz: Option<Zone>,
 
     #[command(flatten)]
     pub(super) protocol: ProtocolArgs,
@@ -678,38 +686,13 @@ pub(crate) struct AnnotateArgs {
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     pub(super) output: PathBuf,
 
-    /// Leave out packets before this time: 15:30 (on the day of the last packet), "10m ago" (before the last packet),
-    /// "2014-05-25 14:32", 2014-05-25T14:32:25Z, or seconds since 1970. Without an offset, the zone is that of --tz
-    #[arg(long, value_name = "TIME", help_heading = INPUT)]
-    pub(super) since: Option<TimePoint>,
-
-    /// Leave out packets after this time
-    #[arg(long, value_name = "TIME", help_heading = INPUT)]
-    pub(super) until: Option<TimePoint>,
+    #[command(flatten)]
+    pub(super) packets: PacketArgs,
 
     /// Time zone of these times: local, UTC, or a name such as Europe/Berlin [default: local at a terminal, otherwise
     /// UTC]
     #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = str::parse::<Zone>)]
     pub(super) tz: Option<Zone>,
-
-    /// Leave out packets that do not match this filter, in the syntax of tcpdump: see pcap-filter(7)
-    #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
-    pub(super) filter: Option<String>,
-
-    /// Read the filter from this file
-    #[arg(short = 'F', long, value_name = "FILE", help_heading = INPUT)]
-    pub(super) filter_file: Option<PathBuf>,
-
-    /// Number of threads that decompress captures [default: one for each processor]
-    #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
-    pub(super) threads: Option<NonZeroUsize>,
-
-    /// Read packets of several captures by time, or file after file as given
-    #[arg(
-        long, value_name = "ORDER", help_heading = INPUT, default_value = "time",
-        value_parser = PossibleValuesParser::new(["time", "given"]).map(order)
-    )]
-    pub(super) order: Order,
 
     #[command(flatten)]
     pub(super) protocol: ProtocolArgs,

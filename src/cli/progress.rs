@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use beamscope::capture::ReadCounter;
-use beamscope::render::RunCounts;
+use beamscope::render::{RunCounts, plural};
 
 use super::console::{StatusLine, Warnings};
 use super::stop;
@@ -84,11 +84,10 @@ impl Watch {
 
     fn counts(&self) -> String {
         let RunCounts { connections, problems } = &*self.counts;
-        let of =
-            |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let (connections, problems) =
             (connections.load(Ordering::Relaxed), problems.load(Ordering::Relaxed));
-        format!("{}, {} so far", of(connections, "connection"), of(problems, "problem"))
+        let (what, found) = (plural(connections, "connection"), plural(problems, "problem"));
+        format!("{connections} {what}, {problems} {found} so far")
     }
 
     fn sentence(&self, elapsed: Duration) -> String {

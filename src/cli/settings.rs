@@ -420,7 +420,8 @@ impl ReportSettings {
     ///
     /// They contradict each other, a file of cookies cannot be read, or this build has no filters.
     pub(super) fn new(args: ReportArgs) -> Result<Self, Error> {
-        let ReportArgs { inputs, since, until, order, .. } = args;
+        let ReportArgs { inputs, packets, .. } = args;
+        let order = packets.order;
         check_stdin(inputs.iter().map(PathBuf::as_path))?;
         let warnings = Warnings::new(args.quiet);
         let is_to_stdout = args.output.as_deref().is_some_and(is_stdin);
@@ -437,9 +438,9 @@ impl ReportSettings {
             return Err(Error::NoReportFile);
         }
         let zone = zone(args.tz, false);
-        let range = (since, until, zone.clone());
-        let read = read_files(&inputs, &args.protocol, args.filter_file.as_ref());
-        let filter = (args.filter, args.filter_file, &*args.protocol.dist_port);
+        let range = (packets.since, packets.until, zone.clone());
+        let read = read_files(&inputs, &args.protocol, packets.filter_file.as_ref());
+        let filter = (packets.filter, packets.filter_file, &*args.protocol.dist_port);
         let selection = SelectionSettings::of(range, filter, warnings)?;
         let output = OutputSettings {
             append: false,
@@ -472,7 +473,7 @@ impl ReportSettings {
             packet_limit: u64::MAX,
             fail_on: FailSettings { least: None, on_solved: false, require_complete: false },
         };
-        let threads = args.threads.unwrap_or_else(all_threads);
+        let threads = packets.threads.unwrap_or_else(all_threads);
         let analyze =
             AnalyzeSettings { captures: Vec::new(), order, follow: false, selection, threads, run };
         Ok(Self { analyze, inputs })
@@ -540,7 +541,7 @@ impl AnnotateSettings {
                 return Err(Error::ReadTwice { name: name() });
             }
         }
-        let read = read_files(&args.captures, &args.protocol, args.filter_file.as_ref());
+        let read = read_files(&args.captures, &args.protocol, args.packets.filter_file.as_ref());
         if let Some(taken) = read.iter().find(|input| is_same_file(input, &args.output)) {
             return Err(Error::OwnInput { name: taken.display().to_string() });
         }
@@ -555,13 +556,14 @@ impl AnnotateSettings {
         };
         let warnings = Warnings::new(args.quiet);
         let is_at_terminal = console::stdout_is_terminal();
-        let range = (args.since, args.until, zone(args.tz, is_at_terminal));
-        let filter = (args.filter, args.filter_file, &*args.protocol.dist_port);
+        let packets = args.packets;
+        let range = (packets.since, packets.until, zone(args.tz, is_at_terminal));
+        let filter = (packets.filter, packets.filter_file, &*args.protocol.dist_port);
         Ok(Self {
             captures: args.captures,
-            order: args.order,
+            order: packets.order,
             selection: SelectionSettings::of(range, filter, warnings)?,
-            threads: args.threads.unwrap_or_else(all_threads),
+            threads: packets.threads.unwrap_or_else(all_threads),
             config: config(&args.protocol, warnings)?,
             shown: shown(&args.shown),
             min_severity: args.min_severity,

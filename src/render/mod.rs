@@ -28,7 +28,7 @@ pub use report::{CommentCollector, Comments};
 pub use screen::{Screen, ScreenList, ScreenRow, ScreenTone};
 pub use shown::{Pattern, Shown};
 pub use text::{Layout, TextOptions};
-pub use words::{escape, wrapped};
+pub use words::{escape, plural, wrapped};
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -92,13 +92,15 @@ trait Renderer: Send {
     /// Writes an event, or keeps it for later. `seq` is its number among the events written.
     fn record(&mut self, seq: u64, event: &Event, out: &mut LineBuffer) -> io::Result<()>;
 
-    /// Writes a message after the handshake.
+    /// Writes a message after the handshake; nothing by default.
     fn message(
         &mut self,
-        seq: u64,
-        event: &MessageEvent<'_>,
-        out: &mut LineBuffer,
-    ) -> io::Result<()>;
+        _seq: u64,
+        _event: &MessageEvent<'_>,
+        _out: &mut LineBuffer,
+    ) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Whether nothing more is wanted, as if a reader had closed its pipe.
     fn is_closed(&self) -> bool {

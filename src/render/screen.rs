@@ -16,14 +16,13 @@ use super::words::{ascii, escape, times};
 use super::{InputNames, Renderer};
 use crate::cursor::LineBuffer;
 use crate::limits::{BoundedMap, SCREEN_ROWS};
-use crate::observe::messages::MessageEvent;
 use crate::record::{Body, Event, Finding, Incident, IncidentState, Severity};
 use crate::time::Zone;
 
 /// What a screen lists.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ScreenList {
-    /// Connections between nodes, attempts at one, and requests to EPMD; the last one first.
+    /// Connections between nodes, attempts at one, and requests to EPMD; the one that began last is first.
     Connections,
     /// Problems: those that are open first, then the worst, then the last.
     Problems,
@@ -67,7 +66,7 @@ struct ScreenState {
     zone: Zone,
     is_ascii: bool,
     connections: BoundedMap<Arc<str>, ConnectionRow>,
-    /// Identifiers of the connections, in order of their last event.
+    /// Identifiers of the connections, in order of their first event, as `connections` gives them up.
     recent: VecDeque<Arc<str>>,
     problems: BoundedMap<Arc<str>, ProblemRow>,
     nodes: BoundedMap<Arc<str>, String>,
@@ -234,8 +233,8 @@ impl ScreenState {
         let (row, evicted) = self.connections.entry(&ids.session_id);
         let is_new = row.text.is_empty();
         *row = ConnectionRow { mark, text, tone: Some(entry.tone.into()) };
-        if let Some((oldest, _)) = evicted {
-            self.recent.retain(|id| *id != oldest);
+        if evicted.is_some() {
+            self.recent.pop_front();
         }
         if is_new {
             self.recent.push_back(Arc::clone(&ids.session_id));
@@ -312,15 +311,6 @@ impl Renderer for ScreenRenderer {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         state.on_event(event);
-        Ok(())
-    }
-
-    fn message(
-        &mut self,
-        _seq: u64,
-        _event: &MessageEvent<'_>,
-        _out: &mut LineBuffer,
-    ) -> io::Result<()> {
         Ok(())
     }
 

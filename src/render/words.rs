@@ -196,8 +196,12 @@ pub(super) fn bytes(n: u64) -> String {
 
 /// A number of things, as `1 packet` or `1,234 packets`.
 pub(super) fn count(n: u64, what: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", grouped(n))
+    format!("{} {}", grouped(n), plural(n, what))
+}
+
+/// The word for so many things: `packet` for one, `packets` for more or none.
+pub fn plural(n: u64, what: &str) -> String {
+    format!("{what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A number of times, as `once` or `3 times`.

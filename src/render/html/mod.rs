@@ -22,7 +22,6 @@ use super::report::{FrameLabel, LadderStore, Report, Sections};
 use super::{InputNames, Renderer, input_of, markdown};
 use crate::cursor::LineBuffer;
 use crate::limits::ReportLimits;
-use crate::observe::messages::MessageEvent;
 use crate::record::{Body, Cluster, Event, PacketLink, State, Stats};
 use crate::time::Zone;
 
@@ -155,15 +154,6 @@ impl Renderer for FileReport {
             | Body::PairChange { .. }
             | Body::Comparison { .. } => {}
         }
-        Ok(())
-    }
-
-    fn message(
-        &mut self,
-        _seq: u64,
-        _event: &MessageEvent<'_>,
-        _out: &mut LineBuffer,
-    ) -> io::Result<()> {
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use beamscope::capture::Drops;
-use beamscope::render::{RunCounts, escape};
+use beamscope::render::{RunCounts, escape, plural};
 
 use crate::cli::console::{self, StatusLine, Warnings};
 use crate::cli::stop::Interval;
@@ -51,9 +51,7 @@ impl LiveStatus {
             self.line.set(self.nothing());
             return;
         }
-        let of = |count: u64, what: &str| {
-            format!("{} {what}{}", count, if count == 1 { "" } else { "s" })
-        };
+        let of = |count: u64, what: &str| format!("{count} {}", plural(count, what));
         let dropped = drops.kernel.unwrap_or(0).saturating_add(drops.interface.unwrap_or(0));
         self.line.set(format!(
             "{}: {}/s, {}, {}, {dropped} dropped",
