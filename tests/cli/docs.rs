@@ -463,6 +463,8 @@ fn run(command: &str) -> String {
         .all(|it| !command.starts_with(&format!("beamscope {it}")));
     let is_text = command.starts_with("beamscope ") && has_format && !command.contains(['|', '>']);
     let command = if is_text { command.replacen(' ', " --format text ", 1) } else { command };
+    // Where examples write, and no build did if it has another folder.
+    fs::create_dir_all(root().join("target/tmp")).unwrap();
     let output = Command::new("sh")
         .args(["-c", &command])
         .current_dir(root())
