@@ -42,7 +42,7 @@ pub enum MacHash {
 
 impl MacHash {
     /// Bytes of a MAC, and of its key.
-    pub const fn len(self) -> usize {
+    pub const fn bytes(self) -> usize {
         match self {
             Self::Sha1 => 20,
             Self::Sha256 => 32,
