@@ -43,6 +43,9 @@ pub struct Observation {
     pub proxy: Option<ProxyHeaderFacts>,
     /// TLS records of each side.
     pub tls: PerRole<TlsSide>,
+    /// What was opened of TLS with the secrets of a key log.
+    #[serde(default)]
+    pub opened_tls: OpenedTls,
     /// Frames of each side after the handshake.
     pub traffic: PerRole<FrameTraffic>,
     /// The first bytes of each side, if they are not a handshake, and the protocol that they look like.
@@ -285,6 +288,31 @@ pub struct TlsSide {
     pub certificate: Option<CertificateFacts>,
 }
 
+/// What was opened of a TLS connection with the secrets of a key log.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct OpenedTls {
+    /// The secrets that the key log has of it; `None` if it has none.
+    pub by: Option<OpenedBy>,
+    /// Number of records that were opened.
+    pub records: u64,
+    /// Number of encrypted records that were not: no key opens them, or the capture lacks a part.
+    pub unopened: u64,
+    /// Whether application data were opened: the bytes of the distribution protocol.
+    pub has_data: bool,
+    /// Whether secrets opened records of the side that their label does not name.
+    pub has_exchanged_labels: bool,
+}
+
+/// The kind of secrets in a key log.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenedBy {
+    /// The master secret of TLS 1.2 (`CLIENT_RANDOM`).
+    MasterSecret,
+    /// The traffic secrets of TLS 1.3.
+    TrafficSecrets,
+}
+
 /// The parts of a ClientHello or ServerHello that concern nodes.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TlsHello {
@@ -514,6 +542,11 @@ impl Observation {
     /// The side that used TLS first, with its first record.
     pub fn tls(&self) -> Option<(Role, PacketRef)> {
         self.tls.each().find_map(|(role, tls)| Some((role, tls.sign?.1)))
+    }
+
+    /// Whether the bytes of the distribution protocol were encrypted, and opened with a key log.
+    pub const fn is_opened_tls(&self) -> bool {
+        self.opened_tls.has_data
     }
 
     /// The first bytes of another protocol, the initiator's before the acceptor's.

@@ -272,6 +272,14 @@ pub fn first_certificate(body: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::try_from(u32::from_be_bytes([0, a, b, c])).ok()?)
 }
 
+/// The first certificate in the body of a Certificate message of TLS 1.3, where a context comes before the list.
+///
+/// Spec: RFC 8446, section 4.4.2.
+pub fn first_certificate13(body: &[u8]) -> Option<&[u8]> {
+    let (context, _) = body.split_first()?;
+    first_certificate(body.get(1 + usize::from(*context)..)?)
+}
+
 /// Lengths of the encrypted records of TLS 1.3 that carry one message without padding, as Erlang sends them.
 ///
 /// ```text
