@@ -6,12 +6,10 @@
 use std::env;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use beamscope::engine::KeyLog;
 use zeroize::{Zeroize, Zeroizing};
-
-use super::console::Warnings;
 
 /// The key logs of a run.
 pub(super) struct KeyLogFiles {
@@ -39,6 +37,22 @@ pub(crate) enum KeyLogError {
     NoVariable,
 }
 
+/// Something about a key log that is allowed and most likely a mistake.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeyLogWarning {
+    #[error(
+        "{lines} lines of {file} are no lines of a key log; expected lines such as CLIENT_RANDOM, 64 hex \
+         digits, and 96 hex digits"
+    )]
+    Unreadable { file: String, lines: u64 },
+    #[error("the key log {file} is empty so far")]
+    Empty { file: String },
+    #[error(
+        "other users of this machine can read the secrets in {file}; keep them from it: chmod 600 {file}"
+    )]
+    Readers { file: String },
+}
+
 impl KeyLogFiles {
     /// Opens key logs and adds their lines to `log`. `use_variable`: also the one that the environment names.
     ///
@@ -49,34 +63,32 @@ impl KeyLogFiles {
         paths: &[PathBuf],
         use_variable: bool,
         log: KeyLog,
-        warnings: Warnings,
-    ) -> Result<Self, KeyLogError> {
+    ) -> Result<(Self, Vec<KeyLogWarning>), KeyLogError> {
         let named = use_variable.then(|| env::var_os("SSLKEYLOGFILE").map(PathBuf::from));
         let named = named.map(|path| path.ok_or(KeyLogError::NoVariable)).transpose()?;
-        let mut all = Self { log, files: Vec::new() };
+        let (mut all, mut warnings) = (Self { log, files: Vec::new() }, Vec::new());
         for path in paths.iter().chain(&named) {
-            let error = |source| KeyLogError::Read { file: path.display().to_string(), source };
+            let name = path.display().to_string();
+            let error = |source| KeyLogError::Read { file: name.clone(), source };
             let before = all.log.counts();
             let file = File::open(path).map_err(error)?;
-            warn_of_readers(path, &file, warnings);
+            if is_readable_by_others(&file) {
+                warnings.push(KeyLogWarning::Readers { file: name.clone() });
+            }
             let mut file = KeyLogFile { file, rest: Zeroizing::default() };
             file.read(&all.log).map_err(error)?;
             // A last line without an end may be whole. If it goes on, its secret is added again.
             all.log.add_lines(&file.rest);
             let counts = all.log.counts();
-            let unreadable = counts.unreadable - before.unreadable;
-            let name = path.display();
-            if unreadable > 0 {
-                warnings.warn(&format_args!(
-                    "{unreadable} lines of {name} are no lines of a key log; expected lines such as \
-                     CLIENT_RANDOM, 64 hex digits, and 96 hex digits"
-                ));
+            let lines = counts.unreadable - before.unreadable;
+            if lines > 0 {
+                warnings.push(KeyLogWarning::Unreadable { file: name, lines });
             } else if counts.secrets + counts.unused == before.secrets + before.unused {
-                warnings.warn(&format_args!("the key log {name} is empty so far"));
+                warnings.push(KeyLogWarning::Empty { file: name });
             }
             all.files.push(file);
         }
-        Ok(all)
+        Ok((all, warnings))
     }
 
     /// Whether there are any.
@@ -131,22 +143,17 @@ impl KeyLogFile {
     }
 }
 
-/// Warns if users other than the owner can read a key log.
+/// Whether users other than the owner can read a file.
 #[cfg(unix)]
-fn warn_of_readers(path: &Path, file: &File, warnings: Warnings) {
+fn is_readable_by_others(file: &File) -> bool {
     use std::os::unix::fs::MetadataExt;
-    let is_readable =
-        |metadata: std::fs::Metadata| metadata.is_file() && metadata.mode() & 0o044 != 0;
-    if file.metadata().is_ok_and(is_readable) {
-        warnings.warn(&format_args!(
-            "other users of this machine can read the secrets in {}; keep them from it: chmod 600",
-            path.display()
-        ));
-    }
+    file.metadata().is_ok_and(|it| it.is_file() && it.mode() & 0o044 != 0)
 }
 
 #[cfg(not(unix))]
-const fn warn_of_readers(_: &Path, _: &File, _: Warnings) {}
+const fn is_readable_by_others(_: &File) -> bool {
+    false
+}
 
 /// Bytes read at a time.
 const BUFFER: usize = 64 << 10;
@@ -169,8 +176,12 @@ mod tests {
         let path = env::temp_dir().join(format!("beamscope-keylog-{}", std::process::id()));
         let mut file = File::create(&path).unwrap();
         let log = KeyLog::default();
-        let mut files =
-            KeyLogFiles::open(&[path.clone()], false, log.clone(), Warnings::new(true)).unwrap();
+        let paths = std::slice::from_ref(&path);
+        let (mut files, warnings) = KeyLogFiles::open(paths, false, log.clone()).unwrap();
+        assert!(
+            warnings.iter().any(|it| matches!(it, KeyLogWarning::Empty { .. })),
+            "{warnings:?}"
+        );
         let whole: String = (0..2000).map(line).collect();
         for piece in whole.as_bytes().chunks(7777) {
             file.write_all(piece).unwrap();
@@ -191,8 +202,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_named() {
         let missing = [PathBuf::from("/no/such/keys.log")];
-        let Err(error) = KeyLogFiles::open(&missing, false, KeyLog::default(), Warnings::new(true))
-        else {
+        let Err(error) = KeyLogFiles::open(&missing, false, KeyLog::default()) else {
             panic!("it does not exist")
         };
         assert!(error.to_string().contains("/no/such/keys.log"), "{error}");

@@ -764,7 +764,8 @@ const FILTER_WORDS: [&str; 18] = [
 fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<(Config, KeyLogFiles), Error> {
     let limits = Limits::default();
     let key_log = KeyLog::new(limits.key_log);
-    let files = KeyLogFiles::open(&args.keylog, args.keylog_env, key_log.clone(), warnings)?;
+    let (files, suspect) = KeyLogFiles::open(&args.keylog, args.keylog_env, key_log.clone())?;
+    suspect.iter().for_each(|warning| warnings.warn(warning));
     let sources =
         CookieSources { files: &args.cookie_file, typed: &args.cookie, use_home: args.home_cookie };
     let (cookies, suspect) = cookies::load(&sources, &limits)?;

@@ -47,7 +47,7 @@ enum Carrier {
     Undecided { held: Vec<u8>, packet: PacketRef, end: TcpOffset },
     /// TCP alone, or a stream whose beginning the capture lacks.
     Plain,
-    /// TLS.
+    /// Records of TLS, observed from outside.
     Tls(Box<TlsObserver>),
 }
 
@@ -120,7 +120,7 @@ impl Transport {
         }
     }
 
-    /// Tells the observers which messages were found in encrypted records.
+    /// Passes the messages that were found in encrypted records to the observers.
     fn take_found(&mut self) {
         let Some(opener) = &mut self.opener else { return };
         for found in opener.take_found() {

@@ -35,7 +35,7 @@ struct Shared {
 }
 
 struct Log {
-    sessions: HashMap<ClientRandom, Entry, RandomState>,
+    sessions: HashMap<ClientRandom, SessionEntry, RandomState>,
     /// The keys of `sessions`, the oldest first. Entries that were wiped may be in it as well.
     order: VecDeque<ClientRandom>,
     limits: KeyLogLimits,
@@ -43,7 +43,7 @@ struct Log {
 }
 
 #[derive(Default)]
-struct Entry {
+struct SessionEntry {
     secrets: SessionSecrets,
     /// Number of connections that use it.
     users: u32,
@@ -86,7 +86,7 @@ impl Secret {
         Some(Self(shared))
     }
 
-    /// The secret that these hex digits stand for.
+    /// The secret of these hex digits.
     fn from_hex(digits: &[u8]) -> Option<Self> {
         Self::filled(digits.len() / 2, |bytes| unhex(digits, bytes))
     }
@@ -297,7 +297,7 @@ impl Log {
     }
 
     /// The entry of a connection. If there are too many, the oldest that no connection uses is dropped.
-    fn entry(&mut self, random: ClientRandom) -> &mut Entry {
+    fn entry(&mut self, random: ClientRandom) -> &mut SessionEntry {
         if !self.sessions.contains_key(&random) {
             // Connections in use are bounded too, so the first of these is nearly always unused.
             for _ in 0..MOST_LOOKED_AT {
@@ -340,7 +340,7 @@ impl fmt::Debug for KeyLog {
     }
 }
 
-/// Writes the bytes that hex digits stand for. `None` if they are no hex digits, or are for another number of bytes.
+/// Writes the bytes of hex digits. `None` if they are no hex digits, or are for another number of bytes.
 fn unhex(digits: &[u8], bytes: &mut [u8]) -> Option<()> {
     if digits.len() != 2 * bytes.len() {
         return None;

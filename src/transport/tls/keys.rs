@@ -50,7 +50,7 @@ enum NonceForm {
 
 /// The content of a record.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct Opened<'a> {
+pub(super) struct OpenedRecord<'a> {
     /// What the content is.
     pub(super) content_type: ContentType,
     /// The bytes of the content.
@@ -144,13 +144,13 @@ impl RecordKey {
         header: &[u8; RecordHeader::LEN],
         body: &[u8],
         out: &'a mut Vec<u8>,
-    ) -> Option<Opened<'a>> {
+    ) -> Option<OpenedRecord<'a>> {
         let content_type = ContentType(header[0]);
         let (aead, tag_len) = match &self.cipher {
             Cipher::Aead(aead, tag_len) => (aead, *tag_len),
             Cipher::Cbc(key) => {
                 let content = key.open(number, header, body, out)?;
-                return Some(Opened { content_type, content });
+                return Some(OpenedRecord { content_type, content });
             }
         };
         let explicit = if self.form == NonceForm::Explicit { EXPLICIT } else { 0 };
@@ -174,12 +174,12 @@ impl RecordKey {
             return None;
         }
         if self.form != NonceForm::Counted13 {
-            return Some(Opened { content_type, content: out });
+            return Some(OpenedRecord { content_type, content: out });
         }
         // The content, its type, and any number of zeros.
         let end = out.iter().rposition(|byte| *byte != 0)?;
         let (content, rest) = out.split_at_checked(end)?;
-        Some(Opened { content_type: ContentType(*rest.first()?), content })
+        Some(OpenedRecord { content_type: ContentType(*rest.first()?), content })
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use self::keylog::{KeyLog, KeyLogCounts};
 use self::messages::CertificateSearch;
 pub(crate) use self::opener::TlsOpener;
-use self::opener::{Found, FoundMessage};
+use self::opener::{FoundInside, FoundMessage};
 use crate::names;
 pub(crate) use crate::observe::{CertificateFacts, SealedRecord, TlsHello, TlsSign};
 use crate::packet::PacketRef;
@@ -168,7 +168,7 @@ impl TlsObserver {
     }
 
     /// Takes a message that was encrypted.
-    pub(super) fn on_found(&mut self, Found { packet, message, .. }: &Found) {
+    pub(super) fn on_found(&mut self, FoundInside { packet, message, .. }: &FoundInside) {
         match message {
             FoundMessage::Alert(alert) => self.facts.on_alert(*alert, *packet),
             FoundMessage::Certificate(body) => {

@@ -1,6 +1,6 @@
 //! Opens the records of one TLS connection with the secrets of a key log.
 //!
-//! In: the chunks of both directions, from their first bytes. Out: chunks of the plain bytes inside, with the packets and
+//! In: the chunks of both directions, from their first bytes. PlainOut: chunks of the plain bytes inside, with the packets and
 //! TCP offsets of the records that carried them; gaps where records were lost or could not be opened; and the alerts and
 //! certificates that were encrypted.
 //!
@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use super::FATAL;
 use super::handshake::HandshakeMessages;
 use super::keylog::{ClientRandom, KeyLog, Secret, SessionSecrets, Subscription, TrafficSecrets};
-use super::keys::{Opened, Parameters12, RecordKey, next_secret};
+use super::keys::{OpenedRecord, Parameters12, RecordKey, next_secret};
 use super::records::{HeaderBytes, RecordAssembler, RecordEvent, WholeRecord};
 use crate::flow::{Direction, PerDirection};
 use crate::memory::Reservation;
@@ -34,11 +34,11 @@ pub(crate) struct TlsOpener {
     secrets: Option<SessionSecrets>,
     /// The version of the key log at which the secrets were looked up.
     looked_up: Option<u64>,
-    sides: PerDirection<Side>,
+    sides: PerDirection<OpenerSide>,
     waiting: Waiting,
     facts: OpenedTls,
-    /// What was found inside, for whoever observes the connection.
-    found: Vec<Found>,
+    /// What was found inside, for the observer of the connection.
+    found: Vec<FoundInside>,
     /// The content of the last record.
     content: Vec<u8>,
     /// Whether keys were wiped, since the connection has ended.
@@ -47,19 +47,19 @@ pub(crate) struct TlsOpener {
 
 /// A message that was encrypted and concerns the TLS connection itself.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundInside {
     /// The direction that it was sent in.
     pub(crate) direction: Direction,
     /// The packet that completed its record.
     pub(crate) packet: PacketRef,
-    /// The message.
+    /// The content of the message.
     pub(crate) message: FoundMessage,
 }
 
 /// An alert, or a Certificate message of TLS 1.3 without its header.
 #[derive(Debug)]
 pub(crate) enum FoundMessage {
-    /// An alert.
+    /// An alert of either side.
     Alert(Alert),
     /// The body of a Certificate message.
     Certificate(Vec<u8>),
@@ -81,9 +81,9 @@ struct Server {
     encrypt_then_mac: bool,
 }
 
-/// One direction.
+/// The state of one direction.
 #[derive(Default)]
-struct Side {
+struct OpenerSide {
     records: RecordAssembler,
     messages: HandshakeMessages,
     /// Whether a ChangeCipherSpec in clear was seen: in TLS 1.2, all behind it is encrypted.
@@ -153,7 +153,7 @@ impl Default for Missed {
 
 /// Records and gaps of both directions that wait for the secrets, in their order.
 struct Waiting {
-    held: VecDeque<Held>,
+    held: VecDeque<HeldItem>,
     memory: Reservation,
     /// Most bytes that wait.
     each: usize,
@@ -161,7 +161,7 @@ struct Waiting {
     is_full: bool,
 }
 
-struct Held {
+struct HeldItem {
     direction: Direction,
     event: HeldEvent,
 }
@@ -174,12 +174,12 @@ enum HeldEvent {
 
 impl HeldEvent {
     fn size(&self) -> usize {
-        size_of::<Held>() + if let Self::Record { body, .. } = self { body.len() } else { 0 }
+        size_of::<HeldItem>() + if let Self::Record { body, .. } = self { body.len() } else { 0 }
     }
 }
 
 /// Receives the plain bytes.
-type Out<'a> = &'a mut dyn FnMut(Direction, &PlainChunk<'_>);
+type PlainOut<'a> = &'a mut dyn FnMut(Direction, &PlainChunk<'_>);
 
 impl TlsOpener {
     pub(crate) fn new(log: &KeyLog) -> Self {
@@ -195,7 +195,7 @@ impl TlsOpener {
             server: None,
             secrets: None,
             looked_up: None,
-            sides: PerDirection::from_fn(|_| Side::default()),
+            sides: PerDirection::from_fn(|_| OpenerSide::default()),
             waiting,
             facts: OpenedTls::default(),
             found: Vec::new(),
@@ -215,12 +215,17 @@ impl TlsOpener {
     }
 
     /// Takes the messages that were found in encrypted records since the last call.
-    pub(crate) fn take_found(&mut self) -> Vec<Found> {
+    pub(crate) fn take_found(&mut self) -> Vec<FoundInside> {
         std::mem::take(&mut self.found)
     }
 
     /// Takes the next chunk of a direction.
-    pub(crate) fn on_chunk(&mut self, direction: Direction, chunk: &StreamChunk<'_>, out: Out<'_>) {
+    pub(crate) fn on_chunk(
+        &mut self,
+        direction: Direction,
+        chunk: &StreamChunk<'_>,
+        out: PlainOut<'_>,
+    ) {
         if self.is_over {
             return;
         }
@@ -230,14 +235,14 @@ impl TlsOpener {
     }
 
     /// Opens what waits if the secrets have come.
-    pub(crate) fn look_again(&mut self, out: Out<'_>) {
+    pub(crate) fn look_again(&mut self, out: PlainOut<'_>) {
         if !self.waiting.held.is_empty() && self.is_ready() {
             self.open_waiting(out);
         }
     }
 
     /// No chunk follows: gives the gaps behind the last bytes that were opened.
-    pub(crate) fn on_end(&mut self, out: Out<'_>) {
+    pub(crate) fn on_end(&mut self, out: PlainOut<'_>) {
         self.look_again(out);
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
             let side = &mut self.sides[direction];
@@ -257,11 +262,16 @@ impl TlsOpener {
         self.waiting.held = VecDeque::new();
         self.waiting.memory.release_all();
         self.content = Vec::new();
-        self.sides = PerDirection::from_fn(|_| Side::default());
+        self.sides = PerDirection::from_fn(|_| OpenerSide::default());
     }
 
     /// Takes the next event of a direction. The answer: whether a candidate is a record.
-    fn on_event(&mut self, direction: Direction, event: &RecordEvent<'_>, out: Out<'_>) -> bool {
+    fn on_event(
+        &mut self,
+        direction: Direction,
+        event: &RecordEvent<'_>,
+        out: PlainOut<'_>,
+    ) -> bool {
         match event {
             RecordEvent::Whole(record) => self.on_record(direction, record, out),
             RecordEvent::Candidate(record) => {
@@ -280,7 +290,12 @@ impl TlsOpener {
         }
     }
 
-    fn on_record(&mut self, direction: Direction, record: &WholeRecord<'_>, out: Out<'_>) -> bool {
+    fn on_record(
+        &mut self,
+        direction: Direction,
+        record: &WholeRecord<'_>,
+        out: PlainOut<'_>,
+    ) -> bool {
         let content_type = ContentType(record.header[0]);
         if self.is_sealed(direction, content_type) {
             if self.has_to_wait() {
@@ -301,7 +316,7 @@ impl TlsOpener {
     }
 
     /// A record is broken, or was lost.
-    fn on_unread(&mut self, direction: Direction, event: HeldEvent, out: Out<'_>) {
+    fn on_unread(&mut self, direction: Direction, event: HeldEvent, out: PlainOut<'_>) {
         if self.waiting.held.is_empty() {
             self.miss(direction, &event);
         } else if self.has_to_wait() {
@@ -358,7 +373,7 @@ impl TlsOpener {
             CERTIFICATE => {
                 if let Some(body) = message.get(HANDSHAKE_HEADER..).filter(|_| self.is_tls13()) {
                     let message = FoundMessage::Certificate(body.to_vec());
-                    self.found.push(Found { direction, packet, message });
+                    self.found.push(FoundInside { direction, packet, message });
                 }
             }
             _ => {}
@@ -392,22 +407,22 @@ impl TlsOpener {
         let size = event.size();
         let Waiting { held, memory, each, is_full } = &mut self.waiting;
         if memory.held() + size <= *each && memory.take(size) {
-            held.push_back(Held { direction, event });
+            held.push_back(HeldItem { direction, event });
             return;
         }
         *is_full = true;
-        for Held { direction, event } in self.waiting.take() {
+        for HeldItem { direction, event } in self.waiting.take() {
             self.miss(direction, &event);
         }
         self.miss(direction, &event);
     }
 
     /// Opens the records that wait, in their order.
-    fn open_waiting(&mut self, out: Out<'_>) {
+    fn open_waiting(&mut self, out: PlainOut<'_>) {
         if self.waiting.held.is_empty() {
             return;
         }
-        for Held { direction, event } in self.waiting.take() {
+        for HeldItem { direction, event } in self.waiting.take() {
             match &event {
                 HeldEvent::Record { header, body, packet, end } => {
                     let record = WholeRecord { header, body, packet: *packet, end: *end };
@@ -444,7 +459,7 @@ impl TlsOpener {
         direction: Direction,
         record: &WholeRecord<'_>,
         is_candidate: bool,
-        out: Out<'_>,
+        out: PlainOut<'_>,
     ) -> bool {
         let mut content = std::mem::take(&mut self.content);
         let is_opened = self.open_into(direction, record, &mut content, out);
@@ -468,7 +483,7 @@ impl TlsOpener {
         direction: Direction,
         record: &WholeRecord<'_>,
         content: &mut Vec<u8>,
-        out: Out<'_>,
+        out: PlainOut<'_>,
     ) -> bool {
         let side = &mut self.sides[direction];
         let (missed, is_patient) = (side.missed, side.failures < PATIENCE);
@@ -516,9 +531,9 @@ impl TlsOpener {
         &mut self,
         direction: Direction,
         record: &WholeRecord<'_>,
-        opened: &Opened<'_>,
+        opened: &OpenedRecord<'_>,
         lost: Option<u64>,
-        out: Out<'_>,
+        out: PlainOut<'_>,
     ) {
         let WholeRecord { packet, end, .. } = *record;
         let side = &mut self.sides[direction];
@@ -547,7 +562,7 @@ impl TlsOpener {
                         alert.level = FATAL;
                     }
                     let message = FoundMessage::Alert(alert);
-                    self.found.push(Found { direction, packet, message });
+                    self.found.push(FoundInside { direction, packet, message });
                 }
             }
             // A renegotiation of TLS 1.2 settled new keys.
@@ -645,7 +660,7 @@ fn fresh_numbers(missed: Missed, is_patient: bool) -> impl Iterator<Item = u64> 
 }
 
 impl Waiting {
-    fn take(&mut self) -> VecDeque<Held> {
+    fn take(&mut self) -> VecDeque<HeldItem> {
         self.memory.release_all();
         std::mem::take(&mut self.held)
     }

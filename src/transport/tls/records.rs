@@ -1,8 +1,8 @@
 //! Cuts one direction of a TLS connection into records.
 //!
 //! In: chunks of its stream, from the first byte. Out: whole records; records that the capture lacks in part; and places
-//! behind which the start of the next record is unknown. There a record is searched for, and whoever has the keys says
-//! whether the bytes are one.
+//! behind which the start of the next record is unknown. There a record is searched for, and the code with the keys
+//! decides whether the bytes are one.
 
 use crate::packet::PacketRef;
 use crate::stream::{StreamChunk, StreamEvent, TcpOffset};
@@ -15,7 +15,7 @@ pub(super) type HeaderBytes = [u8; RecordHeader::LEN];
 /// What comes next in a direction.
 #[derive(Debug)]
 pub(super) enum RecordEvent<'a> {
-    /// A whole record.
+    /// A record with all its bytes.
     Whole(WholeRecord<'a>),
     /// Bytes that may be a record: they have the form of one, behind a gap. The answer decides.
     Candidate(WholeRecord<'a>),
@@ -28,7 +28,7 @@ pub(super) enum RecordEvent<'a> {
 /// A record as it was sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WholeRecord<'a> {
-    /// Its header.
+    /// The bytes of its header.
     pub(super) header: &'a HeaderBytes,
     /// The bytes behind its header.
     pub(super) body: &'a [u8],
@@ -121,15 +121,15 @@ impl RecordAssembler {
                         take(RecordEvent::Candidate(WholeRecord::of(chunk, header, body, behind)))
                     });
                     match found {
-                        Found::Record { behind } => {
+                        SearchResult::Record { behind } => {
                             self.state = AssemblerState::Framed;
                             let at = held.len() - behind;
                             return self.on_bytes(held.get(at..).unwrap_or_default(), chunk, take);
                         }
-                        Found::Maybe { from } => {
+                        SearchResult::Maybe { from } => {
                             self.held = held.get(from..).unwrap_or_default().to_vec()
                         }
-                        Found::No => self.state = AssemblerState::Closed,
+                        SearchResult::No => self.state = AssemblerState::Closed,
                     }
                     return;
                 }
@@ -137,62 +137,62 @@ impl RecordAssembler {
             }
             if self.held.is_empty() {
                 let cut = match cut(rest) {
-                    Cut::Record(header, body, later) => {
+                    RecordCut::Record(header, body, later) => {
                         let record = WholeRecord::of(chunk, header, body, later.len());
                         take(RecordEvent::Whole(record));
                         rest = later;
                         continue;
                     }
-                    Cut::NeedsMore(_) => rest,
-                    Cut::NoRecord => return self.close(),
+                    RecordCut::NeedsMore(_) => rest,
+                    RecordCut::NoRecord => return self.close(),
                 };
                 self.held.extend_from_slice(cut);
                 return;
             }
             // One record that began in an earlier chunk; first its header, which has its length.
-            let Cut::NeedsMore(missing) = cut(&self.held) else { return self.close() };
+            let RecordCut::NeedsMore(missing) = cut(&self.held) else { return self.close() };
             let (now, later) = rest.split_at_checked(missing).unwrap_or((rest, &[]));
             self.held.extend_from_slice(now);
             rest = later;
             let held = std::mem::take(&mut self.held);
             match cut(&held) {
-                Cut::Record(header, body, _) => {
+                RecordCut::Record(header, body, _) => {
                     let record = WholeRecord::of(chunk, header, body, rest.len());
                     take(RecordEvent::Whole(record));
                     self.held = held;
                     self.held.clear();
                 }
-                Cut::NeedsMore(_) => self.held = held,
-                Cut::NoRecord => return self.close(),
+                RecordCut::NeedsMore(_) => self.held = held,
+                RecordCut::NoRecord => return self.close(),
             }
         }
     }
 
-    /// Searches `bytes` for a record. `offer` says whether one is genuine, given its parts and the number of bytes behind
+    /// Searches `bytes` for a record. `offer` decides whether one is genuine, given its parts and the number of bytes behind
     /// it.
     fn search(
         &mut self,
         bytes: &[u8],
         mut offer: impl FnMut(&HeaderBytes, &[u8], usize) -> bool,
-    ) -> Found {
+    ) -> SearchResult {
         let mut from = 0;
         while let Some(rest) = bytes.get(from..).filter(|rest| !rest.is_empty()) {
             match cut(rest) {
-                Cut::Record(header, body, later) => {
+                RecordCut::Record(header, body, later) => {
                     if offer(header, body, later.len()) {
-                        return Found::Record { behind: later.len() };
+                        return SearchResult::Record { behind: later.len() };
                     }
                     self.offered += body.len();
                     if self.offered > MOST_OFFERED {
-                        return Found::No;
+                        return SearchResult::No;
                     }
                 }
-                Cut::NeedsMore(_) => return Found::Maybe { from },
-                Cut::NoRecord => {}
+                RecordCut::NeedsMore(_) => return SearchResult::Maybe { from },
+                RecordCut::NoRecord => {}
             }
             from += 1;
         }
-        Found::Maybe { from }
+        SearchResult::Maybe { from }
     }
 
     fn close(&mut self) {
@@ -201,7 +201,7 @@ impl RecordAssembler {
     }
 }
 
-enum Found {
+enum SearchResult {
     /// A record, with so many bytes behind it.
     Record { behind: usize },
     /// A record may begin at this byte.
@@ -210,7 +210,7 @@ enum Found {
     No,
 }
 
-enum Cut<'a> {
+enum RecordCut<'a> {
     Record(&'a HeaderBytes, &'a [u8], &'a [u8]),
     /// At least so many bytes are missing.
     NeedsMore(usize),
@@ -218,7 +218,7 @@ enum Cut<'a> {
 }
 
 /// Cuts a record from the front of `bytes`.
-fn cut(bytes: &[u8]) -> Cut<'_> {
+fn cut(bytes: &[u8]) -> RecordCut<'_> {
     let Some((header, rest)) = bytes.split_first_chunk::<{ RecordHeader::LEN }>() else {
         let is_front = match *bytes {
             [] => true,
@@ -226,7 +226,7 @@ fn cut(bytes: &[u8]) -> Cut<'_> {
             [kind, major, ..] => is_record_type(kind) && major == MAJOR,
         };
         let missing = RecordHeader::LEN - bytes.len();
-        return if is_front { Cut::NeedsMore(missing) } else { Cut::NoRecord };
+        return if is_front { RecordCut::NeedsMore(missing) } else { RecordCut::NoRecord };
     };
     let [kind, ..] = *header;
     match decode(header, record_header) {
@@ -234,11 +234,11 @@ fn cut(bytes: &[u8]) -> Cut<'_> {
             if is_record_type(kind) && length <= RecordHeader::MAX_LENGTH =>
         {
             match rest.split_at_checked(length.into()) {
-                Some((body, later)) => Cut::Record(header, body, later),
-                None => Cut::NeedsMore(usize::from(length) - rest.len()),
+                Some((body, later)) => RecordCut::Record(header, body, later),
+                None => RecordCut::NeedsMore(usize::from(length) - rest.len()),
             }
         }
-        _ => Cut::NoRecord,
+        _ => RecordCut::NoRecord,
     }
 }
 
