@@ -15,6 +15,7 @@ pub mod handshake;
 pub mod header;
 pub mod otp;
 pub mod proxy;
+pub mod suites;
 pub mod term;
 pub mod tls;
 pub mod x509;
