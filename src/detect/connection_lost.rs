@@ -13,8 +13,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::finding::{Sides, finding, lasted, seconds, shown};
-use super::log_lines::CUT_OFF_LINES;
 use super::link_end::{LinkEnd, tls_has_flowed, tls_reset};
+use super::log_lines::CUT_OFF_LINES;
 use super::{Detection, Rule, RuleDoc, corrupt_distribution, undelivered};
 use crate::decode::Endpoint;
 use crate::judge::world::World;

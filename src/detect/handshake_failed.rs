@@ -11,8 +11,8 @@ use super::incidents::REOPENS;
 use super::{Detection, IfKnown, LogLine, Rule, RuleDoc, log_lines, proxy_header};
 use crate::judge::world::{ForwardedLookup, World};
 use crate::judge::{JudgedConnection, Outcome, Protocol};
-use crate::observe::{CloseKind, EpmdTag, MessageKind, Role};
 use crate::limits::remember;
+use crate::observe::{CloseKind, EpmdTag, MessageKind, Role};
 use crate::record::{Evidence, Severity, Shows};
 use crate::time::{Timestamp, micros};
 

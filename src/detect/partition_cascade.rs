@@ -255,7 +255,8 @@ impl PartitionCascade {
         }
         let how = how_it_ended(pair.as_ref(), hosts, first_end, world);
         let first_end = first_end.and_then(|end| end.shown.clone());
-        let mut found = cascade(messages, &asks, &fell, pair.clone(), (&how, first_end), [first, last]);
+        let mut found =
+            cascade(messages, &asks, &fell, pair.clone(), (&how, first_end), [first, last]);
         let fell = fell.iter().map(|end| end.labels.clone()).collect::<Vec<_>>();
         let Some(pair) = pair else { return Some((found, None)) };
         // The two may connect while others still close: what they have closed since counts, and nothing else.
