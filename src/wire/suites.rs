@@ -23,7 +23,7 @@ pub enum Protection {
     AesGcm(usize),
     /// AES in counter mode with CBC-MAC, with a key of so many bytes and a tag of so many.
     AesCcm(usize, usize),
-    /// ChaCha20 and Poly1305.
+    /// ChaCha20 with a key of 32 bytes, and Poly1305.
     ChaCha20Poly1305,
     /// AES in cipher block chaining mode, with a key of so many bytes, and HMAC.
     AesCbc(usize, MacHash),
@@ -32,17 +32,17 @@ pub enum Protection {
 /// The hash of the HMAC that authenticates records in CBC mode.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MacHash {
-    /// SHA-1, 20 bytes.
+    /// SHA-1, which gives 20 bytes.
     Sha1,
-    /// SHA-256, 32 bytes.
+    /// SHA-256, which gives 32 bytes.
     Sha256,
-    /// SHA-384, 48 bytes.
+    /// SHA-384, which gives 48 bytes.
     Sha384,
 }
 
 impl MacHash {
     /// Bytes of a MAC, and of its key.
-    pub const fn len(self) -> usize {
+    pub const fn bytes(self) -> usize {
         match self {
             Self::Sha1 => 20,
             Self::Sha256 => 32,
@@ -54,9 +54,9 @@ impl MacHash {
 /// The hash with which the keys of a connection are derived.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SuiteHash {
-    /// SHA-256, 32 bytes.
+    /// SHA-256, which gives 32 bytes.
     Sha256,
-    /// SHA-384, 48 bytes.
+    /// SHA-384, which gives 48 bytes.
     Sha384,
 }
 

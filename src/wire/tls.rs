@@ -100,13 +100,30 @@ pub fn alert(i: &[u8]) -> Parsed<'_, Alert> {
 ///
 /// Spec: RFC 8446, sections 4.1.3 and 4.2.1.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct ServerHello {
+pub struct ServerHello<'a> {
+    /// The server's random bytes.
+    pub random: [u8; RANDOM_LEN],
+    /// The session that is set up or resumed; in TLS 1.3 that of the ClientHello, sent back.
+    pub session_id: &'a [u8],
     /// Cipher suite of the records from here on.
     pub cipher_suite: u16,
     /// Whether `supported_versions` selects TLS 1.3.
     pub is_tls13: bool,
     /// The version in the field of that name, which is that of TLS 1.2 in TLS 1.3.
     pub version: u16,
+    /// Whether records of a CBC suite are encrypted first and authenticated then (RFC 7366).
+    pub encrypt_then_mac: bool,
+    /// Whether the keys of TLS 1.2 are bound to the handshake (`extended_master_secret`, RFC 7627).
+    pub extended_master_secret: bool,
+    /// The first application protocol that it selects (ALPN); in TLS 1.3 it is encrypted, and not here.
+    pub protocol: Option<&'a [u8]>,
+}
+
+impl ServerHello<'_> {
+    /// Whether it is a HelloRetryRequest, which asks for another ClientHello: its random bytes are a constant.
+    pub fn is_retry_request(&self) -> bool {
+        self.random == RETRY_REQUEST
+    }
 }
 
 /// What a ClientHello offers.
@@ -119,6 +136,10 @@ pub struct ServerHello {
 /// Spec: RFC 8446, section 4.1.2; RFC 6066, section 3, for the name; RFC 7301, section 3.1, for the protocols.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ClientHello<'a> {
+    /// The client's random bytes, by which a key log names the secrets of the connection.
+    pub random: [u8; RANDOM_LEN],
+    /// The session that it wants to resume; in TLS 1.3 any bytes.
+    pub session_id: &'a [u8],
     /// The host that the client dialed (`server_name`).
     pub server_name: Option<&'a [u8]>,
     /// The first application protocol that it offers (ALPN).
@@ -133,20 +154,33 @@ pub struct ClientHello<'a> {
 }
 
 /// Reads a ServerHello at the start of a record; in older versions others may follow it there.
-pub fn server_hello(i: &[u8]) -> Parsed<'_, ServerHello> {
+pub fn server_hello(i: &[u8]) -> Parsed<'_, ServerHello<'_>> {
     let (i, _) = context("type", tag(&[SERVER_HELLO][..])).parse(i)?;
     let (i, len) = context("length", be_u24).parse(i)?;
     let (_, i) = context("body", take(len)).parse(i)?;
-    let (i, version) = version_and_random(i)?;
+    let (i, Front { version, random, session_id }) = front(i)?;
     let (i, cipher_suite) = context("cipher suite", be_u16).parse(i)?;
     let (i, _) = context("compression", be_u8).parse(i)?;
-    let mut is_tls13 = false;
+    let mut hello = ServerHello {
+        random,
+        session_id,
+        cipher_suite,
+        is_tls13: false,
+        version,
+        encrypt_then_mac: false,
+        extended_master_secret: false,
+        protocol: None,
+    };
     if !i.is_empty() {
-        each_extension(i, |kind, value| {
-            is_tls13 |= kind == SUPPORTED_VERSIONS && value == TLS_1_3;
+        each_extension(i, |kind, value| match kind {
+            SUPPORTED_VERSIONS => hello.is_tls13 |= value == TLS_1_3,
+            ENCRYPT_THEN_MAC => hello.encrypt_then_mac = true,
+            EXTENDED_MASTER_SECRET => hello.extended_master_secret = true,
+            ALPN => hello.protocol = value.get(2..).and_then(after_u8),
+            _ => {}
         })?;
     }
-    Ok((&[], ServerHello { cipher_suite, is_tls13, version }))
+    Ok((&[], hello))
 }
 
 /// Reads a ClientHello at the start of a record.
@@ -154,12 +188,12 @@ pub fn client_hello(i: &[u8]) -> Parsed<'_, ClientHello<'_>> {
     let (i, _) = context("type", tag(&[CLIENT_HELLO][..])).parse(i)?;
     let (i, len) = context("length", be_u24).parse(i)?;
     let (_, i) = context("body", take(len)).parse(i)?;
-    let (i, legacy_version) = version_and_random(i)?;
+    let (i, Front { version: legacy_version, random, session_id }) = front(i)?;
     let (i, len) = context("cipher suites length", be_u16).parse(i)?;
     let (i, _) = context("cipher suites", take(len)).parse(i)?;
     let (i, len) = context("compression length", be_u8).parse(i)?;
     let (i, _) = context("compression", take(len)).parse(i)?;
-    let mut hello = ClientHello { legacy_version, ..ClientHello::default() };
+    let mut hello = ClientHello { random, session_id, legacy_version, ..ClientHello::default() };
     if !i.is_empty() {
         each_extension(i, |kind, value| match kind {
             SERVER_NAME => hello.server_name = host_name(value),
@@ -177,14 +211,23 @@ pub fn client_hello(i: &[u8]) -> Parsed<'_, ClientHello<'_>> {
     Ok((&[], hello))
 }
 
-/// Reads the fields that both hellos begin with, up to the session id. Gives the version.
-fn version_and_random(i: &[u8]) -> Parsed<'_, u16> {
+/// The fields that both hellos begin with.
+struct Front<'a> {
+    version: u16,
+    random: [u8; RANDOM_LEN],
+    session_id: &'a [u8],
+}
+
+/// Reads the fields that both hellos begin with, up to the session id.
+fn front(i: &[u8]) -> Parsed<'_, Front<'_>> {
     let (i, _) = context("version", tag(&[MAJOR][..])).parse(i)?;
     let (i, minor) = context("minor version", be_u8).parse(i)?;
-    let (i, _) = context("random", take(32_usize)).parse(i)?;
+    let (i, bytes) = context("random", take(RANDOM_LEN)).parse(i)?;
+    let mut random = [0; RANDOM_LEN];
+    random.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     let (i, id_len) = context("session id length", be_u8).parse(i)?;
-    let (i, _) = context("session id", take(id_len)).parse(i)?;
-    Ok((i, u16::from_be_bytes([MAJOR, minor])))
+    let (i, session_id) = context("session id", take(id_len)).parse(i)?;
+    Ok((i, Front { version: u16::from_be_bytes([MAJOR, minor]), random, session_id }))
 }
 
 /// Gives the type and the value of each extension to `take_in`.
@@ -282,6 +325,15 @@ impl Sealed {
 /// The major version of SSL 3.0 and of every TLS.
 const MAJOR: u8 = 3;
 
+/// Number of random bytes in a hello.
+pub const RANDOM_LEN: usize = 32;
+
+/// The random bytes of a HelloRetryRequest: SHA-256 of its name (RFC 8446, section 4.1.3).
+const RETRY_REQUEST: [u8; RANDOM_LEN] = [
+    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
+    0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+];
+
 const CLIENT_HELLO: u8 = 1;
 
 const SERVER_HELLO: u8 = 2;
@@ -340,16 +392,55 @@ mod tests {
         0, 43, 0, 2, 3, 4,    // supported_versions: TLS 1.3
     ];
 
+    /// The random bytes of the samples.
+    const RANDOM: [u8; RANDOM_LEN] = [
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, //
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+    ];
+
+    const HELLO: ServerHello<'_> = ServerHello {
+        random: RANDOM,
+        session_id: &[9, 9],
+        cipher_suite: 0x1302,
+        is_tls13: true,
+        version: 0x303,
+        encrypt_then_mac: false,
+        extended_master_secret: false,
+        protocol: None,
+    };
+
     #[test]
     fn a_server_hello_has_version_and_suite() {
-        let hello = ServerHello { cipher_suite: 0x1302, is_tls13: true, version: 0x303 };
-        assert_eq!(decode(SERVER_HELLO_13, server_hello), Ok(hello));
-        let older = [&[2, 0, 0, 38, 3, 3][..], &[7; 32], &[0, 0xc0, 0x30, 0]].concat();
-        let hello = ServerHello { cipher_suite: 0xc030, is_tls13: false, version: 0x303 };
+        assert_eq!(decode(SERVER_HELLO_13, server_hello), Ok(HELLO));
+        let older = [&[2, 0, 0, 38, 3, 3][..], &RANDOM, &[0, 0xc0, 0x30, 0]].concat();
+        let hello = ServerHello { session_id: &[], cipher_suite: 0xc030, is_tls13: false, ..HELLO };
         assert_eq!(decode(&older, server_hello), Ok(hello));
         let mut draft = SERVER_HELLO_13.to_vec();
         *draft.last_mut().unwrap() = 3;
         assert!(decode(&draft, server_hello).is_ok_and(|hello| !hello.is_tls13));
+    }
+
+    #[test]
+    fn a_server_hello_of_tls_12_has_what_its_keys_need() {
+        let extensions = [
+            &[0, 22, 0, 0][..],                  // encrypt_then_mac
+            &[0, 23, 0, 0],                      // extended_master_secret
+            &[0, 16, 0, 5, 0, 3, 2, b'h', b'2'], // ALPN
+        ]
+        .concat();
+        let front = [&[2, 0, 0, 57, 3, 3][..], &RANDOM, &[0, 0xc0, 0x23, 0, 0, 17]].concat();
+        let bytes = [front, extensions].concat();
+        let read = decode(&bytes, server_hello).unwrap();
+        assert!(read.encrypt_then_mac && read.extended_master_secret && !read.is_tls13);
+        assert_eq!((read.protocol, read.cipher_suite), (Some(&b"h2"[..]), 0xc023));
+    }
+
+    #[test]
+    fn a_retry_request_has_fixed_random_bytes() {
+        assert!(!HELLO.is_retry_request());
+        let mut bytes = SERVER_HELLO_13.to_vec();
+        bytes[6..38].copy_from_slice(&RETRY_REQUEST);
+        assert!(decode(&bytes, server_hello).is_ok_and(|hello| hello.is_retry_request()));
     }
 
     /// The ClientHello of OTP 27 to `rab2`, its lists shortened.
@@ -381,6 +472,7 @@ mod tests {
     #[test]
     fn a_client_hello_has_the_dialed_host_and_the_versions_offered() {
         let read = ClientHello {
+            random: RANDOM,
             server_name: Some(b"rab2"),
             legacy_version: 0x303,
             ..ClientHello::default()
