@@ -232,9 +232,9 @@ mod tests {
         let stream =
             [list(&[certified("web9", "Root")]), message(CLIENT_KEY_EXCHANGE, &[1; 37])].concat();
         for size in SIZES {
-            assert_eq!(shown(&stream, size).1, true, "{size}");
+            assert!(shown(&stream, size).1, "{size}");
         }
-        assert_eq!(shown(&stream[..stream.len() - 41], 64).1, false);
+        assert!(!shown(&stream[..stream.len() - 41], 64).1);
     }
 
     #[test]
