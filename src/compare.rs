@@ -4,13 +4,13 @@
 //! that changed, and one with the counts. A pair is two nodes in either order, identified by the best names that the
 //! captures show.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::limits::Limits;
+use crate::limits::{Limits, remember};
 use crate::record::{
-    Body, Comparison, Event, Outcome, PairChange, PairChangeKind, PairState, Party, State,
+    Body, Comparison, Event, Outcome, PairChange, PairChangeKind, PairState, Party, Severity, State,
 };
 use crate::time::Timestamp;
 
@@ -27,6 +27,37 @@ pub struct PairAttempt {
     pub outcome: Outcome,
     /// The initiator and the acceptor.
     pub sides: [PairSide; 2],
+}
+
+/// A problem that a rule found in a connection.
+#[derive(Clone, Debug)]
+pub struct PairProblem {
+    /// The `session_id` of the connection.
+    pub session_id: Arc<str>,
+    /// Name of the rule.
+    pub rule: Arc<str>,
+    /// The reason, for a rule with findings for several: a text that is equal for equal reasons.
+    pub reason: Option<Arc<str>>,
+}
+
+impl PairProblem {
+    /// The problem of an event; `None` if the event is no finding of a connection, or is for information only.
+    pub fn of(event: &Event) -> Option<Self> {
+        let Body::Finding { finding } = &event.body else { return None };
+        let ids = event.connection.as_deref().filter(|_| finding.severity > Severity::Info)?;
+        Some(Self::new(Arc::clone(&ids.session_id), finding.rule.into(), &finding.title))
+    }
+
+    /// The problem of a finding with this title.
+    pub fn new(session_id: Arc<str>, rule: Arc<str>, title: &str) -> Self {
+        // Titles of other rules have durations, and name either side first.
+        let reason = (*rule == *HAS_REASONS).then(|| {
+            let title = title.split_once(", again").map_or(title, |(title, _)| title);
+            let title = title.split_once(", for the ").map_or(title, |(title, _)| title);
+            title.replace(|c: char| c.is_ascii_digit(), "").into()
+        });
+        Self { session_id, rule, reason }
+    }
 }
 
 /// One node of a pair, by the best name that the capture shows.
@@ -89,6 +120,8 @@ pub struct CapturePairs {
     states: HashMap<[PairSide; 2], PairState>,
     /// The last records of connections that may have another one.
     open: HashMap<Arc<str>, PairAttempt>,
+    /// The last attempts that failed, and their pairs; at most [`RECENT`]. A finding follows the record of its connection.
+    recent: VecDeque<(Arc<str>, [PairSide; 2])>,
     names: NodesByAddress,
     undecided: u64,
     left_out: u64,
@@ -101,6 +134,7 @@ impl CapturePairs {
         Self {
             states: HashMap::new(),
             open: HashMap::new(),
+            recent: VecDeque::new(),
             names: NodesByAddress { at: BTreeSet::new(), capacity: limits.nodes },
             undecided: 0,
             left_out: 0,
@@ -118,6 +152,17 @@ impl CapturePairs {
         }
     }
 
+    /// Adds a finding to the pair of an attempt that failed.
+    pub fn on_problem(&mut self, problem: PairProblem) {
+        let is_it = |(id, _): &&(Arc<str>, _)| *id == problem.session_id;
+        let Some((_, pair)) = self.recent.iter().rev().find(is_it) else { return };
+        let state = self.states.get_mut(pair);
+        if let Some(state) = state.filter(|known| known.findings.len() < MAX_FINDINGS) {
+            state.findings.insert(problem.rule);
+            state.reasons.extend(problem.reason.filter(|_| state.reasons.len() < MAX_FINDINGS));
+        }
+    }
+
     fn settle(&mut self, attempt: PairAttempt) {
         attempt.sides.iter().for_each(|side| self.names.learn(side));
         if !decides(attempt.outcome) {
@@ -130,8 +175,14 @@ impl CapturePairs {
             self.left_out += 1;
             return;
         }
+        if attempt.outcome.is_failure() {
+            remember(&mut self.recent, (attempt.session_id, pair.clone()), RECENT);
+        }
         let own = state(attempt.outcome, attempt.at);
-        self.states.entry(pair).and_modify(|state| state.add(own)).or_insert(own);
+        match self.states.get_mut(&pair) {
+            Some(state) => state.add(own),
+            None => _ = self.states.insert(pair, own),
+        }
     }
 
     /// The pairs by name; a node whose name is not found is given by its address.
@@ -140,7 +191,10 @@ impl CapturePairs {
         for (sides, own) in &self.states {
             let mut pair = sides.each_ref().map(|side| names.of(side));
             pair.sort();
-            found.entry(pair).and_modify(|state| state.add(*own)).or_insert(*own);
+            match found.get_mut(&pair) {
+                Some(state) => state.add(own.clone()),
+                None => _ = found.insert(pair, own.clone()),
+            }
         }
         found
     }
@@ -151,6 +205,8 @@ impl PairState {
     fn add(&mut self, other: Self) {
         self.connected = self.connected.saturating_add(other.connected);
         self.failed = self.failed.saturating_add(other.failed);
+        self.findings.extend(other.findings);
+        self.reasons.extend(other.reasons);
         // Of two outcomes at the same time, the first in the order of `Outcome`: the order of records must not count.
         let is_later = (other.last, std::cmp::Reverse(other.outcome))
             > (self.last, std::cmp::Reverse(self.outcome));
@@ -166,6 +222,8 @@ fn state(outcome: Outcome, last: Timestamp) -> PairState {
         connected: u64::from(outcome == Outcome::Connected),
         failed: u64::from(outcome.is_failure()),
         last,
+        findings: BTreeSet::new(),
+        reasons: BTreeSet::new(),
     }
 }
 
@@ -229,15 +287,15 @@ pub fn compare(mut before: CapturePairs, mut after: CapturePairs) -> Vec<Event> 
     let mut changed = Vec::new();
     let mut last = Timestamp::default();
     for nodes in pairs {
-        let (before, after) = (before.get(nodes).copied(), after.get(nodes).copied());
-        let Some(state) = after.or(before) else { continue };
-        last = last.max(state.last);
-        match turn(before.map(|it| it.outcome), after.map(|it| it.outcome)) {
+        let (before, after) = (before.get(nodes).cloned(), after.get(nodes).cloned());
+        let Some(at) = after.as_ref().or(before.as_ref()).map(|it| it.last) else { continue };
+        last = last.max(at);
+        match turn(before.as_ref(), after.as_ref()) {
             None => comparison.unchanged += 1,
             Some(change) => {
                 *comparison.changes.entry(change).or_default() += 1;
                 let change = PairChange { change, nodes: nodes.clone(), before, after };
-                changed.push((state.last, change));
+                changed.push((at, change));
             }
         }
     }
@@ -251,20 +309,38 @@ pub fn compare(mut before: CapturePairs, mut after: CapturePairs) -> Vec<Event> 
     events
 }
 
-fn turn(before: Option<Outcome>, after: Option<Outcome>) -> Option<PairChangeKind> {
-    match (before, after) {
-        (before, after) if before == after => None,
-        (None, _) => Some(PairChangeKind::New),
-        (_, None) => Some(PairChangeKind::Gone),
-        (Some(Outcome::Connected), Some(after)) if after.is_failure() => {
-            Some(PairChangeKind::Broken)
+fn turn(before: Option<&PairState>, after: Option<&PairState>) -> Option<PairChangeKind> {
+    let (Some(before), Some(after)) = (before, after) else {
+        return match (before, after) {
+            (None, None) => None,
+            (None, _) => Some(PairChangeKind::New),
+            (_, None) => Some(PairChangeKind::Gone),
+            (Some(_), Some(_)) => None,
+        };
+    };
+    let (failed, fails) = (before.outcome.is_failure(), after.outcome.is_failure());
+    match (before.outcome, after.outcome) {
+        // A problem that several pairs have is found once, so a pair without one shows no other cause.
+        (one, same) if one == same => {
+            let are_known = !before.findings.is_empty() && !after.findings.is_empty();
+            let are_same = (&before.findings, &before.reasons) == (&after.findings, &after.reasons);
+            let has_changed = fails && are_known && !are_same;
+            has_changed.then_some(PairChangeKind::Changed)
         }
-        (Some(before), Some(Outcome::Connected)) if before.is_failure() => {
-            Some(PairChangeKind::Fixed)
-        }
-        (Some(_), Some(_)) => Some(PairChangeKind::Changed),
+        (Outcome::Connected, _) if fails => Some(PairChangeKind::Broken),
+        (_, Outcome::Connected) if failed => Some(PairChangeKind::Fixed),
+        _ => Some(PairChangeKind::Changed),
     }
 }
+
+/// Attempts of which the findings are expected: those of an attempt follow its record at once, or when a rule knows more.
+const RECENT: usize = 256;
+
+/// The rule that finds several reasons: its titles differ by these, by names and by ports alone.
+const HAS_REASONS: &str = "tls-failure";
+
+/// Maximum of findings of one pair: more than there are rules.
+const MAX_FINDINGS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -355,6 +431,27 @@ mod tests {
             let (changes, _) = differences(outcomes(before), outcomes(after));
             assert_eq!(changes, expected, "{before:?} {after:?}");
         }
+    }
+
+    #[test]
+    fn a_pair_that_fails_for_another_reason_has_changed() {
+        let failing = |rules: &[&str]| {
+            let mut pairs = outcomes(&[Connected, Refused]);
+            let session_id: Arc<str> = format!("{:016x}", 1).into();
+            rules.iter().for_each(|rule| {
+                let session_id = Arc::clone(&session_id);
+                let (rule, title) = rule.split_once(": ").unwrap_or((rule, "refused"));
+                pairs.on_problem(PairProblem::new(session_id, rule.into(), title));
+            });
+            pairs
+        };
+        let kinds =
+            |before: &[&str], after: &[&str]| differences(failing(before), failing(after)).0.len();
+        assert_eq!(kinds(&["dist-port-refused"], &["registration-lost"]), 1);
+        assert_eq!(kinds(&["dist-port-refused"], &["dist-port-refused"]), 0);
+        assert_eq!(kinds(&["dist-port-refused"], &[]), 0, "found at another pair");
+        assert_eq!(kinds(&["tls-failure: a at 1, expired"], &["tls-failure: a at 2, unknown"]), 1);
+        assert_eq!(kinds(&["tls-failure: a at 1, expired"], &["tls-failure: a at 2, expired"]), 0);
     }
 
     #[test]

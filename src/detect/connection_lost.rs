@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 
 use super::finding::{Sides, finding, lasted, seconds, shown};
 use super::link_end::{LinkEnd, tls_has_flowed, tls_reset};
+use super::log_lines::CUT_OFF_LINES;
 use super::{Detection, Rule, RuleDoc, corrupt_distribution, undelivered};
 use crate::decode::Endpoint;
 use crate::judge::world::World;
@@ -41,7 +42,7 @@ const LOST: RuleDoc = RuleDoc {
                  later handshake with the same creation. An RST after a FIN, \
                  which only answers late segments and is no fault. A capture that has one \
                  direction only.",
-    log_lines: &[],
+    log_lines: CUT_OFF_LINES,
     remedy: &[
         "If the reset came from a node's own host, look for a crash dump and for the \
          out-of-memory killer: a node that is killed with unread bytes resets its connections.",
@@ -517,20 +518,15 @@ fn no_acknowledgement(session: &JudgedConnection, sides: &Sides, lost: &Undelive
     };
     let what = format!("the same {} bytes", lost.bytes);
     let ends = if is_there {
-        format!(
-            "The path from {x} to {y} loses packets, and the path back works. The nodes notice when \
-             net_ticktime is over."
-        )
+        format!("The path from {x} to {y} loses packets, and the path back works.")
     } else if lost.peer == PeerSigns::InVain {
-        "The path between the two was cut. The nodes notice when net_ticktime is over.".to_owned()
+        "The path between the two was cut.".to_owned()
     } else {
-        format!(
-            "The path between the two was cut, or the host of {y} was down or suspended. The nodes notice \
-             when net_ticktime is over."
-        )
+        format!("The path between the two was cut, or the host of {y} was down or suspended.")
     };
     found.explanation = format!(
-        "{} {} {} {ends}",
+        "{} {} {} {ends} A node that receives nothing for net_ticktime (60 s by default) logs that the other one \
+         is \"not responding\", and closes the connection.",
         undelivered::sent(lost, x, y, &what),
         undelivered::arrives(lost, x),
         undelivered::signs(lost, x, y),
@@ -550,6 +546,8 @@ fn no_acknowledgement(session: &JudgedConnection, sides: &Sides, lost: &Undelive
         found.evidence.extend(shown(Some(close), session.seen.closed_by(), what));
     }
     found.evidence.sort_by_key(|evidence| evidence.frame);
+    // The packets do not show the net_ticktime of the nodes, and the capture may end before it is over.
+    found.may_log = Role::BOTH.to_vec();
     found.not_excluded = if is_there {
         Vec::new()
     } else {
@@ -589,6 +587,8 @@ fn reset(session: &JudgedConnection, sides: &Sides, closer: Role) -> Detection {
         )
     }];
     found.evidence.extend(shown(session.seen.closed(), Some(closer), Shows::RST));
+    // It may have closed because nothing arrived for net_ticktime, and logs that.
+    found.may_log = if is_answer { vec![closer] } else { Vec::new() };
     found.not_excluded = vec![format!("something on the path sent the RST in the name of {x}")];
     found
 }
@@ -806,6 +806,9 @@ mod tests {
     fn bytes_in_the_void_are_a_loss_unless_they_are_large() {
         let title = "b@h2 no longer acknowledges what a@h1 sends";
         assert_eq!(titles(&[unacknowledged(A, B, 3000, 10_000)]), [title]);
+        let [cut] = &found(&[unacknowledged(A, B, 3000, 10_000)])[..] else { panic!() };
+        assert_eq!((&cut.logged_by[..], &cut.may_log[..]), (&[][..], &Role::BOTH[..]));
+        assert!(cut.explanation.contains("\"not responding\""), "{}", cut.explanation);
         let with = |change: fn(&mut Undelivered)| {
             let mut step = unacknowledged(A, B, 3000, 10_000);
             let mut lost = in_the_void(3000, 10_000);

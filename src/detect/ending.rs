@@ -240,7 +240,10 @@ impl Happened {
 
     fn connected(it: &JudgedConnection) -> Option<Self> {
         let link = it.verdict.tls_link.filter(|_| !it.is_repeated);
-        let is_certain = it.has_just_connected() || link.is_some();
+        // A connection that was open when the capture began was made at a time that is not known.
+        let was_made = Role::BOTH.iter().any(|role| it.seen.hello(*role).is_some())
+            || it.seen.tcp.sides.each().any(|(_, side)| side.syn.is_some());
+        let is_certain = it.has_just_connected() && was_made || link.is_some();
         let is_unknown = matches!(it.outcome(), Outcome::Incomplete | Outcome::Tls)
             && it.state() != State::Established;
         if !is_certain && !is_unknown {

@@ -3,15 +3,18 @@
 //! `handshake-timeout`: one side did not send the message that was due, and the other gave up.
 //! `handshake-aborted`: one side closed during the handshake, and nothing shows why.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::finding::{Sides, address, closed, finding, looked_up, seconds, shown};
-use super::{Detection, LogLine, Rule, RuleDoc, log_lines, proxy_header};
+use super::finding::{Sides, address, closed, finding, listed, looked_up, seconds, shown};
+use super::incidents::REOPENS;
+use super::{Detection, IfKnown, LogLine, Rule, RuleDoc, log_lines, proxy_header};
 use crate::judge::world::{ForwardedLookup, World};
 use crate::judge::{JudgedConnection, Outcome, Protocol};
+use crate::limits::remember;
 use crate::observe::{CloseKind, EpmdTag, MessageKind, Role};
 use crate::record::{Evidence, Severity, Shows};
-use crate::time::micros;
+use crate::time::{Timestamp, micros};
 
 /// Documentation of the rule `handshake-timeout`.
 const TIMEOUT: RuleDoc = RuleDoc {
@@ -78,7 +81,22 @@ const ABORTED: RuleDoc = RuleDoc {
 };
 
 #[derive(Default)]
-pub(super) struct HandshakeFailed;
+pub(super) struct HandshakeFailed {
+    /// The nodes that waited in vain for each silent side, at most [`REMEMBERED`] sides.
+    waiters: VecDeque<Waiters>,
+}
+
+/// The nodes that gave up a handshake with one side.
+struct Waiters {
+    /// The silent side, as texts name it.
+    silent: String,
+    /// Those that waited for it, as texts name them, in the order in which they gave up; at most [`MAX_WAITERS`].
+    names: Vec<String>,
+    /// Names of all nodes of these connections.
+    nodes: Vec<Arc<str>>,
+    /// When the last one gave up.
+    last: Timestamp,
+}
 
 impl Rule for HandshakeFailed {
     fn docs(&self) -> &'static [RuleDoc] {
@@ -120,6 +138,7 @@ impl Rule for HandshakeFailed {
                     format!("{other} sent no {missing} within {silence}; then {who} gave up.");
                 // A node that hangs is one cause, however many peers wait for it.
                 found.parties = other.clone();
+                self.add_waiter(session, &mut found, who, other);
                 found.remedy = vec![
                     format!(
                         "Check {other}: is it suspended, out of memory, swapping, or overloaded? Its kernel \
@@ -203,6 +222,49 @@ impl Rule for HandshakeFailed {
             }));
         }
         out.push(found);
+    }
+}
+
+impl HandshakeFailed {
+    /// Adds a node that gave up. From the second one on that waited for the same side, the finding names them all.
+    fn add_waiter(
+        &mut self,
+        session: &JudgedConnection,
+        found: &mut Detection,
+        who: &str,
+        silent: &str,
+    ) {
+        let at = session.at();
+        self.waiters.retain(|known| at.since(known.last) <= REOPENS);
+        let Some(known) = self.waiters.iter_mut().find(|known| known.silent == silent) else {
+            let nodes = found.nodes.clone();
+            let names = vec![who.to_owned()];
+            let new = Waiters { silent: silent.to_owned(), names, nodes, last: at };
+            remember(&mut self.waiters, new, REMEMBERED);
+            return;
+        };
+        known.last = known.last.max(at);
+        let is_new = known.names.iter().all(|name| name != who) && known.names.len() < MAX_WAITERS;
+        if is_new {
+            known.names.push(who.to_owned());
+            let new = found.nodes.iter().filter(|node| !known.nodes.contains(node));
+            let new: Vec<_> = new.cloned().collect();
+            known.nodes.extend(new);
+        }
+        if known.names.len() > 1 {
+            let all: Vec<_> = known.names.iter().map(String::as_str).collect();
+            let them = match all.as_slice() {
+                [a, b] => format!("{a} and {b}"),
+                all => listed(all),
+            };
+            found.title = format!("{silent} stopped answering during the handshakes with {them}");
+            let others: Vec<_> = all.into_iter().filter(|name| *name != who).collect();
+            found.explanation.push_str(&format!(" {} gave up as well.", listed(&others)));
+            found.nodes.clone_from(&known.nodes);
+        }
+        if is_new {
+            found.if_known = IfKnown::Rewrites;
+        }
     }
 }
 
@@ -314,6 +376,12 @@ fn last_message(session: &JudgedConnection) -> Option<Evidence> {
     })
 }
 
+/// Maximum of silent sides kept.
+const REMEMBERED: usize = 256;
+
+/// Maximum of nodes that one finding names.
+const MAX_WAITERS: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,6 +443,28 @@ mod tests {
             it.seen.tcp.close.as_mut().unwrap().kind = CloseKind::Rst;
         });
         assert_eq!(titles(&[reset]), [title("b", "fd00::2", "fd00::9")]);
+    }
+
+    #[test]
+    fn all_nodes_that_wait_for_a_silent_one_are_named() {
+        let waits = |ms, from| dial(ms, from, "b@h2/10.0.0.2/2").fails(Outcome::TimedOut).into();
+        let (a, c) = ("a@h1/10.0.0.1/1", "c@h3/10.0.0.3/3");
+        let titles: Vec<_> = [vec![(100, a), (200, a)], vec![(100, a), (200, c), (300, a)]]
+            .into_iter()
+            .map(|steps| {
+                let steps: Vec<_> = steps.into_iter().map(|(ms, from)| waits(ms, from)).collect();
+                let all = found(&steps).into_iter().rev();
+                all.filter(|it| it.rule == "handshake-timeout").map(|it| it.title).next()
+            })
+            .collect();
+        assert_eq!(
+            titles,
+            [
+                "b@h2 stopped answering during the handshake with a@h1",
+                "b@h2 stopped answering during the handshakes with a@h1 and c@h3"
+            ]
+            .map(|title| Some(title.to_owned()))
+        );
     }
 
     #[test]

@@ -702,7 +702,7 @@ const MAX_NODES: usize = 32;
 
 /// Time after its end within which a problem that returns is the same incident. A person who watches has not forgotten it, and
 /// nodes that fail and connect in turn give one finding.
-const REOPENS: Duration = Duration::from_secs(3600);
+pub(super) const REOPENS: Duration = Duration::from_secs(3600);
 
 /// Different sets of endings that an incident waits for: more than a person would look at.
 const MAX_WAITS: usize = 64;

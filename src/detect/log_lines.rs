@@ -290,6 +290,20 @@ pub(super) const TIMED_OUT_LINES: &[LogLine] = &[
     },
 ];
 
+/// What nodes log that are cut off from each other for longer than `net_ticktime`.
+pub(super) const CUT_OFF_LINES: &[LogLine] = &[
+    LogLine {
+        writer: "either node, if it receives nothing for net_ticktime",
+        releases: "all",
+        text: "** Node b@h not responding **",
+    },
+    LogLine {
+        writer: "either node, if it receives nothing for net_ticktime",
+        releases: "all",
+        text: "** Removing (timedout) connection **",
+    },
+];
+
 /// The reason that it logs when the dialed node closed after `send_name`.
 pub(super) const CLOSED_WITHOUT_STATUS: LogLine = LogLine {
     writer: "the dialing node, with net_kernel:verbose(1)",
@@ -524,6 +538,16 @@ mod tests {
             !found("TCP connection succeeded but Erlang distribution failed")
                 .contains(&"epmd-unreachable")
         );
+    }
+
+    #[test]
+    fn a_node_that_does_not_respond_may_be_silent_or_cut_off() {
+        for line in ["** Node b@h not responding **", "** Removing (timedout) connection **"] {
+            let rules = found(line);
+            for rule in ["connection-lost", "tick-timeout"] {
+                assert!(rules.contains(&rule), "{line}: {rules:?}");
+            }
+        }
     }
 
     #[test]

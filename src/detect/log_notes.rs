@@ -432,7 +432,7 @@ pub(super) const NOTES: &[LogNote] = &[
     },
     LogNote {
         line: line("RabbitMQ", "all", "node b@h down: net_tick_timeout"),
-        rules: &[&["tick-timeout"]],
+        rules: &[&["tick-timeout", "connection-lost"]],
         meaning: "Nothing arrived from the node for the time of net_ticktime (60 s by default), so the connection was closed.",
         remedy: CAPTURE_THE_END,
     },

@@ -75,6 +75,8 @@ struct Cascade {
     pair: [String; 2],
     /// The pairs whose connections `global` closed.
     fell: Vec<[String; 2]>,
+    /// The first message of `global` about it.
+    first: Timestamp,
     /// The aftermath in its text.
     aftermath: Aftermath,
 }
@@ -184,7 +186,7 @@ impl Rule for PartitionCascade {
     fn on_end(&mut self, world: &World, out: &mut Vec<Detection>) {
         self.report(None, world, out);
         for cascade in &self.proven {
-            let aftermath = Aftermath::of(&cascade.pair, &cascade.fell, world);
+            let aftermath = Aftermath::of(&cascade.pair, &cascade.fell, cascade.first, world);
             if aftermath != cascade.aftermath {
                 let mut found = cascade.found.clone();
                 found.if_known = IfKnown::RewritesOnly;
@@ -245,12 +247,16 @@ impl PartitionCascade {
             return None;
         }
         let pair = self.pair(messages);
-        let first_end = pair.as_ref().and_then(|pair| self.first_end(pair, first));
+        let hosts = pair.as_ref().and_then(|pair| self.hosts(pair, messages));
+        let first_end = pair.as_ref().and_then(|pair| self.first_end(pair, hosts, first));
         // A node that is stopped closes all of its connections as well.
         if self.stopped(&fell, &asks, pair.as_ref(), ending, world) {
             return None;
         }
-        let mut found = cascade(messages, &asks, &fell, pair.clone(), first_end, [first, last]);
+        let how = how_it_ended(pair.as_ref(), hosts, first_end, world);
+        let first_end = first_end.and_then(|end| end.shown.clone());
+        let mut found =
+            cascade(messages, &asks, &fell, pair.clone(), (&how, first_end), [first, last]);
         let fell = fell.iter().map(|end| end.labels.clone()).collect::<Vec<_>>();
         let Some(pair) = pair else { return Some((found, None)) };
         // The two may connect while others still close: what they have closed since counts, and nothing else.
@@ -259,9 +265,9 @@ impl PartitionCascade {
         found.shown_at = ends.chain([first]).max();
         let [a, b] = pair.each_ref().map(|label| known_as(label));
         found.ended_by = EndedBy::Any(vec![Ending::connect(a, b)]);
-        let aftermath = Aftermath::of(&pair, &fell, world);
+        let aftermath = Aftermath::of(&pair, &fell, first, world);
         let report = aftermath.add_to(found.clone(), &pair);
-        Some((report, Some(Cascade { found, pair, fell, aftermath })))
+        Some((report, Some(Cascade { found, pair, fell, first, aftermath })))
     }
 
     /// Whether one node, which may have been stopped, is an end of all these connections.
@@ -328,10 +334,38 @@ impl PartitionCascade {
         }
     }
 
+    /// The addresses of the two nodes, as far as they sent messages of `global` themselves or their names have them.
+    fn hosts(&self, pair: &[String; 2], messages: &[GlobalMessage]) -> Option<[IpAddr; 2]> {
+        let sent = |name: &String| {
+            messages.iter().find_map(|message| match &message.news {
+                News::Lost { by_sender: true, by: Some(by), .. } if **by == **name => {
+                    let of = |end: &&End| end.session_id == message.session_id;
+                    let end = self.ends.iter().find(of)?;
+                    end.ips.get(message.from.index()).copied()
+                }
+                _ => None,
+            })
+        };
+        let named = |name: &String| name.rsplit('@').next().and_then(|host| host.parse().ok());
+        let [a, b] = pair.each_ref().map(|name| sent(name).or_else(|| named(name)));
+        Some([a?, b?])
+    }
+
     /// The end of the connection between the two nodes that lost contact.
-    fn first_end(&self, pair: &[String; 2], first: Timestamp) -> Option<&End> {
-        let is_it = |end: &&End| {
+    fn first_end(
+        &self,
+        pair: &[String; 2],
+        hosts: Option<[IpAddr; 2]>,
+        first: Timestamp,
+    ) -> Option<&End> {
+        // A connection without its handshake shows no names.
+        let is_between = |end: &End| {
             end.labels.iter().all(|label| pair.contains(label))
+                || end.nodes.is_empty()
+                    && hosts.is_some_and(|[a, b]| end.ips == [a, b] || end.ips == [b, a])
+        };
+        let is_it = |end: &&End| {
+            is_between(end)
                 && end.at <= first.after(SETTLES)
                 && first.since(end.at) <= NOTICED_WITHIN
         };
@@ -426,8 +460,10 @@ fn is_name(label: &str) -> bool {
 }
 
 impl Aftermath {
-    fn of(pair: &[String; 2], fell: &[[String; 2]], world: &World) -> Self {
-        let is_connected = |[a, b]: &[String; 2]| world.are_connected(a, b);
+    /// Connections that the nodes made after `first`. An older one of the pair may be open as well: one that was cut is
+    /// not closed in the capture.
+    fn of(pair: &[String; 2], fell: &[[String; 2]], first: Timestamp, world: &World) -> Self {
+        let is_connected = |[a, b]: &[String; 2]| world.have_connected_since([a, b], first);
         let apart = fell.iter().filter(|fell| !is_connected(fell));
         Self {
             pair: is_connected(pair),
@@ -478,13 +514,61 @@ fn reset_or_closed(session: &JudgedConnection) -> Option<LinkEnd> {
     is_connected.then_some(LinkEnd::Reset { by, close, is_busy: true })
 }
 
+/// How the connection of the two nodes that lost contact ended, as a sentence.
+fn how_it_ended(
+    pair: Option<&[String; 2]>,
+    hosts: Option<[IpAddr; 2]>,
+    first_end: Option<&End>,
+    world: &World,
+) -> String {
+    let closer = |end: &End, by: Role| {
+        let ip = end.ips.get(by.index());
+        let is_host = |host: &IpAddr| ip == Some(host);
+        let by_host = hosts.and_then(|hosts| hosts.iter().position(is_host));
+        let name = pair.zip(by_host).and_then(|(pair, at)| pair.get(at));
+        let label = end.labels.get(by.index()).filter(|label| is_name(label));
+        label.or(name).map_or("one of them", String::as_str).to_owned()
+    };
+    match first_end {
+        Some(end @ End { is_reset: true, closer: Some(by), .. }) => {
+            format!("Their connection had ended with an RST from {}.", closer(end, *by))
+        }
+        Some(end @ End { is_healthy: true, closer: Some(by), .. }) => format!(
+            "{} had closed their connection, although both had sent something just before: somebody disconnected \
+             them, or a node was stopped.",
+            closer(end, *by)
+        ),
+        Some(_) => "Their connection had stalled before it was closed.".to_owned(),
+        None if pair.is_some_and(|[a, b]| world.are_connected(a, b)) => {
+            "The capture has no close of their connection.".to_owned()
+        }
+        None if pair.is_none() => {
+            "The capture does not show which connection that was, or how it ended.".to_owned()
+        }
+        None => {
+            let filter = hosts.map(|[a, b]| {
+                let ip = if a.is_ipv6() { "ipv6" } else { "ip" };
+                format!(
+                    ": Wireshark shows it with the filter {ip}.addr == {a} && {ip}.addr == {b} && \
+                     (tcp.flags.fin == 1 || tcp.flags.reset == 1)"
+                )
+            });
+            format!(
+                "The capture has no data of their connection from that time, so it was not followed. Its FIN or RST may \
+                 be in the capture all the same{}.",
+                filter.unwrap_or_default()
+            )
+        }
+    }
+}
+
 /// The detection of a cascade that messages of `global` prove.
 fn cascade(
     messages: &[GlobalMessage],
     asks: &[&GlobalMessage],
     fell: &[&End],
     pair: Option<[String; 2]>,
-    first_end: Option<&End>,
+    (how, first_end): (&str, Option<Evidence>),
     [first, last]: [Timestamp; 2],
 ) -> Detection {
     let count = match fell.len() {
@@ -494,21 +578,6 @@ fn cascade(
     let lost = match &pair {
         Some([a, b]) => format!("{a} and {b} lost contact"),
         None => "nodes lost contact with each other".to_owned(),
-    };
-    let how = match first_end {
-        Some(End { is_reset: true, closer: Some(by), labels, .. }) => {
-            let closer = labels.get(by.index()).map_or("one of them", String::as_str);
-            format!(" Their connection had ended with an RST from {closer}.")
-        }
-        Some(End { is_healthy: true, closer: Some(by), labels, .. }) => {
-            let closer = labels.get(by.index()).map_or("one of them", String::as_str);
-            format!(
-                " {closer} had closed their connection, although both had sent something just before: \
-                 somebody disconnected them, or a node was stopped."
-            )
-        }
-        Some(_) => " Their connection had stalled before it was closed.".to_owned(),
-        None => " How their connection ended is not in this capture.".to_owned(),
     };
     let pairs: Vec<_> = fell.iter().map(|end| end.sides()).collect();
     let pairs: Vec<_> = pairs.iter().map(String::as_str).collect();
@@ -540,7 +609,7 @@ fn cascade(
         Some(Evidence { session_id: Some(Arc::clone(&message.session_id)), ..shown })
     };
     let first_news = messages.iter().find(|it| matches!(it.news, News::Lost { .. }));
-    let mut evidence: Vec<_> = first_end.and_then(|end| end.shown.clone()).into_iter().collect();
+    let mut evidence: Vec<_> = first_end.into_iter().collect();
     evidence.extend(first_news.and_then(|news| evidence_of(news, "lost_connection")));
     for end in fell.iter().take(SHOWN) {
         let ask = asks.iter().find(|ask| ask.session_id == end.session_id);
@@ -552,9 +621,10 @@ fn cascade(
         confidence: Confidence::Proven,
         title: format!("global closed {count} after {lost}"),
         explanation: format!(
-            "{lost}.{how} global of the nodes that knew both then asked them to disconnect \
+            "{}. {how} global of the nodes that knew both then asked them to disconnect \
              (remove_connection), in order to prevent overlapping partitions. Within {}, the {} between {} \
              {} closed, although nothing was wrong with {}.",
+            if pair.is_some() { &lost } else { "Nodes lost contact with each other" },
             milliseconds(ended.since(first)),
             if fell.len() == 1 { "connection" } else { "connections" },
             listed(&pairs),
@@ -736,12 +806,25 @@ mod tests {
             "global closed 2 healthy connections after a@h1 and b@h2 lost contact"
         );
         assert_eq!(found[0].confidence, Confidence::Proven);
-        assert!(found[0].explanation.contains("How their connection ended is not in this capture"));
+        assert!(found[0].explanation.contains("no data of their connection from that time"));
         assert_eq!(found[0].nodes.len(), 3);
         let found = detected_with(lost, true, true, Some(&reset(59_990, 60_000, false)));
         assert!(found[0].explanation.contains("had ended with an RST from a@h1"));
         let found = detected_with(lost, true, true, Some(&closed(A, B, 59_990, 60_000)));
         assert!(found[0].explanation.contains("a@h1 had closed their connection"));
+    }
+
+    #[test]
+    fn the_end_of_a_connection_without_names_is_found_by_the_addresses_of_its_nodes() {
+        let lost = Some(["a@10.0.0.1", "b@10.0.0.2"]);
+        let mut unnamed = reset(59_990, 60_000, false);
+        unnamed.session_mut().forget_names();
+        let found = detected_with(lost, true, true, Some(&unnamed));
+        let text = &found[0].explanation;
+        assert!(text.contains("had ended with an RST from a@10.0.0.1"), "{text}");
+        let found = detected_with(lost, true, true, None);
+        let text = &found[0].explanation;
+        assert!(text.contains("ip.addr == 10.0.0.1 && ip.addr == 10.0.0.2"), "{text}");
     }
 
     /// The state of the cascade of A and B at the end, its severity then, and its last text. C closed its connections
@@ -804,6 +887,10 @@ mod tests {
         assert!(text.ends_with("the mesh has healed."), "{text}");
         let (state, ..) = at_the_end(vec![dial(75_000, A, C).into()], false);
         assert_eq!(state, IncidentState::Open, "the two are apart");
+        let (state, _, text) = at_the_end(vec![dial(100, A, B).into()], true);
+        assert_eq!(state, IncidentState::Open, "cut, and not closed");
+        assert!(text.contains("no close of their connection"), "{text}");
+        assert!(!text.contains("connected again"), "{text}");
         let parted = [dial(60_003, A, B).into(), closed(A, B, 60_004, 60_004)];
         assert_eq!(at_the_end(parted.into(), true).0, IncidentState::Open, "not for long");
     }

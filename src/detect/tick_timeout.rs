@@ -347,7 +347,8 @@ fn warning(
         vec![format!("Check {y} now: it may still be in the state that keeps it from sending.")];
     found.evidence.extend(shown(Some(last), Some(silent), Shows::LastPacket));
     found.not_excluded = vec![format!("{y} sends again before {x} closes the connection")];
-    found.logged_by = Vec::new();
+    // It logs the loss if the silence lasts.
+    found.may_log = vec![silent.peer()];
     found
 }
 
@@ -488,5 +489,6 @@ mod tests {
         let out = found(&[warned]);
         assert_eq!(out[0].title, "b@h has fallen silent, and a@h will close the connection");
         assert_eq!((out.len(), out[0].severity), (1, Severity::Medium));
+        assert_eq!((&out[0].logged_by[..], &out[0].may_log[..]), (&[][..], &[Role::Initiator][..]));
     }
 }

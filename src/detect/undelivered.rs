@@ -154,6 +154,9 @@ impl Rule for UndeliveredBytes {
             (Outcome::Connected, Some(by)) => vec![by],
             _ => Vec::new(),
         };
+        if session.outcome() == Outcome::Connected && found.logged_by.is_empty() {
+            found.may_log = Role::BOTH.to_vec();
+        }
         out.push(found);
     }
 

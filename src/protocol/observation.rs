@@ -382,7 +382,8 @@ fn tls_side(facts: &TlsFacts) -> TlsSide {
         lengths,
         sealed: facts.sealed.clone(),
         hello: facts.hello.clone(),
-        certificate: facts.certificate.clone(),
+        certificates: facts.certificates.clone(),
+        progress: facts.progress.clone(),
     }
 }
 

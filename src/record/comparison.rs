@@ -1,6 +1,6 @@
 //! `pair_change` and `comparison`: how two captures differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -41,7 +41,7 @@ pub enum PairChangeKind {
 }
 
 /// The state of a pair at the end of a capture.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct PairState {
     /// Outcome of the last connection between them that was not undecided.
@@ -52,6 +52,14 @@ pub struct PairState {
     pub failed: u64,
     /// Time of the last record about that last connection.
     pub last: Timestamp,
+    /// Rules that found a problem in the attempts that failed, in order of their names; absent if there is none. Each
+    /// problem is counted at the attempt that showed it first.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub findings: BTreeSet<Arc<str>>,
+    /// Their reasons, of rules with several; compared, and not written.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub reasons: BTreeSet<Arc<str>>,
 }
 
 /// The totals of a comparison.

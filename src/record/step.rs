@@ -306,7 +306,7 @@ fn tls_steps(seen: &Observation) -> Vec<Step> {
         if let Some((_, mark)) = alert {
             steps.push(Step::new(mark, Some(role), StepKind::TlsAlert).with_detail(number));
         }
-        if let Some(certificate) = &tls.certificate {
+        if let Some(certificate) = tls.certificates.first() {
             let subject = certificate.subject.as_ref().map(|it| format!("of {it}"));
             let step = Step::new(certificate.mark, Some(role), StepKind::TlsCertificate);
             steps.push(step.with_detail(subject));

@@ -21,7 +21,9 @@ mod words;
 
 pub use background::BackgroundWriter;
 pub use html::ReportForm;
-pub use json::{JsonTerm, KeptEvents, ReadError, Records, input_names, json_line, schema};
+pub use json::{
+    JsonTerm, KeptEvents, PairRecord, ReadError, Records, input_names, json_line, schema,
+};
 pub use ladder::{LadderChoice, LadderFormat, LadderRun, NoLadder};
 pub use queue::{Backlog, Queue, queue};
 pub use report::{CommentCollector, Comments};
@@ -909,6 +911,8 @@ mod samples {
             connected: u64::from(outcome == Outcome::Connected),
             failed: if outcome == Outcome::Connected { 0 } else { 3 },
             last: at(80_725),
+            findings: Default::default(),
+            reasons: Default::default(),
         };
         let pair_change = PairChange {
             change,

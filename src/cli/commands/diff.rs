@@ -8,11 +8,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use beamscope::capture::{self, Input, Inputs, Order};
-use beamscope::compare::{CapturePairs, PairAttempt, compare};
+use beamscope::compare::{CapturePairs, PairAttempt, PairProblem, compare};
 use beamscope::drive::{self, Control};
 use beamscope::engine::{Config, Engine};
 use beamscope::record::{Body, Event, EventSink};
-use beamscope::render::{self, Records};
+use beamscope::render::{self, PairRecord, Records};
 
 use crate::cli::console::Warnings;
 use crate::cli::error::{Error, RunOutcome};
@@ -62,8 +62,11 @@ fn read_events(
     mut pairs: CapturePairs,
 ) -> Result<CapturePairs, render::ReadError> {
     let mut records = Records::new(lines);
-    while let Some(attempt) = records.next_attempt()? {
-        pairs.on_attempt(attempt);
+    while let Some(record) = records.next_record()? {
+        match record {
+            PairRecord::Attempt(attempt) => pairs.on_attempt(attempt),
+            PairRecord::Problem(problem) => pairs.on_problem(problem),
+        }
     }
     Ok(pairs)
 }
@@ -114,6 +117,8 @@ impl EventSink for AttemptCollector<'_> {
             _ => {
                 if let Some(attempt) = PairAttempt::of(&event) {
                     self.pairs.on_attempt(attempt);
+                } else if let Some(problem) = PairProblem::of(&event) {
+                    self.pairs.on_problem(problem);
                 }
             }
         }

@@ -301,6 +301,11 @@ impl World {
         self.pairs.are_connected(a, b, &self.nodes)
     }
 
+    /// Whether two nodes, named as for [`Self::are_connected`], have a connection that they made after `since`.
+    pub(crate) fn have_connected_since(&self, nodes: [&str; 2], since: Timestamp) -> bool {
+        self.pairs.have_connected_since(nodes, since, &self.nodes)
+    }
+
     /// Whether a node has an established connection whose end was not seen: by its name, or by its host if it has none.
     pub(crate) fn is_connected(&self, name: Option<&str>, ip: IpAddr) -> bool {
         self.pairs.is_connected(name, ip)

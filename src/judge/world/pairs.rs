@@ -134,6 +134,9 @@ struct PairStatus {
     live: u32,
     /// When the last connection was established, and the index of its initiator in the key.
     connected: Option<(Timestamp, usize)>,
+    /// When the handshake of the last connection began, as long as that connection is open and the capture has the
+    /// handshake; for TLS, when the connection was established.
+    began: Option<Timestamp>,
     /// Whether that connection is encrypted with TLS.
     is_tls: bool,
     failed: Option<Failed>,
@@ -189,6 +192,7 @@ impl PairTable {
 
     pub(super) fn on_session(&mut self, it: &JudgedConnection, incident: Option<Arc<str>>) {
         let (at, [from, to]) = (it.at(), Role::BOTH.map(|role| it.ip(role)));
+        let began = it.seen.hello(Role::Initiator).map(|hello| hello.at);
         if self.hosts.len() < self.capacity {
             self.hosts.insert(ordered([from, to]).0);
         }
@@ -222,16 +226,19 @@ impl PairTable {
             PairEffect::Established => {
                 state.live += 1;
                 state.connected = Some((at, dialer));
+                state.began = began;
                 state.is_tls = false;
                 state.failed = None;
             }
             PairEffect::Ended => {
                 state.live = state.live.saturating_sub(1);
                 state.connected.get_or_insert((at, dialer));
+                state.began = state.began.filter(|known| state.live > 0 && began < Some(*known));
             }
             PairEffect::Linked { since, is_closed } => {
                 state.live += u32::from(!is_closed);
                 state.connected = Some((since, dialer));
+                state.began = (!is_closed).then_some(since);
                 state.is_tls = true;
                 // It is known once the connection is closed, and attempts may have failed since it was established.
                 state.failed = state.failed.take().filter(|failed| failed.last > since);
@@ -250,7 +257,7 @@ impl PairTable {
 
     /// Records the host for which the certificate of a TLS client was issued: the client has no other name.
     fn on_certificate(&mut self, it: &JudgedConnection) {
-        let Some(certificate) = &it.seen.tls.initiator.certificate else { return };
+        let Some(certificate) = it.seen.tls.initiator.certificates.first() else { return };
         let ip = it.ip(Role::Initiator);
         if !self.certified.contains_key(&ip) && self.certified.len() >= self.capacity {
             return;
@@ -411,6 +418,20 @@ impl PairTable {
         let names = NamesByHost::of(nodes);
         let live = self.known.iter().filter(|(_, state)| state.live > 0);
         live.into_iter().any(|(key, state)| self.is_of(key, state, [a, b], &names))
+    }
+
+    /// Whether two such nodes have a connection that they made after `since`. One whose handshake the capture does not have
+    /// may be older.
+    pub(super) fn have_connected_since(
+        &self,
+        [a, b]: [&str; 2],
+        since: Timestamp,
+        nodes: &Nodes,
+    ) -> bool {
+        let names = NamesByHost::of(nodes);
+        let is_new = |state: &PairStatus| state.live > 0 && state.began > Some(since);
+        let new = self.known.iter().filter(|(_, state)| is_new(state));
+        new.into_iter().any(|(key, state)| self.is_of(key, state, [a, b], &names))
     }
 
     /// Why the result of the last attempt of such a pair is not known.
@@ -693,9 +714,9 @@ const MAX_MESH: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::samples::{SampleDial, at, dial, mark};
+    use crate::judge::samples::{SampleDial, at, certificate, dial, mark};
     use crate::judge::world::{ClusterFacts, HomeNets, PriorLookup, World};
-    use crate::observe::{CertificateFacts, Occasion, TlsHello, TlsSign};
+    use crate::observe::{Occasion, TlsHello, TlsSign};
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
@@ -801,17 +822,10 @@ mod tests {
     #[test]
     fn a_certificate_for_one_host_names_the_host_of_a_tls_client() {
         let certified = |names: &[&str]| {
-            let certificate = CertificateFacts {
-                mark: mark(3),
-                subject: None,
-                issuer: None,
-                names: names.iter().map(|name| (*name).into()).collect(),
-                not_before: None,
-                not_after: None,
-            };
+            let certificate = certificate(names);
             world_of(vec![over_tls(A, B, Some(20), |it| {
                 stays_open(it);
-                it.seen.tls.initiator.certificate = Some(certificate);
+                it.seen.tls.initiator.certificates = vec![certificate];
             })])
         };
         assert!(certified(&["h1", "10.0.0.1"]).are_connected("a@h1", "b@h2"));

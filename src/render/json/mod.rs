@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use ndjson::json_line;
-pub use read::{KeptEvents, ReadError, Records, input_names};
+pub use read::{KeptEvents, PairRecord, ReadError, Records, input_names};
 pub use schema::schema;
 pub use term::JsonTerm;
 

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::compare::PairAttempt;
+use crate::compare::{PairAttempt, PairProblem};
 use crate::observe::{DistFlags, TransportProtocol};
 use crate::packet::FrameRef;
-use crate::record::{self, Body, ConnectionIds, Event, Hex, Outcome, Shows, State, VERSION};
+use crate::record::{
+    self, Body, ConnectionIds, Event, Hex, Outcome, Severity, Shows, State, VERSION,
+};
 use crate::render::words::escape;
 use crate::time::Timestamp;
 
@@ -100,7 +102,16 @@ impl<R: BufRead> KeptLines<R> {
     }
 }
 
-/// The session records among the lines of an input.
+/// A line that a comparison of two captures needs.
+#[derive(Debug)]
+pub enum PairRecord {
+    /// The record of a session.
+    Attempt(PairAttempt),
+    /// A finding of a connection.
+    Problem(PairProblem),
+}
+
+/// The session records and findings among the lines of an input.
 pub struct Records<R>(KeptLines<R>);
 
 impl<R: BufRead> Records<R> {
@@ -109,25 +120,31 @@ impl<R: BufRead> Records<R> {
         Self(KeptLines::new(lines))
     }
 
-    /// The next session record; `None` when there is none left.
+    /// The next of them; `None` when there is none left.
     ///
     /// # Errors
     ///
     /// A line that cannot be read, or is no event.
-    pub fn next_attempt(&mut self) -> Result<Option<PairAttempt>, ReadError> {
+    pub fn next_record(&mut self) -> Result<Option<PairRecord>, ReadError> {
         while self.0.read()? {
-            if let Some(attempt) = self.attempt()? {
-                return Ok(Some(attempt));
+            if let Some(record) = self.record()? {
+                return Ok(Some(record));
             }
         }
         Ok(None)
     }
 
-    /// The session record of the line in the buffer, if it is one.
-    fn attempt(&self) -> Result<Option<PairAttempt>, ReadError> {
+    /// What the line in the buffer is, if a comparison needs it.
+    fn record(&self) -> Result<Option<PairRecord>, ReadError> {
         let wrong = |found: &dyn ToString| self.0.wrong(found);
         let line: KeptLine<'_> = self.0.parse()?;
         self.0.check_version(line.v)?;
+        if line.event_type == "finding" {
+            let problem = line.finding.filter(|it| it.severity > Severity::Info);
+            let parts = line.session_id.zip(problem);
+            let problem = parts.map(|(id, it)| PairProblem::new(id, it.rule, &it.title));
+            return Ok(problem.map(PairRecord::Problem));
+        }
         if line.event_type != "session" {
             return Ok(None);
         }
@@ -141,7 +158,7 @@ impl<R: BufRead> Records<R> {
         let ips = [initiator.ip.unwrap_or(src), acceptor.ip.unwrap_or(dst)];
         let asked = lookup.map(|lookup| lookup.asked);
         let sides = PairAttempt::sides(ips, [initiator.node, acceptor.node], asked);
-        Ok(Some(PairAttempt { at, session_id, state, outcome, sides }))
+        Ok(Some(PairRecord::Attempt(PairAttempt { at, session_id, state, outcome, sides })))
     }
 }
 
@@ -374,6 +391,14 @@ struct KeptLine<'a> {
     src_ip: Option<IpAddr>,
     dest_ip: Option<IpAddr>,
     session: Option<Record>,
+    finding: Option<KeptFinding>,
+}
+
+#[derive(Deserialize)]
+struct KeptFinding {
+    rule: Arc<str>,
+    title: String,
+    severity: Severity,
 }
 
 #[derive(Deserialize)]
@@ -414,22 +439,27 @@ mod tests {
     fn failure(lines: &str) -> String {
         let mut records = Records::new(lines.as_bytes());
         loop {
-            match records.next_attempt() {
-                Ok(attempt) => assert!(attempt.is_some(), "no error"),
+            match records.next_record() {
+                Ok(record) => assert!(record.is_some(), "no error"),
                 Err(error) => return error.to_string(),
             }
         }
     }
 
     #[test]
-    fn a_written_session_is_read_back_unchanged() {
+    fn what_a_comparison_needs_is_read_back_unchanged() {
         let events = samples::all();
         let lines = events.iter().map(line).collect::<Vec<_>>().join("\n");
         let mut records = Records::new(lines.as_bytes());
-        let read = records.next_attempt().unwrap().unwrap();
-        let expected = events.iter().find_map(PairAttempt::of).unwrap();
-        assert_eq!(format!("{read:?}"), format!("{expected:?}"));
-        assert!(records.next_attempt().unwrap().is_none());
+        let mut expected = events.iter().filter_map(|event| {
+            let attempt = PairAttempt::of(event).map(PairRecord::Attempt);
+            attempt.or_else(|| PairProblem::of(event).map(PairRecord::Problem))
+        });
+        assert!(matches!(expected.clone().next(), Some(PairRecord::Attempt(_))));
+        while let Some(read) = records.next_record().unwrap() {
+            assert_eq!(format!("{read:?}"), format!("{:?}", expected.next().unwrap()));
+        }
+        assert!(expected.next().is_none());
     }
 
     #[test]

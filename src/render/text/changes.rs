@@ -14,6 +14,21 @@ pub(super) fn pair(
 ) -> io::Result<()> {
     let PairChange { change, nodes: [a, b], before, after } = pair_change;
     let text = match (before, after) {
+        (Some(before), Some(after))
+            if before.outcome == after.outcome && before.findings == after.findings =>
+        {
+            format!(
+                "{} as before ({}), now for another reason: compare the findings of the two captures",
+                state(after),
+                rules(after)
+            )
+        }
+        (Some(before), Some(after)) if before.outcome == after.outcome => format!(
+            "{} ({}), now for another reason ({})",
+            state(before),
+            rules(before),
+            rules(after)
+        ),
         (Some(before), Some(after)) => format!("{}, now {}", state(before), state(after)),
         (Some(before), None) => format!("{}, now undecided or not seen", state(before)),
         (None, Some(after)) => state(after),
@@ -57,6 +72,11 @@ const fn word(change: PairChangeKind) -> &'static str {
         PairChangeKind::Gone => "gone",
         PairChangeKind::Fixed => "fixed",
     }
+}
+
+/// The rules that found why it fails.
+fn rules(state: &PairState) -> String {
+    state.findings.iter().map(|rule| &**rule).collect::<Vec<_>>().join(", ")
 }
 
 fn state(state: &PairState) -> String {
