@@ -424,6 +424,11 @@ impl Evaluation<'_> {
         // A node without TLS waits for the rest of a message until its setup time is over.
         let least = if by == Role::Acceptor { ACCEPTOR_WAITS } else { SILENCE };
         if close.mark.at.since(last) >= least {
+            if by == Role::Initiator && !self.acceptor_closes_at_once(close.mark.at) {
+                return Verdict::likely(Outcome::TimedOut)
+                    .by(by)
+                    .not_excluding(&["the acceptor does not use TLS"]);
+            }
             Verdict::likely(Outcome::TlsMismatch).not_excluding(&["the acceptor hung"])
         } else if by == Role::Initiator {
             // A node drops its dial for one of its peer's that began at the same time, and inside TLS names and status
@@ -442,6 +447,14 @@ impl Evaluation<'_> {
                 .not_excluding(&["the acceptor does not use TLS", "a proxy without a backend"])
                 .not_excluding(options)
         }
+    }
+
+    /// Whether the acceptor closed as soon as the initiator had, at `closed`: a node that waits for the rest of a message
+    /// does, and one that hangs, or was stopped, does not.
+    fn acceptor_closes_at_once(&self, closed: Timestamp) -> bool {
+        let way = self.seen.tcp.round_trip.unwrap_or_default();
+        let answer = self.seen.tcp.sides.acceptor.closed_at;
+        answer.is_some_and(|at| at.since(closed) <= way + BEFORE_DELAYED_ACK)
     }
 
     fn foreign(&self) -> Option<Verdict> {
@@ -846,6 +859,10 @@ const CROSSING_SHOWS: Duration = Duration::from_secs(1);
 /// A side that does not send the message that is due for this long is silent. Setup times are configurable
 /// (`net_setuptime`, 7 s by default), so a silence need not last 7 s.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// A node that still runs closes within this time of its peer, well before the delayed acknowledgement of a kernel whose
+/// program does nothing (40 ms in Linux).
+const BEFORE_DELAYED_ACK: Duration = Duration::from_millis(35);
 
 /// An acceptor without TLS closes after its setup time, 7 s by default: one that closes much earlier has decided to.
 const ACCEPTOR_WAITS: Duration = Duration::from_secs(5);

@@ -17,6 +17,7 @@ use super::keylog::{ClientRandom, KeyLog, Secret, SessionSecrets, Subscription, 
 use super::keys::{OpenedRecord, Parameters12, RecordKey, next_secret};
 use super::records::{HeaderBytes, RecordAssembler, RecordEvent, WholeRecord};
 use crate::flow::{Direction, PerDirection};
+use crate::identify::{PayloadMatch, handshake_start};
 use crate::memory::Reservation;
 use crate::observe::OpenedTls;
 use crate::packet::PacketRef;
@@ -31,6 +32,8 @@ pub(crate) struct TlsOpener {
     log: KeyLog,
     client: Option<Client>,
     server: Option<Server>,
+    /// Whether the server selected TLS 1.3, in its ServerHello or HelloRetryRequest.
+    is_tls13: bool,
     secrets: Option<SessionSecrets>,
     /// The version of the key log at which the secrets were looked up.
     looked_up: Option<u64>,
@@ -77,7 +80,6 @@ struct Server {
     random: [u8; 32],
     /// `None` for a suite whose records cannot be opened.
     suite: Option<CipherSuite>,
-    is_tls13: bool,
     encrypt_then_mac: bool,
 }
 
@@ -193,6 +195,7 @@ impl TlsOpener {
             log: log.clone(),
             client: None,
             server: None,
+            is_tls13: false,
             secrets: None,
             looked_up: None,
             sides: PerDirection::from_fn(|_| OpenerSide::default()),
@@ -330,11 +333,7 @@ impl TlsOpener {
     /// Whether a record of this type is encrypted.
     fn is_sealed(&self, direction: Direction, content_type: ContentType) -> bool {
         content_type == ContentType::APPLICATION_DATA
-            || (self.sides[direction].has_changed && !self.is_tls13())
-    }
-
-    fn is_tls13(&self) -> bool {
-        self.server.as_ref().is_some_and(|server| server.is_tls13)
+            || (self.sides[direction].has_changed && !self.is_tls13)
     }
 
     /// Takes bytes of handshake messages, in clear or opened.
@@ -361,17 +360,17 @@ impl TlsOpener {
             }
             SERVER_HELLO => {
                 let Ok(hello) = decode(message, tls::server_hello) else { return };
+                self.is_tls13 = hello.is_tls13;
                 if !hello.is_retry_request() {
                     self.server = Some(Server {
                         random: hello.random,
                         suite: cipher_suite(hello.cipher_suite),
-                        is_tls13: hello.is_tls13,
                         encrypt_then_mac: hello.encrypt_then_mac,
                     });
                 }
             }
             CERTIFICATE => {
-                if let Some(body) = message.get(HANDSHAKE_HEADER..).filter(|_| self.is_tls13()) {
+                if let Some(body) = message.get(HANDSHAKE_HEADER..).filter(|_| self.is_tls13) {
                     let message = FoundMessage::Certificate(body.to_vec());
                     self.found.push(FoundInside { direction, packet, message });
                 }
@@ -511,11 +510,9 @@ impl TlsOpener {
                 let Some(opened) = key.open(number, record.header, record.body, content) else {
                     continue;
                 };
-                // What was not opened before may have been of the handshake, unless it was of this stage.
                 let side = &mut self.sides[direction];
                 let before = side.current.as_ref().map(|current| current.stage);
-                let is_behind_data = matches!(before, Some(Stage::Traffic(_))) && !missed.is_none();
-                let is_lost = stage != Stage::Handshake && (number > 0 || is_behind_data);
+                let is_lost = is_behind_lost_data(before, missed, stage, number, &opened);
                 let lost = is_lost.then_some(UNKNOWN);
                 side.current = Some(CurrentKey { stage, key, next: number + 1, secret });
                 self.facts.has_exchanged_labels |= is_exchanged;
@@ -556,8 +553,7 @@ impl TlsOpener {
             ContentType::HANDSHAKE => self.on_handshake(direction, opened.content, packet),
             ContentType::ALERT => {
                 if let Ok(mut alert) = decode(opened.content, tls::alert) {
-                    if self.is_tls13() && !matches!(alert.description, CLOSE_NOTIFY | USER_CANCELED)
-                    {
+                    if self.is_tls13 && !matches!(alert.description, CLOSE_NOTIFY | USER_CANCELED) {
                         // All other alerts end the connection, whatever their level (RFC 8446, section 6).
                         alert.level = FATAL;
                     }
@@ -581,7 +577,7 @@ impl TlsOpener {
         let Some(suite) = &server.suite else { return Vec::new() };
         let current = self.sides[direction].current.as_ref();
         let is_client = client.direction == direction;
-        if !server.is_tls13 {
+        if !self.is_tls13 {
             let master = secrets.master.as_ref().filter(|_| current.is_none());
             let parameters = Parameters12 {
                 client: &client.random,
@@ -647,6 +643,34 @@ fn candidates<'a>(
         later.map(move |(generation, it)| (Stage::Traffic(*generation), it.clone(), exchanged))
     });
     updated.into_iter().chain(handshakes).chain(traffic)
+}
+
+/// Whether application data may be missing before the first record that a new key opened. What was not opened before may
+/// have been of the handshake alone; without its secret, a record is the first one only if a handshake message of the
+/// nodes begins in it.
+fn is_behind_lost_data(
+    before: Option<Stage>,
+    missed: Missed,
+    stage: Stage,
+    number: u64,
+    opened: &OpenedRecord<'_>,
+) -> bool {
+    match (before, stage) {
+        (_, Stage::Handshake) => false,
+        (_, Stage::Tls12) => number > 0,
+        (Some(Stage::Traffic(last)), Stage::Traffic(next)) => {
+            number > 0 || !missed.is_none() || next != last.saturating_add(1)
+        }
+        (Some(_), Stage::Traffic(next)) => number > 0 || next > 0,
+        (None, Stage::Traffic(next)) => {
+            let is_data = opened.content_type == ContentType::APPLICATION_DATA;
+            let is_first = match opened.content {
+                [0, 0, message @ ..] => handshake_start(message) != PayloadMatch::No,
+                _ => false,
+            };
+            number > 0 || next > 0 || is_data && !is_first
+        }
+    }
 }
 
 /// The numbers that the first record with a new key may have: nearly always 0, and behind gaps a later one.
