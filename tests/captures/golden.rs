@@ -14,7 +14,11 @@ fn each_capture_gives_the_expected_output() {
     let blessed: Vec<_> = captures()
         .iter()
         .map(|capture| {
-            let text = lines_of(&["--cookie-file", "captures/cookies.txt", capture]);
+            let keys = key_log(capture);
+            let keys = keys.iter().flat_map(|path| ["--keylog", path]);
+            let arguments: Vec<_> =
+                ["--cookie-file", COOKIES, capture].into_iter().chain(keys).collect();
+            let text = lines_of(&arguments);
             let expected = expected(&format!("{}.ndjson", stem(capture)));
             compare(&expected, &text);
             expected
@@ -51,7 +55,10 @@ fn the_ladder_of_each_outcome_reads_as_it_read() {
     }
     let mut text = String::new();
     for ((kind, outcome), (capture, id)) in &found {
-        let drawn = ladder(&["--session", id, "--cookie-file", COOKIES, capture]);
+        let keys = key_log(capture);
+        let keys = keys.iter().flat_map(|path| ["--keylog", path]);
+        let arguments = ["--session", id, "--cookie-file", COOKIES, capture];
+        let drawn = ladder(&arguments.into_iter().chain(keys).collect::<Vec<_>>());
         text += &format!("## {kind} {outcome}: {capture}\n\n{drawn}\n");
     }
     assert!(text.lines().all(|line| line.len() <= 80 && line.is_ascii()), "{text}");
@@ -74,6 +81,12 @@ fn ladders_text() -> PathBuf {
 
 fn seed_text() -> PathBuf {
     expected(&format!("{}.txt", stem(SEED)))
+}
+
+/// The key log beside a capture, with which TLS in it can be opened.
+fn key_log(capture: &str) -> Option<String> {
+    let path = format!("captures/{}.keylog", stem(capture));
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(&path).is_file().then_some(path)
 }
 
 fn expected(name: &str) -> PathBuf {

@@ -58,6 +58,7 @@ const RULES: &[Rule] = &[
     Rule { path: "community_id",          only: &["protocol/observation.rs"],                why: DOOR },
     Rule { path: "etherparse",            only: &["decode/"],                        why: DOOR },
     Rule { path: "flate2",                only: INFLATES,                            why: TWO_DOORS },
+    Rule { path: "graviola",              only: RECORDS,                             why: DOOR },
     Rule { path: "hkdf",                  only: RECORDS,                             why: DOOR },
     Rule { path: "hmac",                  only: RECORDS,                             why: DOOR },
     Rule { path: "indicatif",             only: &["cli/console.rs"],                 why: DOOR },

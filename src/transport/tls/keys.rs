@@ -238,6 +238,7 @@ fn aead(protection: Protection, key: &[u8]) -> Option<(Box<dyn RecordAead>, usiz
         Some(Box::new(A::new_from_slice(key).ok()?))
     }
     let cipher = match protection {
+        Protection::AesGcm(_) if hardware::has_aes_gcm() => hardware::aes_gcm(key),
         Protection::AesGcm(16) => boxed::<AesGcm<Aes128, U12>>(key),
         Protection::AesGcm(_) => boxed::<AesGcm<Aes256, U12>>(key),
         Protection::AesCcm(16, 8) => boxed::<Ccm<Aes128, U8, U12>>(key),
@@ -249,6 +250,58 @@ fn aead(protection: Protection, key: &[u8]) -> Option<(Box<dyn RecordAead>, usiz
     };
     let tag = if let Protection::AesCcm(_, tag) = protection { tag } else { 16 };
     Some((cipher?, tag))
+}
+
+/// AES-GCM with the instructions of the processor.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod hardware {
+    use graviola::aead::AesGcm;
+
+    use super::{NONCE, RecordAead};
+
+    struct HardwareAesGcm(AesGcm);
+
+    /// Whether the processor has the instructions that graviola needs, as those for x86-64 have since some 2015.
+    pub(super) fn has_aes_gcm() -> bool {
+        graviola::util::is_cpu_supported()
+    }
+
+    /// The cipher under a key of 16 or 32 bytes.
+    pub(super) fn aes_gcm(key: &[u8]) -> Option<Box<dyn RecordAead>> {
+        matches!(key.len(), 16 | 32)
+            .then(|| -> Box<dyn RecordAead> { Box::new(HardwareAesGcm(AesGcm::new(key))) })
+    }
+
+    impl RecordAead for HardwareAesGcm {
+        fn open(
+            &self,
+            nonce: &[u8; NONCE],
+            associated: &[u8],
+            sealed: &[u8],
+            out: &mut [u8],
+            tag: &[u8],
+        ) -> bool {
+            if out.len() != sealed.len() {
+                return false;
+            }
+            out.copy_from_slice(sealed);
+            self.0.decrypt(nonce, associated, out, tag).is_ok()
+        }
+    }
+}
+
+/// For processors without an implementation of their own.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod hardware {
+    use super::RecordAead;
+
+    pub(super) const fn has_aes_gcm() -> bool {
+        false
+    }
+
+    pub(super) fn aes_gcm(_: &[u8]) -> Option<Box<dyn RecordAead>> {
+        None
+    }
 }
 
 const fn key_len(protection: Protection) -> usize {
@@ -368,7 +421,12 @@ pub(super) fn next_secret(hash: SuiteHash, secret: &Secret) -> Option<Secret> {
 }
 
 /// `HKDF-Expand-Label` with an empty context (RFC 8446, section 7.1). `None` if the secret does not fit the hash.
-fn expand_label(hash: SuiteHash, secret: &[u8], label: &[u8], out: &mut [u8]) -> Option<()> {
+pub(super) fn expand_label(
+    hash: SuiteHash,
+    secret: &[u8],
+    label: &[u8],
+    out: &mut [u8],
+) -> Option<()> {
     let [high, low] = u16::try_from(out.len()).ok()?.to_be_bytes();
     let label_len = u8::try_from(LABEL_PREFIX.len() + label.len()).ok()?;
     let info = [&[high, low, label_len][..], LABEL_PREFIX, label, &[0]].concat();
@@ -422,3 +480,123 @@ const MOST_KEY: usize = 32;
 
 /// Bytes of a block of AES.
 const BLOCK: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{RECORDS, SampleRecord};
+    use super::*;
+    use crate::wire::suites::cipher_suite;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex.bytes().filter(|digit| !digit.is_ascii_whitespace()).collect();
+        let pair =
+            |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        digits.chunks(2).map(pair).collect()
+    }
+
+    fn secret(hex: &str) -> Secret {
+        let bytes = bytes(hex);
+        Secret::filled(bytes.len(), |out| {
+            out.copy_from_slice(&bytes);
+            Some(())
+        })
+        .unwrap()
+    }
+
+    fn key(sample: &SampleRecord) -> RecordKey {
+        let suite = cipher_suite(sample.suite).unwrap();
+        let Some(randoms) = sample.randoms else {
+            return RecordKey::of_traffic(&suite, &secret(sample.secret)).unwrap();
+        };
+        let [client, server] = randoms.map(|it| <[u8; 32]>::try_from(bytes(it)).unwrap());
+        let encrypt_then_mac = sample.encrypt_then_mac;
+        let parameters = Parameters12 { client: &client, server: &server, encrypt_then_mac };
+        let keys = RecordKey::of_master(&suite, &secret(sample.secret), &parameters).unwrap();
+        let [client, _] = keys;
+        client
+    }
+
+    /// The content of a record, if it opens as record `number`.
+    fn content(sample: &SampleRecord, number: u64, header: &[u8], body: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let header = header.try_into().unwrap();
+        let opened = key(sample).open(number, header, body, &mut out)?;
+        assert_eq!(opened.content_type, ContentType::APPLICATION_DATA);
+        Some(opened.content.to_vec())
+    }
+
+    #[test]
+    fn the_first_record_of_each_kind_of_suite_is_a_send_name() {
+        assert!(RECORDS.len() >= 18);
+        for sample in RECORDS {
+            let [header, body] = sample.record.map(bytes);
+            let content = content(sample, sample.number, &header, &body);
+            let content = content.unwrap_or_else(|| panic!("{:#x} does not open", sample.suite));
+            let [0, 0, 0, len, rest @ ..] = &*content else { panic!("{content:?}") };
+            assert_eq!((usize::from(*len), rest[0]), (rest.len(), b'N'), "{:#x}", sample.suite);
+            let expected = key(sample).content_len(body.len());
+            assert!(expected.is_none_or(|len| len == content.len()), "{:#x}", sample.suite);
+        }
+    }
+
+    #[test]
+    fn both_implementations_of_aes_gcm_open_the_same() {
+        for sample in RECORDS.iter().filter(|it| it.randoms.is_none()) {
+            let suite = cipher_suite(sample.suite).unwrap();
+            let Protection::AesGcm(len) = suite.protection else { continue };
+            let [header, body] = sample.record.map(bytes);
+            let header: [u8; RecordHeader::LEN] = header.try_into().unwrap();
+            let mut key = vec![0; len];
+            let secret = secret(sample.secret);
+            expand_label(suite.hash, secret.expose(), b"key", &mut key).unwrap();
+            let portable: Box<dyn RecordAead> = if len == 16 {
+                Box::new(AesGcm::<Aes128, U12>::new_from_slice(&key).unwrap())
+            } else {
+                Box::new(AesGcm::<Aes256, U12>::new_from_slice(&key).unwrap())
+            };
+            let mut record_key = self::key(sample);
+            record_key.cipher = Cipher::Aead(portable, 16);
+            let mut out = Vec::new();
+            let opened = record_key.open(sample.number, &header, &body, &mut out).unwrap();
+            assert_eq!(
+                Some(opened.content.to_vec()),
+                content(sample, sample.number, &header, &body)
+            );
+        }
+    }
+
+    #[test]
+    fn another_number_and_any_changed_bit_do_not_open() {
+        for sample in RECORDS {
+            let [header, body] = sample.record.map(bytes);
+            let open = |number, header: &[u8], body: &[u8]| content(sample, number, header, body);
+            assert_eq!(open(sample.number + 1, &header, &body), None, "{:#x}", sample.suite);
+            for at in 0..body.len() {
+                let mut changed = body.clone();
+                changed[at] ^= 0x10;
+                assert_eq!(open(sample.number, &header, &changed), None, "{:#x}", sample.suite);
+                assert_eq!(open(sample.number, &header, &body[..at]), None, "{:#x}", sample.suite);
+            }
+        }
+    }
+
+    /// RFC 8448, section 3: the server's handshake traffic secret and the keys derived from it.
+    #[test]
+    fn keys_are_derived_as_in_the_example_of_the_rfc() {
+        let of_server = "b67b7d690cc16c4e75e54213cb2d37b4e9c912bcded9105d42befd59d391ad38";
+        let of_server = secret(of_server);
+        let (mut key, mut iv) = ([0; 16], [0; NONCE]);
+        expand_label(SuiteHash::Sha256, of_server.expose(), b"key", &mut key).unwrap();
+        expand_label(SuiteHash::Sha256, of_server.expose(), b"iv", &mut iv).unwrap();
+        assert_eq!(key.to_vec(), bytes("3fce516009c21727d0f2e4e86ee403bc"));
+        assert_eq!(iv.to_vec(), bytes("5d313eb2671276ee13000b30"));
+    }
+
+    #[test]
+    fn a_secret_of_the_wrong_length_gives_no_key() {
+        let suite = cipher_suite(0x1302).unwrap();
+        assert!(RecordKey::of_traffic(&suite, &secret(&"07".repeat(32))).is_none());
+        assert!(next_secret(SuiteHash::Sha256, &secret(&"07".repeat(48))).is_none());
+        assert!(next_secret(SuiteHash::Sha384, &secret(&"07".repeat(48))).is_some());
+    }
+}

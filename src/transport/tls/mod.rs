@@ -8,6 +8,10 @@ mod keys;
 mod messages;
 mod opener;
 mod records;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod scripts;
 
 use std::sync::Arc;
 
