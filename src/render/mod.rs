@@ -879,6 +879,7 @@ mod samples {
         let failed = FailedPair {
             initiator: Arc::clone(&one),
             acceptor: Arc::clone(&two),
+            both_dialed: false,
             outcome: Failure::Session(Outcome::CookieMismatch),
             initiator_cookie: Some("cookies.txt:1".into()),
             acceptor_cookie: None,

@@ -473,15 +473,13 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
     fn a_large_cluster_fits_on_a_screen() {
         let mut cluster = samples::pair();
         cluster.nodes = (0..50).map(|n| samples::node(&format!("n{n}@h"), None)).collect();
-        cluster.connected = vec![
-            Pair {
-                nodes: ["n0@h".into(), "n1@h".into()],
-                since: samples::at(0),
-                closed: false,
-                tls: false
-            };
-            1234
-        ];
+        let pair = |n: usize| Pair {
+            nodes: [format!("n{n}@h").into(), "n@h".into()],
+            since: samples::at(0),
+            closed: false,
+            tls: false,
+        };
+        cluster.connected = (0..1234).map(pair).collect();
         cluster.never_tried = vec![["n2@h".into(), "n3@h".into()]];
         let group = |nodes: &[&str], refused: &[&str]| crate::record::CookieGroup {
             nodes: nodes.iter().map(|name| (*name).into()).collect(),
