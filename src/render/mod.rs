@@ -774,6 +774,7 @@ mod samples {
             remedy: vec!["Give both nodes the same cookie.".into()],
             nodes: vec!["one@192.168.0.100".into(), "two@192.168.0.103".into()],
             incident_id: "9c41000000000000".into(),
+            shown_at: None,
             evidence: vec![
                 evidence(19, Role::Initiator, MessageKind::ChallengeReply.into()),
                 evidence(

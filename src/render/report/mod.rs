@@ -156,7 +156,8 @@ impl Report {
             self.run.on_damage(format!("{input}{}.", sentences::anomaly(anomaly)));
         }
         if let Body::Node { node } = &event.body {
-            *self.nodes.entry(&node.node).0 = node.ips.iter().take(MAX_ADDRESSES).copied().collect();
+            *self.nodes.entry(&node.node).0 =
+                node.ips.iter().take(MAX_ADDRESSES).copied().collect();
         }
         let Body::Session { session } = &event.body else { return };
         self.run.on_session(session);

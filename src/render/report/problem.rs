@@ -59,6 +59,12 @@ impl Problem {
         self.incident.as_ref().map_or(IncidentState::Open, |incident| incident.state)
     }
 
+    /// When it showed first.
+    pub(in crate::render) fn shown_at(&self) -> Timestamp {
+        let first = self.incident.as_ref().map(|incident| incident.first);
+        first.or(self.finding.shown_at).unwrap_or(self.at)
+    }
+
     /// How often it came.
     pub(in crate::render) fn count(&self) -> u64 {
         self.incident.as_ref().map_or(1, |incident| incident.count)
@@ -186,8 +192,8 @@ impl Problem {
                     _ => format!("{often}; {}", incident_state(zone, incident)),
                 }
             }
-            None if is_final => format!("once at {}", moment(zone, self.at)),
-            None => format!("first at {}", time(zone, self.at)),
+            None if is_final => format!("once at {}", moment(zone, self.shown_at())),
+            None => format!("first at {}", time(zone, self.shown_at())),
         }
     }
 
