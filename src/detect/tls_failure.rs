@@ -8,7 +8,7 @@ use super::finding::{Sides, closed, finding, listed, looked_up, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, tls_mismatch};
 use crate::judge::world::World;
 use crate::judge::{AlertContent, JudgedConnection, Outcome, Protocol, TlsAlert};
-use crate::observe::{CertificateFacts, Role};
+use crate::observe::{CertificateFacts, Role, tls_version_name};
 use crate::record::{Confidence, Evidence, Severity, Shows};
 use crate::time::Timestamp;
 
@@ -177,7 +177,7 @@ struct CertificateFault {
 impl CertificateReading {
     /// The certificate that the peer of `refuser` sent.
     fn of(session: &JudgedConnection, refuser: Role) -> Option<Self> {
-        let facts = session.seen.tls[refuser.peer()].certificate.as_ref()?;
+        let facts = session.seen.tls[refuser.peer()].certificates.first()?;
         let names =
             facts.names.iter().chain(facts.subject.iter().filter(|_| facts.names.is_empty()));
         let names: Vec<&str> = names.map(AsRef::as_ref).collect();
@@ -257,24 +257,12 @@ fn offered_versions(session: &JudgedConnection, sides: &Sides) -> String {
     let Some(hello) = &session.seen.tls.initiator.hello else { return String::new() };
     let mut versions = hello.versions.clone();
     versions.sort_unstable();
-    let named: Vec<_> = versions.iter().filter_map(|version| version_name(*version)).collect();
+    let named: Vec<_> = versions.iter().filter_map(|version| tls_version_name(*version)).collect();
     match named.as_slice() {
         [] => String::new(),
         [only] => format!(" {} offers {only} alone.", sides.initiator),
         several => format!(" {} offers {}.", sides.initiator, several.join(" and ")),
     }
-}
-
-/// The name of a TLS version by its number.
-const fn version_name(version: u16) -> Option<&'static str> {
-    Some(match version {
-        0x0300 => "SSL 3.0",
-        0x0301 => "TLS 1.0",
-        0x0302 => "TLS 1.1",
-        0x0303 => "TLS 1.2",
-        0x0304 => "TLS 1.3",
-        _ => return None,
-    })
 }
 
 /// What is most likely meant by an encrypted alert at its position in the handshake. The meaning continues the

@@ -14,6 +14,7 @@ use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use crate::transport::tls::{KeyLog, KeyLogCounts};
 pub use config::{Config, EPMD_PORT};
 use dispatch::Work;
 pub use reduce::{Conclusions, Reducer, judge_facts};
@@ -218,6 +219,11 @@ impl<S: EventSink> Engine<S> {
         if let Some(name) = names::host(name) {
             self.core.on_fact(Fact::ListedName { ip, name });
         }
+    }
+
+    /// The capture contains secrets of TLS connections, or a key log has grown by these lines.
+    pub fn add_secrets(&mut self, lines: &[u8]) {
+        self.core.config.key_log.add_lines(lines);
     }
 
     /// The reader of input number `input` reports something about it.
@@ -617,6 +623,7 @@ fn context<'a>(
 ) -> ConnContext<'a> {
     ConnContext {
         limits: &config.limits,
+        key_log: &config.key_log,
         cookies: &config.cookies,
         include_secrets: config.include_secrets,
         messages: config.messages,

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::{Confidence, JudgedConnection, LossScope, Outcome, PeerSigns, Undelivered, Verdict};
 use crate::decode::Endpoint;
 use crate::observe::{
-    CloseFacts, CloseKind, ConnectionIds, CookieTest, DistFlags, HandshakeFacts, Hello,
-    Observation, Occasion, Opening, Orientation, PerRole, Received, Role, Settled, State,
-    StatusText, TcpFacts, TcpSide, TransportProtocol,
+    CertificateFacts, CloseFacts, CloseKind, ConnectionIds, CookieTest, DistFlags, HandshakeFacts,
+    Hello, IssuedBy, Observation, Occasion, Opening, Orientation, PerRole, Received, Role, Settled,
+    State, StatusText, TcpFacts, TcpSide, TransportProtocol,
 };
 use crate::packet::FrameRef;
 use crate::packet::PacketRef;
@@ -32,6 +32,22 @@ pub(crate) fn dial(ms: u64, from: &str, to: &str) -> SampleDial {
         outcome: Outcome::Connected,
         state: State::Established,
         last_sent: [ms; 2],
+    }
+}
+
+/// The certificate of an authority that is not sent, for these names, without dates and for every purpose.
+pub(crate) fn certificate(names: &[&str]) -> CertificateFacts {
+    CertificateFacts {
+        mark: mark(3),
+        subject: None,
+        issuer: None,
+        names: names.iter().map(|name| (*name).into()).collect(),
+        not_before: None,
+        not_after: None,
+        key_usage: None,
+        extended_key_usage: None,
+        is_authority: false,
+        issued: IssuedBy::NotSent,
     }
 }
 
@@ -164,6 +180,7 @@ impl SampleDial {
             },
             proxy: None,
             tls: PerRole::default(),
+            opened_tls: crate::observe::OpenedTls::default(),
             traffic: PerRole::default(),
             foreign: PerRole::default(),
             messages: PerRole::default(),

@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Delivery, Foreign, HandshakeFacts, MessageKind, MessageSums, PauseSpan, PerRole,
-    ProxyHeaderFacts, Received, Role,
+    Delivery, Foreign, HandshakeFacts, MessageKind, MessageSums, OpenedTls, PauseSpan, PerRole,
+    ProxyHeaderFacts, Received, Role, TlsSide,
 };
 use crate::decode::Endpoint;
 use crate::packet::PacketRef;
@@ -43,6 +43,9 @@ pub struct Observation {
     pub proxy: Option<ProxyHeaderFacts>,
     /// TLS records of each side.
     pub tls: PerRole<TlsSide>,
+    /// What was opened of TLS with the secrets of a key log.
+    #[serde(default)]
+    pub opened_tls: OpenedTls,
     /// Frames of each side after the handshake.
     pub traffic: PerRole<FrameTraffic>,
     /// The first bytes of each side, if they are not a handshake, and the protocol that they look like.
@@ -268,91 +271,6 @@ pub struct Stall {
     pub sent_bytes: bool,
 }
 
-/// The TLS records of one side.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct TlsSide {
-    /// The first record in clear.
-    pub sign: Option<(TlsSign, PacketRef)>,
-    /// The first alert in clear that ends a TLS connection: its number, as in IANA's "TLS Alerts".
-    pub fatal: Option<(u8, PacketRef)>,
-    /// Lengths of encrypted records under the cipher suite in its ServerHello.
-    pub lengths: Option<SealedLengths>,
-    /// The first encrypted records, at most [`SealedRecord::KEPT`].
-    pub sealed: Vec<SealedRecord>,
-    /// What its hello offers, or selects.
-    pub hello: Option<TlsHello>,
-    /// Its certificate; only TLS 1.2 sends it in clear.
-    pub certificate: Option<CertificateFacts>,
-}
-
-/// The parts of a ClientHello or ServerHello that concern nodes.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct TlsHello {
-    /// The host that the client dialed: the host part of the node name, also if it is an address.
-    pub server_name: Option<Arc<str>>,
-    /// The first application protocol that the client offers, which a node never does.
-    pub protocol: Option<Arc<str>>,
-    /// The versions that the client offers, or the one that the server selected: 0x0303 is TLS 1.2.
-    pub versions: Vec<u16>,
-    /// Whether it has an extension that a node never sends.
-    pub is_not_by_otp: bool,
-}
-
-/// The names and dates of a certificate.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct CertificateFacts {
-    /// The packet that completed the certificate.
-    pub mark: PacketRef,
-    /// The common name of its subject.
-    pub subject: Option<Arc<str>>,
-    /// The common name of its issuer.
-    pub issuer: Option<Arc<str>>,
-    /// The hosts and addresses for which it was issued (`subjectAltName`).
-    pub names: Vec<Arc<str>>,
-    /// The beginning of its validity.
-    pub not_before: Option<Timestamp>,
-    /// The end of its validity.
-    pub not_after: Option<Timestamp>,
-}
-
-/// The kind of a side's first TLS record.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TlsSign {
-    /// It is a ClientHello or ServerHello.
-    Hello,
-    /// It is an alert in clear.
-    Alert,
-}
-
-/// Lengths of encrypted records of TLS 1.3 under one cipher suite, without the header.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct SealedLengths {
-    /// Length of an alert.
-    pub alert: u16,
-    /// Length of a Finished message.
-    pub finished: u16,
-    /// Length of a Certificate message without a certificate.
-    pub no_certificate: u16,
-}
-
-/// An encrypted TLS record.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct SealedRecord {
-    /// Number of bytes after its header.
-    pub length: u16,
-    /// Offset in the TCP stream after its last byte.
-    pub end: TcpOffset,
-    /// The packet that completed its header.
-    pub mark: PacketRef,
-}
-
-impl SealedRecord {
-    /// Maximum number of records of each side: those of the longest handshake of TLS 1.3, of the distribution handshake
-    /// in it, and some more.
-    pub const KEPT: usize = 16;
-}
-
 /// The frames that one side sent after the handshake.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct FrameTraffic {
@@ -514,6 +432,11 @@ impl Observation {
     /// The side that used TLS first, with its first record.
     pub fn tls(&self) -> Option<(Role, PacketRef)> {
         self.tls.each().find_map(|(role, tls)| Some((role, tls.sign?.1)))
+    }
+
+    /// Whether the bytes of the distribution protocol were encrypted, and opened with a key log.
+    pub const fn is_opened_tls(&self) -> bool {
+        self.opened_tls.has_data
     }
 
     /// The first bytes of another protocol, the initiator's before the acceptor's.

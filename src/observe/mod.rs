@@ -15,6 +15,7 @@ pub mod messages;
 mod per_role;
 mod proxy;
 mod sums;
+mod tls;
 
 pub use self::anomaly::*;
 pub use self::connection::*;
@@ -26,6 +27,7 @@ pub use self::messages::{Execution, RuleTrigger};
 pub use self::per_role::{PerRole, Role};
 pub use self::proxy::*;
 pub use self::sums::*;
+pub use self::tls::*;
 pub use crate::wire::epmd::{EpmdNodeType, EpmdTag};
 pub use crate::wire::flags::DistFlags;
 pub use crate::wire::handshake::MessageKind;
@@ -42,7 +44,7 @@ use crate::questions::NoNeighbour;
 use crate::time::Timestamp;
 
 /// Version of the serialized form of [`Recorded`]; a reader refuses any other.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// A fact with its position in the order of its run.
 #[derive(Clone, Debug, Deserialize, Serialize)]

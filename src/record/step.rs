@@ -306,13 +306,16 @@ fn tls_steps(seen: &Observation) -> Vec<Step> {
         if let Some((_, mark)) = alert {
             steps.push(Step::new(mark, Some(role), StepKind::TlsAlert).with_detail(number));
         }
-        if let Some(certificate) = &tls.certificate {
+        if let Some(certificate) = tls.certificates.first() {
             let subject = certificate.subject.as_ref().map(|it| format!("of {it}"));
             let step = Step::new(certificate.mark, Some(role), StepKind::TlsCertificate);
             steps.push(step.with_detail(subject));
         }
     }
-    steps.extend(sealed_steps(PerRole::from_fn(|role| seen.tls[role].sealed.as_slice())));
+    // Where they were opened, the messages inside are rows of their own.
+    if !seen.is_opened_tls() {
+        steps.extend(sealed_steps(PerRole::from_fn(|role| seen.tls[role].sealed.as_slice())));
+    }
     steps
 }
 

@@ -263,13 +263,36 @@ pub fn message_header(bytes: &[u8]) -> Option<(u8, usize)> {
     Some((kind, usize::try_from(u32::from_be_bytes([0, a, b, c])).ok()?))
 }
 
-/// The first certificate in the body of a Certificate message of TLS 1.2, which is that of its sender. `None` if the
-/// list is empty, or the bytes so far lack a part of it.
+/// The certificates in the body of a Certificate message, first that of its sender, as far as the bytes so far have
+/// them whole.
 ///
-/// Spec: RFC 5246, section 7.4.2.
-pub fn first_certificate(body: &[u8]) -> Option<&[u8]> {
-    let (&[_, _, _, a, b, c], rest) = body.split_first_chunk()?;
-    rest.get(..usize::try_from(u32::from_be_bytes([0, a, b, c])).ok()?)
+/// ```text
+///     TLS 1.3 only       3         3         n              TLS 1.3 only
+/// | len | context | bytes of | length | certificate | len | extensions | ...
+///     1      len     the list                           2        len
+/// ```
+///
+/// Spec: RFC 5246, section 7.4.2; RFC 8446, section 4.4.2.
+pub fn certificates(body: &[u8], is_tls13: bool) -> impl Iterator<Item = &[u8]> {
+    let body = if is_tls13 {
+        body.split_first().and_then(|(len, rest)| rest.get(usize::from(*len)..))
+    } else {
+        Some(body)
+    };
+    let mut list = body.and_then(|body| body.get(3..)).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (&[a, b, c], rest) = list.split_first_chunk()?;
+        let len = usize::try_from(u32::from_be_bytes([0, a, b, c])).ok()?;
+        let (certificate, mut rest) = rest.split_at_checked(len)?;
+        if is_tls13 {
+            let extensions = rest
+                .split_first_chunk()
+                .and_then(|(&[a, b], rest)| rest.get(usize::from(u16::from_be_bytes([a, b]))..));
+            rest = extensions.unwrap_or_default();
+        }
+        list = rest;
+        Some(certificate)
+    })
 }
 
 /// Lengths of the encrypted records of TLS 1.3 that carry one message without padding, as Erlang sends them.
@@ -501,12 +524,17 @@ mod tests {
     }
 
     #[test]
-    fn the_first_certificate_is_found_behind_two_lengths() {
+    fn certificates_are_found_behind_their_lengths() {
         assert_eq!(message_header(b"\x0b\0\x01\x02more"), Some((11, 258)));
         assert_eq!(message_header(b"\x0b\0\x01"), None);
-        assert_eq!(first_certificate(b"\0\0\x08\0\0\x02ab\0\0\0"), Some(&b"ab"[..]));
-        assert_eq!(first_certificate(b"\0\0\x08\0\0\x02a"), None);
-        assert_eq!(first_certificate(b"\0\0\0"), None);
+        let found = |body, is_tls13| certificates(body, is_tls13).collect::<Vec<_>>();
+        assert_eq!(found(b"\0\0\x09\0\0\x02ab\0\0\x01c", false), [&b"ab"[..], b"c"]);
+        assert_eq!(found(b"\0\0\x09\0\0\x02ab\0\0\x01", false), [&b"ab"[..]]);
+        assert_eq!(found(b"\0\0\x08\0\0\x02a", false), [&b""[..]; 0]);
+        assert_eq!(found(b"\0\0\0", false), [&b""[..]; 0]);
+        let newer = b"\x01x\0\0\x0f\0\0\x02ab\0\x01e\0\0\x01c\0\0";
+        assert_eq!(found(newer, true), [&b"ab"[..], b"c"]);
+        assert_eq!(found(b"\x09", true), [&b""[..]; 0]);
     }
 
     #[test]

@@ -1,83 +1,130 @@
-//! Certificates, as far as they name a host and dates.
+//! Certificates, as far as a person compares them.
 //!
-//! A certificate of TLS 1.2 travels in clear. What is read of it: the names of its subject, the name of its issuer, and
-//! its dates. Signatures are not verified.
+//! A certificate of TLS 1.2 travels in clear. What is read of it: the names of its subject and its issuer, its dates, and
+//! what it may be used for. Signatures are not verified.
 
 use std::net::IpAddr;
 
+use x509_cert::Certificate as Der;
+use x509_cert::der::Decode;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
+    SubjectAltName, SubjectKeyIdentifier,
+};
+use x509_cert::name::Name;
+use x509_cert::time::Time;
+
 /// The parts of a certificate that a person compares.
 ///
-/// Spec: RFC 5280, sections 4.1 and 4.2.1.6.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Certificate<'a> {
-    /// The common name of the subject.
-    pub subject: Option<&'a [u8]>,
-    /// The common name of the issuer.
-    pub issuer: Option<&'a [u8]>,
+/// Spec: RFC 5280, sections 4.1 and 4.2.1.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Certificate {
+    /// The common name of the subject; without one, all of its name as in RFC 4514.
+    pub subject: Option<Vec<u8>>,
+    /// The common name of the issuer; without one, all of its name as in RFC 4514.
+    pub issuer: Option<Vec<u8>>,
     /// The host names for which it was issued (`subjectAltName`), at most [`MOST_NAMES`].
-    pub hosts: Vec<&'a [u8]>,
+    pub hosts: Vec<Vec<u8>>,
     /// The addresses for which it was issued, at most [`MOST_NAMES`].
     pub addresses: Vec<IpAddr>,
     /// The first second of its validity, since 1970.
-    pub not_before: Option<u64>,
+    pub not_before: u64,
     /// The last second of its validity, since 1970.
-    pub not_after: Option<u64>,
+    pub not_after: u64,
+    /// What its key may be used for; `None` without the extension `keyUsage`.
+    pub key_usage: Option<Vec<&'static str>>,
+    /// What the certificate is for; `None` without the extension `extendedKeyUsage`. At most [`MOST_NAMES`].
+    pub extended_key_usage: Option<Vec<String>>,
+    /// Whether it may issue others (`basicConstraints`).
+    pub is_authority: bool,
+    names: [Name; 2],
+    /// The identifiers of its key and of the key that signed it.
+    keys: [Option<Vec<u8>>; 2],
 }
 
-/// Maximum number of names and of addresses that are read of one certificate.
+/// Maximum number of names, of addresses and of purposes that are read of one certificate.
 pub const MOST_NAMES: usize = 8;
 
-/// Reads a certificate in DER. `None` if it is not one; fields that cannot be read stay empty.
-pub fn certificate(der: &[u8]) -> Option<Certificate<'_>> {
-    let (outer, _) = expect(der, SEQUENCE)?;
-    let (body, _) = expect(outer, SEQUENCE)?;
-    // The version, which is absent for version 1.
-    let body = expect(body, VERSION).map_or(body, |(_, rest)| rest);
-    let (_, body) = expect(body, INTEGER)?;
-    let (_, body) = expect(body, SEQUENCE)?;
-    let (issuer, body) = expect(body, SEQUENCE)?;
-    let (validity, body) = expect(body, SEQUENCE)?;
-    let (subject, body) = expect(body, SEQUENCE)?;
-    let (_, mut rest) = expect(body, SEQUENCE)?;
-    let mut read = Certificate {
-        subject: common_name(subject),
-        issuer: common_name(issuer),
-        ..Certificate::default()
+/// Reads a certificate in DER. `None` if it is not one; extensions that cannot be read count as absent.
+pub fn certificate(der: &[u8]) -> Option<Certificate> {
+    let read = Der::from_der(der).ok()?;
+    let body = read.tbs_certificate();
+    let seconds = |time: Time| time.to_unix_duration().as_secs();
+    let mut certificate = Certificate {
+        subject: common_name(body.subject()),
+        issuer: common_name(body.issuer()),
+        hosts: Vec::new(),
+        addresses: Vec::new(),
+        not_before: seconds(body.validity().not_before),
+        not_after: seconds(body.validity().not_after),
+        key_usage: None,
+        extended_key_usage: None,
+        is_authority: false,
+        names: [body.subject().clone(), body.issuer().clone()],
+        keys: [None, None],
     };
-    if let Some((tag, text, later)) = element(validity) {
-        read.not_before = seconds(tag, text);
-        read.not_after = element(later).and_then(|(tag, text, _)| seconds(tag, text));
+    for extension in body.extensions().into_iter().flatten() {
+        certificate.add(extension);
     }
-    while let Some((tag, value, later)) = element(rest) {
-        if tag == EXTENSIONS {
-            read.add_alternative_names(value);
-        }
-        rest = later;
-    }
-    Some(read)
+    Some(certificate)
 }
 
-impl<'a> Certificate<'a> {
-    fn add_alternative_names(&mut self, extensions: &'a [u8]) {
-        let Some((mut list, _)) = expect(extensions, SEQUENCE) else { return };
-        while let Some((_, extension, later)) = element(list) {
-            list = later;
-            let Some((oid, value)) = expect(extension, OBJECT_IDENTIFIER) else { continue };
-            if oid != SUBJECT_ALT_NAME {
-                continue;
-            }
-            // Whether it is critical, which is mostly absent.
-            let value = expect(value, BOOLEAN).map_or(value, |(_, rest)| rest);
-            let names = expect(value, BYTE_STRING).and_then(|(names, _)| expect(names, SEQUENCE));
-            let Some((mut names, _)) = names else { continue };
-            while let Some((tag, name, later)) = element(names) {
-                names = later;
-                if tag == DNS_NAME && self.hosts.len() < MOST_NAMES {
-                    self.hosts.push(name);
-                } else if tag == IP_ADDRESS && self.addresses.len() < MOST_NAMES {
-                    self.addresses.extend(address(name));
+impl Certificate {
+    /// Whether it was issued by the subject of `other`, by its name and the identifier of its key.
+    pub fn is_issued_by(&self, other: &Self) -> bool {
+        let [_, issuer] = &self.names;
+        let [subject, _] = &other.names;
+        let [_, signer] = &self.keys;
+        let [key, _] = &other.keys;
+        issuer == subject && signer.as_ref().zip(key.as_ref()).is_none_or(|(a, b)| a == b)
+    }
+
+    fn add(&mut self, extension: &Extension) {
+        let value = extension.extn_value.as_bytes();
+        match extension.extn_id.as_bytes() {
+            SUBJECT_ALT_NAME => {
+                let SubjectAltName(names) =
+                    SubjectAltName::from_der(value).unwrap_or_else(|_| SubjectAltName(Vec::new()));
+                for name in names {
+                    match name {
+                        GeneralName::DnsName(host) if self.hosts.len() < MOST_NAMES => {
+                            self.hosts.push(host.as_bytes().to_vec());
+                        }
+                        GeneralName::IpAddress(ip) if self.addresses.len() < MOST_NAMES => {
+                            self.addresses.extend(address(ip.as_bytes()));
+                        }
+                        _ => {}
+                    }
                 }
             }
+            KEY_USAGE => {
+                let usage = KeyUsage::from_der(value).ok();
+                self.key_usage =
+                    usage.map(|KeyUsage(flags)| flags.into_iter().map(usage_name).collect());
+            }
+            EXTENDED_KEY_USAGE => {
+                let purposes = ExtendedKeyUsage::from_der(value).ok();
+                self.extended_key_usage = purposes.map(|ExtendedKeyUsage(purposes)| {
+                    purposes.iter().take(MOST_NAMES).map(purpose_name).collect()
+                });
+            }
+            BASIC_CONSTRAINTS => {
+                self.is_authority = BasicConstraints::from_der(value).is_ok_and(|it| it.ca);
+            }
+            SUBJECT_KEY => {
+                let key = SubjectKeyIdentifier::from_der(value).ok();
+                let [own, _] = &mut self.keys;
+                *own = key.map(|SubjectKeyIdentifier(key)| key.as_bytes().to_vec());
+            }
+            AUTHORITY_KEY => {
+                let key = AuthorityKeyIdentifier::from_der(value).ok();
+                let [_, signer] = &mut self.keys;
+                *signer = key.and_then(|it| it.key_identifier).map(|key| key.as_bytes().to_vec());
+            }
+            _ => {}
         }
     }
 }
@@ -87,121 +134,84 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// The last common name in a distinguished name.
-fn common_name(mut name: &[u8]) -> Option<&[u8]> {
-    let mut found = None;
-    while let Some((_, set, later)) = element(name) {
-        name = later;
-        let Some((attribute, _)) = expect(set, SEQUENCE) else { continue };
-        let Some((oid, value)) = expect(attribute, OBJECT_IDENTIFIER) else { continue };
-        if oid == COMMON_NAME {
-            found = element(value).map(|(_, text, _)| text);
-        }
+/// The last common name in a distinguished name; without one, all of the name, unless it is empty.
+fn common_name(name: &Name) -> Option<Vec<u8>> {
+    let common = name.iter().filter(|part| part.oid.as_bytes() == COMMON_NAME).last();
+    match common {
+        Some(part) => Some(part.value.value().to_vec()),
+        None => Some(name.to_string().into_bytes()).filter(|text| !text.is_empty()),
     }
-    found
 }
 
-/// Seconds since 1970 in a `UTCTime` (`YYMMDDHHMMSSZ`) or `GeneralizedTime` (`YYYYMMDDHHMMSSZ`).
-fn seconds(tag: u8, text: &[u8]) -> Option<u64> {
-    let text = text.strip_suffix(b"Z")?;
-    let (year, rest) = match tag {
-        UTC_TIME => {
-            let (year, rest) = text.split_at_checked(2)?;
-            let year = number(year)?;
-            // RFC 5280, section 4.1.2.5.1: 50 to 99 are in the last century.
-            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
-        }
-        GENERALIZED_TIME => {
-            let (year, rest) = text.split_at_checked(4)?;
-            (number(year)?, rest)
-        }
-        _ => return None,
+/// The name of a use in RFC 5280, section 4.2.1.3.
+const fn usage_name(usage: KeyUsages) -> &'static str {
+    match usage {
+        KeyUsages::DigitalSignature => "digitalSignature",
+        KeyUsages::NonRepudiation => "nonRepudiation",
+        KeyUsages::KeyEncipherment => "keyEncipherment",
+        KeyUsages::DataEncipherment => "dataEncipherment",
+        KeyUsages::KeyAgreement => "keyAgreement",
+        KeyUsages::KeyCertSign => "keyCertSign",
+        KeyUsages::CRLSign => "cRLSign",
+        KeyUsages::EncipherOnly => "encipherOnly",
+        KeyUsages::DecipherOnly => "decipherOnly",
+    }
+}
+
+/// The name of a purpose in RFC 5280, section 4.2.1.12, else its object identifier.
+fn purpose_name(purpose: &ObjectIdentifier) -> String {
+    let name = match purpose.as_bytes() {
+        [0x2b, 6, 1, 5, 5, 7, 3, 1] => SERVER_AUTH,
+        [0x2b, 6, 1, 5, 5, 7, 3, 2] => CLIENT_AUTH,
+        [0x2b, 6, 1, 5, 5, 7, 3, 3] => "codeSigning",
+        [0x2b, 6, 1, 5, 5, 7, 3, 4] => "emailProtection",
+        [0x2b, 6, 1, 5, 5, 7, 3, 8] => "timeStamping",
+        [0x2b, 6, 1, 5, 5, 7, 3, 9] => "OCSPSigning",
+        [0x55, 29, 37, 0] => ANY_PURPOSE,
+        _ => return purpose.to_string(),
     };
-    let mut parts = rest.chunks_exact(2).map(number);
-    let mut next = || parts.next().flatten();
-    let (month, day) = (next()?, next()?);
-    let (hour, minute, second) = (next()?, next()?, next()?);
-    let is_time = (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second <= 60;
-    let days = days_since_1970(year, month, day).filter(|_| is_time)?;
-    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+    name.to_owned()
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar; `None` before 1970.
-fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
-    // Years begin in March here, so that the day of a leap year is the last one.
-    let (year, month) =
-        if month < 3 { (year.checked_sub(1)?, month + 9) } else { (year, month - 3) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
-    days.checked_sub(DAYS_TO_1970)
-}
+/// The purpose that the certificate of a TLS server needs.
+pub const SERVER_AUTH: &str = "serverAuth";
 
-/// Days from the first of March of the year 0 to the first of January 1970.
-const DAYS_TO_1970: u64 = 719_468;
+/// The purpose that the certificate of a TLS client needs.
+pub const CLIENT_AUTH: &str = "clientAuth";
 
-fn number(digits: &[u8]) -> Option<u64> {
-    let is_number = digits.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
-}
-
-/// The content of the first element, if it has this tag; and the bytes behind it.
-fn expect(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (found, content, rest) = element(der)?;
-    (found == tag).then_some((content, rest))
-}
-
-/// The tag and the content of the first element, and the bytes behind it. Lengths of up to four bytes are read.
-///
-/// Spec: ITU-T X.690, section 8.1.
-fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&[tag, first], rest) = der.split_first_chunk()?;
-    let (len, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first - 0x80))?;
-            let len = digits.iter().fold(0_usize, |len, byte| len << 8 | usize::from(*byte));
-            (len, rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(len)?;
-    Some((tag, content, rest))
-}
-
-const BOOLEAN: u8 = 0x01;
-const INTEGER: u8 = 0x02;
-const BYTE_STRING: u8 = 0x04;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-
-/// Context tag 0 of the body of a certificate.
-const VERSION: u8 = 0xa0;
-
-/// Context tag 3 of the body of a certificate.
-const EXTENSIONS: u8 = 0xa3;
-
-/// Context tag 2 of an alternative name.
-const DNS_NAME: u8 = 0x82;
-
-/// Context tag 7 of an alternative name.
-const IP_ADDRESS: u8 = 0x87;
+/// The purpose that includes all others.
+pub const ANY_PURPOSE: &str = "anyExtendedKeyUsage";
 
 /// The object identifier 2.5.4.3.
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 
+/// The object identifier 2.5.29.14.
+const SUBJECT_KEY: &[u8] = &[0x55, 29, 14];
+
+/// The object identifier 2.5.29.15.
+const KEY_USAGE: &[u8] = &[0x55, 29, 15];
+
 /// The object identifier 2.5.29.17.
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 29, 17];
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The object identifier 2.5.29.19.
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19];
 
-    fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+/// The object identifier 2.5.29.35.
+const AUTHORITY_KEY: &[u8] = &[0x55, 29, 35];
+
+/// The object identifier 2.5.29.37.
+const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 29, 37];
+
+/// Builders of certificates for tests.
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::{COMMON_NAME, SUBJECT_ALT_NAME};
+
+    pub(crate) const DNS_NAME: u8 = 0x82;
+    pub(crate) const IP_ADDRESS: u8 = 0x87;
+
+    pub(crate) fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         let content = parts.concat();
         let mut out = vec![tag];
         match u8::try_from(content.len()) {
@@ -216,42 +226,56 @@ mod tests {
         out
     }
 
-    fn name(common: &[u8]) -> Vec<u8> {
-        let attribute =
-            der(SEQUENCE, &[&der(OBJECT_IDENTIFIER, &[COMMON_NAME]), &der(12, &[common])]);
+    pub(crate) const INTEGER: u8 = 2;
+    pub(crate) const BIT_STRING: u8 = 3;
+    pub(crate) const BYTE_STRING: u8 = 4;
+    pub(crate) const OID: u8 = 6;
+    pub(crate) const SEQUENCE: u8 = 0x30;
+
+    /// A distinguished name of one attribute.
+    pub(crate) fn name(attribute: &[u8], text: &[u8]) -> Vec<u8> {
+        let attribute = der(SEQUENCE, &[&der(OID, &[attribute]), &der(12, &[text])]);
         der(SEQUENCE, &[&der(0x31, &[&attribute])])
     }
 
-    fn sample(names: &[u8]) -> Vec<u8> {
-        let validity = der(
-            SEQUENCE,
-            &[&der(UTC_TIME, &[b"261129000000Z"]), &der(GENERALIZED_TIME, &[b"20561130123456Z"])],
-        );
-        let names = der(BYTE_STRING, &[&der(SEQUENCE, &[names])]);
-        let extension = der(
-            SEQUENCE,
-            &[&der(OBJECT_IDENTIFIER, &[SUBJECT_ALT_NAME]), &der(BOOLEAN, &[&[0xff]]), &names],
-        );
-        let other = der(
-            SEQUENCE,
-            &[&der(OBJECT_IDENTIFIER, &[&[0x55, 29, 15]]), &der(BYTE_STRING, &[b"x"])],
-        );
-        let extensions = der(EXTENSIONS, &[&der(SEQUENCE, &[&other, &extension])]);
+    pub(crate) fn extension(oid: &[u8], value: &[u8]) -> Vec<u8> {
+        der(SEQUENCE, &[&der(OID, &[oid]), &der(BYTE_STRING, &[value])])
+    }
+
+    pub(crate) fn alternative_names(names: &[u8]) -> Vec<u8> {
+        extension(SUBJECT_ALT_NAME, &der(SEQUENCE, &[names]))
+    }
+
+    /// A certificate with these names and extensions.
+    pub(crate) fn issued(issuer: &[u8], subject: &[u8], extensions: &[u8]) -> Vec<u8> {
+        let validity =
+            der(SEQUENCE, &[&der(0x17, &[b"261129000000Z"]), &der(0x18, &[b"20561130123456Z"])]);
+        let algorithm = der(SEQUENCE, &[&der(OID, &[&[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1]])]);
         let body = der(
             SEQUENCE,
             &[
-                &der(VERSION, &[&der(INTEGER, &[&[2]])]),
+                &der(0xa0, &[&der(INTEGER, &[&[2]])]),
                 &der(INTEGER, &[&[7; 9]]),
-                &der(SEQUENCE, &[]),
-                &name(b"Lab CA"),
+                &algorithm,
+                issuer,
                 &validity,
-                &name(b"web9"),
-                &der(SEQUENCE, &[&[0; 270]]),
-                &extensions,
+                subject,
+                &der(SEQUENCE, &[&algorithm, &der(BIT_STRING, &[&[0; 65]])]),
+                &der(0xa3, &[&der(SEQUENCE, &[extensions])]),
             ],
         );
-        der(SEQUENCE, &[&body, &der(SEQUENCE, &[]), &der(3, &[&[0; 64]])])
+        der(SEQUENCE, &[&body, &algorithm, &der(BIT_STRING, &[&[0; 64]])])
     }
+
+    pub(crate) fn sample(extensions: &[u8]) -> Vec<u8> {
+        issued(&name(COMMON_NAME, b"Lab CA"), &name(COMMON_NAME, b"web9"), extensions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::*;
+    use super::*;
 
     #[test]
     fn names_and_dates_of_a_certificate_are_read() {
@@ -260,51 +284,76 @@ mod tests {
             der(DNS_NAME, &[b"web9.lab"]),
             der(IP_ADDRESS, &[&[10, 0, 0, 9]]),
         ];
-        let bytes = sample(&names.concat());
-        let read = certificate(&bytes).unwrap();
-        assert_eq!((read.subject, read.issuer), (Some(&b"web9"[..]), Some(&b"Lab CA"[..])));
+        let read = certificate(&sample(&alternative_names(&names.concat()))).unwrap();
+        assert_eq!(read.subject.as_deref(), Some(&b"web9"[..]));
+        assert_eq!(read.issuer.as_deref(), Some(&b"Lab CA"[..]));
         assert_eq!(read.hosts, [&b"web9"[..], b"web9.lab"]);
         assert_eq!(read.addresses, [IpAddr::from([10, 0, 0, 9])]);
-        assert_eq!(read.not_before, Some(1_795_910_400));
-        assert_eq!(read.not_after, Some(2_742_813_296));
+        assert_eq!((read.not_before, read.not_after), (1_795_910_400, 2_742_813_296));
+        assert_eq!((&read.key_usage, &read.extended_key_usage), (&None, &None));
+        assert!(!read.is_authority);
+    }
+
+    #[test]
+    fn what_a_certificate_may_be_used_for_is_read() {
+        let client = der(OID, &[&[0x2b, 6, 1, 5, 5, 7, 3, 2]]);
+        let other = der(OID, &[&[0x2b, 6, 1, 4, 1, 0x63]]);
+        let extensions = [
+            extension(KEY_USAGE, &der(BIT_STRING, &[&[5, 0xa0]])),
+            extension(EXTENDED_KEY_USAGE, &der(SEQUENCE, &[&client, &other])),
+            extension(BASIC_CONSTRAINTS, &der(SEQUENCE, &[&der(1, &[&[0xff]])])),
+        ];
+        let read = certificate(&sample(&extensions.concat())).unwrap();
+        assert_eq!(read.key_usage.unwrap(), ["digitalSignature", "keyEncipherment"]);
+        assert_eq!(read.extended_key_usage.unwrap(), [CLIENT_AUTH, "1.3.6.1.4.1.99"]);
+        assert!(read.is_authority);
+    }
+
+    #[test]
+    fn a_name_without_a_common_name_is_given_whole() {
+        let organization = name(&[0x55, 4, 10], b"Lab");
+        let empty = der(SEQUENCE, &[]);
+        let read = certificate(&issued(&organization, &empty, b"")).unwrap();
+        assert_eq!(read.issuer.as_deref(), Some(&b"O=Lab"[..]));
+        assert_eq!(read.subject, None);
+    }
+
+    #[test]
+    fn an_issuer_is_found_by_name_and_by_key() {
+        let authority = name(COMMON_NAME, b"Lab CA");
+        let key = |key: &[u8]| extension(SUBJECT_KEY, &der(BYTE_STRING, &[key]));
+        let signer = |key: &[u8]| extension(AUTHORITY_KEY, &der(SEQUENCE, &[&der(0x80, &[key])]));
+        let leaf = |extensions: &[u8]| certificate(&sample(extensions)).unwrap();
+        let root = |key: &[u8]| certificate(&issued(&authority, &authority, key)).unwrap();
+        assert!(leaf(b"").is_issued_by(&root(&key(b"abc"))));
+        assert!(leaf(&signer(b"abc")).is_issued_by(&root(&key(b"abc"))));
+        assert!(!leaf(&signer(b"abd")).is_issued_by(&root(&key(b"abc"))), "renewed with a new key");
+        assert!(!leaf(b"").is_issued_by(&leaf(b"")));
+        assert!(root(b"").is_issued_by(&root(b"")));
     }
 
     #[test]
     fn names_have_a_bound() {
         let many = der(DNS_NAME, &[b"h"]).repeat(40);
-        assert_eq!(certificate(&sample(&many)).unwrap().hosts.len(), MOST_NAMES);
+        assert_eq!(
+            certificate(&sample(&alternative_names(&many))).unwrap().hosts.len(),
+            MOST_NAMES
+        );
     }
 
     #[test]
     fn what_is_cut_short_or_no_certificate_is_refused_and_never_panics() {
-        let bytes = sample(&der(DNS_NAME, &[b"web9"]));
+        let bytes = sample(&alternative_names(&der(DNS_NAME, &[b"web9"])));
         for cut in 0..bytes.len() {
             assert_eq!(certificate(&bytes[..cut]), None, "{cut}");
         }
         for at in 0..bytes.len() {
-            let mut broken = bytes.clone();
-            broken[at] ^= 0xff;
-            let _ = certificate(&broken);
+            for flip in [0xff, 0x80, 1] {
+                let mut broken = bytes.clone();
+                broken[at] ^= flip;
+                let _ = certificate(&broken);
+            }
         }
         assert_eq!(certificate(b"\x30\x80\x30\x80"), None);
-    }
-
-    #[test]
-    fn dates_are_counted_in_both_centuries() {
-        let date = |text: &[u8]| seconds(UTC_TIME, text);
-        assert_eq!(date(b"700101000000Z"), Some(0));
-        assert_eq!(date(b"240229235959Z"), Some(1_709_251_199));
-        assert_eq!(date(b"491231000000Z"), Some(2_524_521_600));
-        for wrong in [
-            &b"261329000000Z"[..],
-            b"261129250000Z",
-            b"2611290000Z",
-            b"+61129000000Z",
-            b"500101000000Z",
-        ] {
-            assert_eq!(date(wrong), None, "{wrong:?}");
-        }
-        assert_eq!(seconds(GENERALIZED_TIME, b"19700101000001Z"), Some(1));
-        assert_eq!(seconds(INTEGER, b"19700101000001Z"), None);
     }
 }

@@ -261,7 +261,7 @@ impl PairTable {
 
     /// Records the host for which the certificate of a TLS client was issued: the client has no other name.
     fn on_certificate(&mut self, it: &JudgedConnection) {
-        let Some(certificate) = &it.seen.tls.initiator.certificate else { return };
+        let Some(certificate) = it.seen.tls.initiator.certificates.first() else { return };
         let ip = it.ip(Role::Initiator);
         if !self.certified.contains_key(&ip) && self.certified.len() >= self.capacity {
             return;
@@ -722,9 +722,9 @@ const MAX_MESH: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::samples::{SampleDial, at, dial, mark};
+    use crate::judge::samples::{SampleDial, at, certificate, dial, mark};
     use crate::judge::world::{ClusterFacts, HomeNets, PriorLookup, World};
-    use crate::observe::{CertificateFacts, Occasion, TlsHello, TlsSign};
+    use crate::observe::{Occasion, TlsHello, TlsSign};
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
@@ -830,17 +830,10 @@ mod tests {
     #[test]
     fn a_certificate_for_one_host_names_the_host_of_a_tls_client() {
         let certified = |names: &[&str]| {
-            let certificate = CertificateFacts {
-                mark: mark(3),
-                subject: None,
-                issuer: None,
-                names: names.iter().map(|name| (*name).into()).collect(),
-                not_before: None,
-                not_after: None,
-            };
+            let certificate = certificate(names);
             world_of(vec![over_tls(A, B, Some(20), |it| {
                 stays_open(it);
-                it.seen.tls.initiator.certificate = Some(certificate);
+                it.seen.tls.initiator.certificates = vec![certificate];
             })])
         };
         assert!(certified(&["h1", "10.0.0.1"]).are_connected("a@h1", "b@h2"));

@@ -2,19 +2,25 @@
 //!
 //! In: the chunks of a direction that begins with a hello or an alert. Out: [`TlsFacts`]. Nothing is decrypted.
 
+mod handshake;
+mod keylog;
+mod keys;
 mod messages;
+mod opener;
+mod records;
 
 use std::sync::Arc;
 
-use self::messages::CertificateSearch;
+pub use self::keylog::{KeyLog, KeyLogCounts};
+use self::messages::{ClearMessages, facts};
+pub(crate) use self::opener::TlsOpener;
+use self::opener::{FoundInside, FoundMessage};
 use crate::names;
-pub(crate) use crate::observe::{CertificateFacts, SealedRecord, TlsHello, TlsSign};
+pub(crate) use crate::observe::{CertificateFacts, SealedRecord, TlsHello, TlsProgress, TlsSign};
 use crate::packet::PacketRef;
 use crate::stream::{StreamChunk, StreamEvent};
-use crate::time::Timestamp;
 use crate::wire::decode;
 use crate::wire::tls::{self, Alert, ContentType, RecordHeader, Sealed};
-use crate::wire::x509;
 
 /// What one direction showed of TLS.
 #[derive(Debug)]
@@ -29,8 +35,10 @@ pub(crate) struct TlsFacts {
     pub(crate) sealed: Vec<SealedRecord>,
     /// What its hello offers or selects.
     pub(crate) hello: Option<TlsHello>,
-    /// Its certificate, which TLS 1.2 sends in clear.
-    pub(crate) certificate: Option<CertificateFacts>,
+    /// Its certificates, which TLS 1.2 sends in clear.
+    pub(crate) certificates: Vec<CertificateFacts>,
+    /// How far it got in the handshake of TLS 1.2.
+    pub(crate) progress: TlsProgress,
 }
 
 /// What a stream begins with.
@@ -85,7 +93,7 @@ pub(crate) struct TlsObserver {
     skip: u64,
     /// Whether these are bytes of a handshake message in clear.
     in_handshake: bool,
-    certificate: CertificateSearch,
+    messages: ClearMessages,
     facts: TlsFacts,
 }
 
@@ -116,12 +124,18 @@ impl TlsObserver {
         observer.facts.hello = match server_hello {
             Some(hello) => {
                 let version = if hello.is_tls13 { TLS_1_3 } else { hello.version };
-                Some(TlsHello { versions: vec![version], ..TlsHello::default() })
+                Some(TlsHello {
+                    protocol: hello.protocol.and_then(names::host_characters),
+                    versions: vec![version],
+                    cipher_suite: Some(hello.cipher_suite),
+                    encrypt_then_mac: hello.encrypt_then_mac,
+                    ..TlsHello::default()
+                })
             }
             None => decode(body, tls::client_hello).ok().map(|hello| offered(&hello)),
         };
         if seal.is_some() {
-            observer.certificate.give_up();
+            observer.messages.give_up();
         }
         observer.on_handshake(body, packet);
         observer
@@ -134,23 +148,30 @@ impl TlsObserver {
             seal,
             sealed: Vec::new(),
             hello: None,
-            certificate: None,
+            certificates: Vec::new(),
+            progress: TlsProgress::default(),
         };
         Self {
             state,
             held: Vec::new(),
             skip: 0,
             in_handshake: false,
-            certificate: CertificateSearch::default(),
+            messages: ClearMessages::default(),
             facts,
         }
     }
 
     /// Takes bytes of handshake messages in clear.
     fn on_handshake(&mut self, bytes: &[u8], packet: PacketRef) {
-        if !self.certificate.is_over() {
-            let found = self.certificate.on_bytes(bytes, |der| certificate(der, packet));
-            self.facts.certificate = found.flatten();
+        if self.messages.is_over() {
+            return;
+        }
+        let completed = self.messages.on_bytes(bytes, packet);
+        if !completed.certificates.is_empty() {
+            self.facts.certificates = completed.certificates;
+        }
+        if completed.is_flight {
+            self.facts.progress.flight.get_or_insert(packet);
         }
     }
 
@@ -159,13 +180,25 @@ impl TlsObserver {
         &self.facts
     }
 
+    /// Takes a message that was encrypted.
+    pub(super) fn on_found(&mut self, FoundInside { packet, message, .. }: &FoundInside) {
+        match message {
+            FoundMessage::Alert(alert) => self.facts.on_alert(*alert, *packet),
+            FoundMessage::Certificate(body) => {
+                if self.facts.certificates.is_empty() {
+                    self.facts.certificates = facts(tls::certificates(body, true), *packet);
+                }
+            }
+        }
+    }
+
     /// Takes the next chunk behind the hello.
     pub(super) fn on_chunk(&mut self, chunk: &StreamChunk<'_>) {
         match chunk.event {
             _ if self.state == RecordState::Closed => {}
             StreamEvent::Gap(bytes) if self.held.is_empty() && bytes <= self.skip => {
                 self.skip -= bytes;
-                self.certificate.give_up();
+                self.messages.give_up();
             }
             StreamEvent::Gap(_) => self.close(),
             StreamEvent::Data(bytes) if self.held.is_empty() => self.on_bytes(bytes, chunk),
@@ -196,6 +229,10 @@ impl TlsObserver {
             if length > RecordHeader::MAX_LENGTH {
                 return self.close();
             }
+            let record = || {
+                let end = chunk.end.minus(body.len() as u64).plus(length.into());
+                SealedRecord { length, end, mark: *chunk.packet }
+            };
             match (content_type, self.state) {
                 (ContentType::ALERT, RecordState::Clear) if length == Alert::LEN => {
                     let Some((alert, rest)) = body.split_at_checked(Alert::LEN.into()) else {
@@ -209,21 +246,27 @@ impl TlsObserver {
                 }
                 // Where TLS 1.3 retries its hellos, a handshake goes on in clear behind it.
                 (ContentType::CHANGE_CIPHER_SPEC, _) => self.state = RecordState::Encrypted,
-                (ContentType::HANDSHAKE, _) => {}
+                (ContentType::HANDSHAKE, RecordState::Clear) => {}
+                (ContentType::HANDSHAKE, _) => {
+                    self.facts.progress.finished.get_or_insert_with(record);
+                }
+                (ContentType::ALERT, RecordState::Encrypted) => {
+                    self.facts.progress.alert.get_or_insert_with(record);
+                    return self.close();
+                }
                 (ContentType::APPLICATION_DATA, _) => {
                     self.state = RecordState::Encrypted;
-                    let end = chunk.end.minus(body.len() as u64).plus(length.into());
-                    self.facts.sealed.push(SealedRecord { length, end, mark: *chunk.packet });
+                    self.facts.sealed.push(record());
                     if self.facts.sealed.len() == SealedRecord::KEPT {
                         return self.close();
                     }
                 }
-                // Encrypted as in TLS 1.2, or not TLS.
+                // Not TLS.
                 _ => return self.close(),
             }
             self.in_handshake = content_type == ContentType::HANDSHAKE
                 && self.state == RecordState::Clear
-                && !self.certificate.is_over();
+                && !self.messages.is_over();
             self.skip = length.into();
             input = body;
         }
@@ -236,7 +279,7 @@ impl TlsObserver {
     fn close(&mut self) {
         self.state = RecordState::Closed;
         self.held = Vec::new();
-        self.certificate.give_up();
+        self.messages.give_up();
     }
 }
 
@@ -255,6 +298,7 @@ fn offered(hello: &tls::ClientHello<'_>) -> TlsHello {
         protocol: hello.protocol.and_then(names::host_characters),
         versions,
         is_not_by_otp: hello.is_not_by_otp,
+        ..TlsHello::default()
     }
 }
 
@@ -263,28 +307,6 @@ fn host_or_address(bytes: &[u8]) -> Option<Arc<str>> {
     names::host(bytes).or_else(|| {
         let text = std::str::from_utf8(bytes).ok()?;
         text.parse::<std::net::IpAddr>().is_ok().then(|| text.into())
-    })
-}
-
-/// The names and dates of a certificate.
-fn certificate(der: &[u8], mark: PacketRef) -> Option<CertificateFacts> {
-    let read = x509::certificate(der)?;
-    let date = |seconds: Option<u64>| seconds.map(|seconds| Timestamp::new(seconds, 0));
-    let hosts = read.hosts.iter().filter_map(|host| names::host_characters(host));
-    let addresses = read.addresses.iter().map(|ip| ip.to_string().into());
-    let mut names: Vec<Arc<str>> = Vec::new();
-    for name in hosts.chain(addresses) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    Some(CertificateFacts {
-        mark,
-        subject: read.subject.and_then(names::printable),
-        issuer: read.issuer.and_then(names::printable),
-        names,
-        not_before: date(read.not_before),
-        not_after: date(read.not_after),
     })
 }
 
@@ -309,7 +331,7 @@ const TLS_1_3: u16 = 0x0304;
 const MOST_VERSIONS: usize = 8;
 
 /// Level of an alert that ends the connection (RFC 5246, section 7.2).
-const FATAL: u8 = 2;
+pub(super) const FATAL: u8 = 2;
 
 /// A ClientHello and a ServerHello have a version, 32 random bytes and a cipher suite at least.
 const SHORTEST_HELLO: usize = 40;
@@ -335,7 +357,7 @@ mod tests {
 
     impl Fed {
         fn new() -> Self {
-            let transport = Transport::recognizing();
+            let transport = Transport::recognizing(&KeyLog::default());
             Self { transport, plain: Vec::new(), end: TcpOffset::BASE }
         }
 
@@ -344,7 +366,7 @@ mod tests {
             let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(0) };
             let chunk = StreamChunk { packet: &packet, end: self.end, event };
             let plain = &mut self.plain;
-            self.transport.on_chunk(Direction::LowToHigh, &chunk, true, &mut |chunk| {
+            self.transport.on_chunk(Direction::LowToHigh, &chunk, true, &mut |_, chunk| {
                 if let StreamEvent::Data(bytes) = chunk.event {
                     plain.extend_from_slice(bytes);
                 }
@@ -471,9 +493,14 @@ mod tests {
         let event = StreamEvent::Data(CLEAR_ALERT);
         let chunk = StreamChunk { packet: &packet, end: TcpOffset::BASE, event };
         let mut plain = Vec::new();
-        Transport::recognizing().on_chunk(Direction::HighToLow, &chunk, false, &mut |chunk| {
-            plain.push(chunk.event == event);
-        });
+        Transport::recognizing(&KeyLog::default()).on_chunk(
+            Direction::HighToLow,
+            &chunk,
+            false,
+            &mut |_, chunk| {
+                plain.push(chunk.event == event);
+            },
+        );
         assert_eq!(plain, [true]);
     }
 }
