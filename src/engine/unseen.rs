@@ -84,7 +84,7 @@ impl<S: EventSink> Core<S> {
                 capture("tcp")
             )
         };
-        (stats.sessions.is_empty() && stats.epmd.is_empty() && is_read).then(|| Unseen {
+        (stats.sessions.is_empty() && stats.epmd.is_empty() && is_read).then_some(Unseen {
             because: UnseenBecause::NoErlang,
             detail,
             remedy,

@@ -220,7 +220,7 @@ impl Problem {
 
     fn side(&self, role: Role, session: Option<&Arc<str>>) -> String {
         let side = self.side_by_record(role, session);
-        self.node_at(&side).map_or(side.clone(), ToString::to_string)
+        self.node_at(&side).map(ToString::to_string).unwrap_or(side)
     }
 
     fn side_by_record(&self, role: Role, session: Option<&Arc<str>>) -> String {
