@@ -442,7 +442,7 @@ fn ctrl_c_ends_what_is_followed_with_its_statistics() {
 }
 
 #[test]
-fn a_capture_without_the_start_of_a_connection_says_so() {
+fn a_capture_without_the_start_of_a_connection_shows_it() {
     let unseen = |since: &str| {
         let run = run(&["--since", since, "tls-both.pcap"]);
         run.stats()["unseen"].as_array().cloned().unwrap_or_default()
