@@ -63,6 +63,13 @@ impl Buffer {
         self.data.get(place).unwrap_or_else(empty)
     }
 
+    /// Overwrites bytes that were read, since they are secret.
+    pub(super) fn wipe(&mut self, place: Range<usize>) {
+        if let Some(bytes) = self.data.get_mut(place) {
+            bytes.fill(0);
+        }
+    }
+
     /// Consumes `bytes`; returns the index of the first, which is valid until the next [`Self::fill`].
     #[inline]
     pub(super) fn consume(&mut self, bytes: usize) -> usize {

@@ -104,6 +104,11 @@ impl<'a> Secrets<'a> {
         Self { kind, data }
     }
 
+    /// Lines of a TLS key log.
+    pub const fn key_log(lines: &'a [u8]) -> Self {
+        Self::new(SecretsType::TLS_KEY_LOG, lines)
+    }
+
     /// The secret bytes, for code that decrypts and never for code that prints.
     pub const fn expose(&self) -> &'a [u8] {
         self.data

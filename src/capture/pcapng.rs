@@ -99,6 +99,9 @@ impl Pcapng {
         found: &mut FrameRecord,
     ) -> FormatStep {
         self.annotations.comments.clear();
+        if let Some((_, place)) = self.annotations.secrets.take() {
+            buffer.wipe(place);
+        }
         loop {
             let (kind, len) = match self.peek_block(buffer) {
                 Ok(block) => block,

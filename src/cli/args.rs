@@ -401,6 +401,11 @@ pub(crate) struct SaveArgs {
     #[arg(long, value_name = "DIR", help_heading = SAVING)]
     pub(super) evidence: Option<PathBuf>,
 
+    /// Put the secrets of --keylog, and those of the captures, into what -w saves: whoever has the file can read inside
+    /// TLS
+    #[arg(long, help_heading = SAVING, requires = "write", conflicts_with = "anonymize")]
+    pub(super) with_keys: bool,
+
     /// Replace names of nodes and hosts, addresses, ports, challenges and digests, and make contents zero, in what
     /// -w and --evidence save and in all events. The findings stay the same
     #[arg(long, help_heading = SAVING)]
@@ -715,6 +720,11 @@ pub(crate) struct AnnotateArgs {
         value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
     )]
     pub(super) min_severity: Severity,
+
+    /// Keep the secrets of TLS that the captures contain, and add those of --keylog: whoever has the file can read inside
+    /// TLS
+    #[arg(long, help_heading = OUTPUT, conflicts_with = "anonymize")]
+    pub(super) with_keys: bool,
 
     /// Replace names of nodes and hosts, addresses, ports, challenges and digests, and make contents zero, so that the
     /// file can be shown to others. The findings stay the same

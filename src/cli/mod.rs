@@ -51,6 +51,7 @@ use settings::{AnalyzeSettings, AnnotateSettings, DiffSettings, LadderSettings, 
 /// from. An input that cannot be read beside others that can is no error: the [`RunOutcome`] is
 /// `Incomplete`.
 pub(crate) fn run(args: Args) -> Result<RunOutcome, Error> {
+    forbid_core_files();
     match args.command {
         Some(CommandArgs::Diff(args)) => commands::diff::run(&DiffSettings::new(*args)?),
         Some(CommandArgs::Report(args)) => commands::report::run(ReportSettings::new(*args)?),
@@ -69,5 +70,20 @@ pub(crate) fn run(args: Args) -> Result<RunOutcome, Error> {
         #[cfg(not(feature = "live"))]
         None if args.list_interfaces || !args.interface.is_empty() => Err(Error::NoLive),
         None => commands::analyze::run(AnalyzeSettings::new(args)?),
+    }
+}
+
+/// A crash leaves no file with the memory of the process, which may have cookies and keys in it. A failure is no reason to
+/// end a run.
+fn forbid_core_files() {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     }
 }

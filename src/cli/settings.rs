@@ -203,6 +203,8 @@ pub(super) struct SaveSettings {
     pub(super) comment: String,
     /// Write each packet at once: a reader may wait for it.
     pub(super) is_immediate: bool,
+    /// The key logs whose secrets are saved, beside those of the captures; `None` to save no secrets.
+    pub(super) key_logs: Option<Vec<PathBuf>>,
     /// Where warnings are printed, if at all.
     pub(super) warnings: Warnings,
 }
@@ -584,6 +586,7 @@ impl AnnotateSettings {
                 format: SaveFormat::Pcapng,
                 comment: String::new(),
                 is_immediate: false,
+                key_logs: args.with_keys.then(|| args.protocol.keylog.clone()),
                 warnings,
             },
             warnings,
@@ -699,6 +702,7 @@ impl SaveSettings {
             format: if is_pcap { SaveFormat::Pcap } else { SaveFormat::Pcapng },
             comment: String::new(),
             is_immediate: is_streamed,
+            key_logs: args.save.with_keys.then(|| args.protocol.keylog.clone()),
             warnings: Warnings::new(args.output.quiet),
         }))
     }

@@ -7,6 +7,7 @@ mod docs;
 mod evidence;
 mod examples;
 mod explain;
+mod keylog;
 mod ladder;
 mod program;
 mod reading;

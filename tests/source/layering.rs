@@ -82,7 +82,7 @@ const RULES: &[Rule] = &[
     Rule { path: "simple_dns",            only: &["names.rs"],                       why: DOOR },
     Rule { path: "seccompiler",           only: &["cli/confine/sandbox.rs"],         why: DOOR },
     Rule { path: "signal_hook",           only: &["cli/stop.rs"],                    why: DOOR },
-    Rule { path: "zeroize",               only: &["cli/keylog.rs", "transport/tls/"], why: "what holds secrets wipes them" },
+    Rule { path: "zeroize",               only: &["cli/keylog.rs", "cli/save/mod.rs", "transport/tls/"], why: "what holds secrets wipes them" },
     Rule { path: "x509_cert",             only: &["wire/x509.rs"],                   why: DOOR },
     Rule { path: "zstd",                  only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "std::env",              only: &["cli/", "main.rs"],                why: OUTSIDE },

@@ -294,6 +294,7 @@ impl FrameSaver {
     fn on_item(&mut self, item: &Item<'_>) {
         match item {
             Item::Names { names, .. } => self.saver.names(names),
+            Item::KeyLog { secrets, .. } => self.saver.secrets(secrets),
             Item::Interface { input, index, interface } => {
                 if let (Some(index), Some(name)) = (index, &interface.name) {
                     self.interfaces.insert((*input, *index), name.clone());

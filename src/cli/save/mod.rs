@@ -10,6 +10,7 @@ pub(super) mod rotate;
 mod sink;
 
 use std::collections::HashMap;
+use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use beamscope::capture::save::{Encoder, InterfaceInfo, SaveFormat};
 use beamscope::capture::{Frame, Interface, Secrets};
 use beamscope::time::Timestamp;
+use zeroize::Zeroizing;
 
 #[cfg(feature = "live")]
 use self::mode::append_private;
@@ -43,6 +45,8 @@ pub(super) struct Saver {
     dropped: u64,
     /// Write each packet at once: a reader waits for it.
     is_immediate: bool,
+    /// The lines of the key logs that are saved; `None` to save no secrets.
+    key_logs: Option<Zeroizing<Vec<u8>>>,
     /// Packets received and dropped, by input and interface.
     counts: HashMap<(u16, Option<u32>), Interface>,
     /// Time of the last packet.
@@ -70,7 +74,10 @@ impl Saver {
     ///
     /// The file cannot be created, or the directory of a sequence does not exist.
     pub(super) fn open(settings: SaveSettings) -> Result<Self, Error> {
-        let SaveSettings { target, format, comment, is_immediate, warnings } = settings;
+        let SaveSettings { target, format, comment, is_immediate, key_logs, warnings } = settings;
+        let read = |path: &PathBuf| fs::read(path).map_err(|source| write_error(path, source));
+        let key_logs = key_logs.map(|paths| paths.iter().map(read).collect::<Result<Vec<_>, _>>());
+        let key_logs = key_logs.transpose()?.map(|all| Zeroizing::new(all.concat()));
         let (target, sink) = match target {
             SaveTarget::Stdout => (OpenTarget::Stdout, Some(PacketSink::Stdout(io::stdout()))),
             SaveTarget::File(path) => {
@@ -96,6 +103,7 @@ impl Saver {
             ends: Vec::new(),
             dropped: 0,
             is_immediate,
+            key_logs,
             counts: HashMap::new(),
             last: Timestamp::default(),
             problem: None,
@@ -162,9 +170,9 @@ impl Saver {
         }
     }
 
-    /// Saves secrets that decrypt later packets, as the input contained them.
+    /// Saves secrets that decrypt later packets, as the input contained them, if secrets are saved.
     pub(super) fn secrets(&mut self, secrets: &Secrets<'_>) {
-        if self.open.is_some() {
+        if self.open.is_some() && self.key_logs.is_some() {
             self.encoder.secrets(secrets, &mut self.buffer);
         }
     }
@@ -227,7 +235,7 @@ impl Saver {
         self.close();
         // Appending starts a second section, which a pcap file cannot have.
         let is_taken = self.format == SaveFormat::Pcap
-            && std::fs::metadata(&path).is_ok_and(|there| there.is_file() && there.len() > 0);
+            && fs::metadata(&path).is_ok_and(|there| there.is_file() && there.len() > 0);
         let file =
             if is_taken { Err(io::ErrorKind::AlreadyExists.into()) } else { append_private(&path) };
         match file {
@@ -287,6 +295,10 @@ impl Saver {
         self.buffer.clear();
         self.ends.clear();
         self.encoder.begin(&self.comment, &mut self.buffer);
+        let lines = self.key_logs.iter().flat_map(|lines| lines.split_inclusive(|it| *it == b'\n'));
+        for line in lines {
+            self.encoder.secrets(&Secrets::key_log(line), &mut self.buffer);
+        }
         self.open = Some(OpenSink::new(sink, name));
     }
 

@@ -1,5 +1,7 @@
 //! Scripts of TLS 1.3 connections whose records are made here: what is opened of them, and what is told of the rest.
 
+#![allow(clippy::cast_possible_truncation, reason = "a test may")]
+
 use aes_gcm::Aes128Gcm;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 
