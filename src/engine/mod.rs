@@ -70,6 +70,8 @@ struct Core<S> {
     recorder: Option<FactRecorder>,
     /// Whether a segment on ports other than those of EPMD and of known nodes was read.
     has_other_ports: bool,
+    /// Whether a segment that opens a TCP connection on such ports was read.
+    has_openings: bool,
     /// Up to when the capture is known to have lost packets.
     lost_until: Option<Timestamp>,
     stats: Stats,
@@ -138,6 +140,7 @@ impl<S: EventSink> Engine<S> {
         }
         let segment = self.decoder.segment(frame, &view);
         self.core.has_other_ports = true;
+        self.core.has_openings = true;
         self.core.triage.note(&segment);
     }
 
@@ -166,6 +169,7 @@ impl<S: EventSink> Engine<S> {
             Decoded::Tcp(segment) => {
                 let interest = core.triage.interest(segment, &core.flows);
                 core.has_other_ports |= matches!(interest, Interest::None | Interest::Opening);
+                core.has_openings |= interest == Interest::Opening;
                 if interest != Interest::None {
                     core.on_frame(frame, segment);
                     core.on_segment(segment);
@@ -306,6 +310,7 @@ impl<S: EventSink> Core<S> {
             facts: 0,
             recorder: None,
             has_other_ports: false,
+            has_openings: false,
             lost_until: None,
             stats: Stats::default(),
             are_cookies_tested: false,
