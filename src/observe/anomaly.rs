@@ -58,6 +58,8 @@ pub enum AnomalyKind {
     InterfaceUp,
     /// The interface was removed and delivers no more packets.
     InterfaceGone,
+    /// Secrets of a key log do not fit the connection that they are of.
+    KeyLog,
     /// Packets that were to be saved could not be.
     NotSaved,
 }

@@ -11,9 +11,9 @@ use super::{ConnContext, ConnOutput, Connection, Observed};
 use crate::decode::Endpoint;
 use crate::flow::Direction;
 use crate::observe::{
-    CloseFacts, CloseKind, ConnectionIds, Delivery, IcmpAboutBytes, IcmpUnreachable, Observation,
-    Occasion, Opening, Orientation, PerRole, ProxyHeaderFacts, Role, SealedLengths, Stall,
-    SynFacts, TcpFacts, TcpSide, TlsSide, TransportProtocol, short_id,
+    Anomaly, AnomalyKind, CloseFacts, CloseKind, ConnectionIds, Delivery, IcmpAboutBytes,
+    IcmpUnreachable, Observation, Occasion, Opening, Orientation, PerRole, ProxyHeaderFacts, Role,
+    SealedLengths, Stall, SynFacts, TcpFacts, TcpSide, TlsSide, TransportProtocol, short_id,
 };
 use crate::packet::PacketRef;
 use crate::stream::tcp::{ClosedWindow, ClosingFlag, Opened, TcpDirection};
@@ -122,6 +122,9 @@ impl Connection {
         };
         self.push_observation(now, occasion, is_final, context, out);
         if is_final || reason == ReportReason::Over {
+            if let Some(note) = self.transport.take_note() {
+                out.push(Observed::Anomaly(Anomaly::new(AnomalyKind::KeyLog, note.to_owned())));
+            }
             self.transport.wipe_keys();
         }
     }

@@ -95,6 +95,7 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
         AnomalyKind::InterfaceDown => "The interface went down",
         AnomalyKind::InterfaceUp => "The interface is up again",
         AnomalyKind::InterfaceGone => "The interface is gone",
+        AnomalyKind::KeyLog => "Secrets of a key log do not fit",
         AnomalyKind::NotSaved => "Packets are not saved",
     }
 }

@@ -113,6 +113,11 @@ impl Transport {
         self.take_found();
     }
 
+    /// What a user is to know about the secrets of the connection, once.
+    pub(crate) fn take_note(&mut self) -> Option<&'static str> {
+        self.opener.as_mut()?.take_note()
+    }
+
     /// Wipes the keys of the connection, which has ended.
     pub(crate) fn wipe_keys(&mut self) {
         if let Some(opener) = &mut self.opener {

@@ -55,7 +55,7 @@ fn packets_of_every_capture_stay_and_findings_are_on_their_packets() {
     let folder = TestDir::new("annotate");
     let annotated = folder.file("annotated.pcapng");
     for capture in captures() {
-        run(&[&capture, "-o", &annotated]);
+        run(&["--with-keys", &capture, "-o", &annotated]);
         let before = contents(&capture);
         let after = contents(&annotated);
         assert_eq!(after.frames, before.frames, "{capture}");
@@ -148,7 +148,7 @@ fn an_input_that_cannot_be_read_twice_or_is_the_output_is_refused() {
 }
 
 #[test]
-fn secrets_that_a_capture_contains_are_kept() {
+fn secrets_that_a_capture_contains_are_kept_with_keys_alone() {
     let folder = TestDir::new("annotate-secrets");
     let (source, out) = (folder.file("source.pcapng"), folder.file("out.pcapng"));
     let mut bytes = Vec::new();
@@ -168,6 +168,8 @@ fn secrets_that_a_capture_contains_are_kept() {
     bytes.extend_from_slice(&rest[header..]);
     fs::write(&source, &bytes).unwrap();
     run(&[&source, "-o", &out]);
+    assert_eq!((contents(&out).secrets, contents(&out).frames.len()), (0, 65));
+    run(&["--with-keys", &source, "-o", &out]);
     assert_eq!((contents(&out).secrets, contents(&out).frames.len()), (1, 65));
     let written = fs::read(&out).unwrap();
     assert!(written.windows(lines.len()).any(|window| window == lines));

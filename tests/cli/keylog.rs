@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::support::{TestDir, beamscope, lines_of};
+use crate::support::{TestDir, WITH_SECRETS, beamscope, lines_of};
 
 /// The captures with a key log beside them, and that key log; and one that contains it.
 fn with_keys() -> Vec<(String, String)> {
@@ -16,7 +16,7 @@ fn with_keys() -> Vec<(String, String)> {
     });
     let with: Vec<_> = with.collect();
     assert!(with.len() >= 10, "{with:?}");
-    let own = "captures/tls13-keys-in-capture.pcapng".to_owned();
+    let own = WITH_SECRETS.to_owned();
     [with, vec![(own.clone(), own)]].concat()
 }
 
@@ -185,7 +185,7 @@ fn with_keys_saves_what_opens_the_saved_packets() {
     let (capture, keys) = with_keys().remove(0);
     let folder = TestDir::new("with-keys");
     let (saved, annotated) = (folder.file("saved.pcapng"), folder.file("annotated.pcapng"));
-    let own = "captures/tls13-keys-in-capture.pcapng";
+    let own = WITH_SECRETS;
     lines_of(&["--json", "--keylog", &keys, "--with-keys", "-w", &saved, &capture]);
     lines_of(&["annotate", "--with-keys", own, "-o", &annotated]);
     for file in [&saved, &annotated] {

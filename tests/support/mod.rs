@@ -23,6 +23,9 @@ pub(crate) mod streams;
 /// The capture of the story in README.md.
 pub(crate) const SEED: &str = "captures/seed-lan-wrong-then-right-cookie.pcap";
 
+/// The capture that contains the secrets of its TLS connections. Files made of it have them only with `--with-keys`.
+pub(crate) const WITH_SECRETS: &str = "captures/tls13-keys-in-capture.pcapng";
+
 /// The binary with these arguments, to be run in the project's folder, so that captures have the
 /// same names everywhere.
 pub(crate) fn beamscope(arguments: &[&str]) -> Command {

@@ -29,6 +29,8 @@ struct Shared {
     secrets: AtomicU64,
     /// Whether records that cannot be opened are kept, since their secrets may still come.
     grows: AtomicBool,
+    /// Whether secrets with the label of the other side were found.
+    has_exchanged: AtomicBool,
     /// Memory for records that wait for their secrets.
     waiting: MemoryBudget,
     log: Mutex<Log>,
@@ -179,6 +181,7 @@ impl KeyLog {
         Self(Arc::new(Shared {
             secrets: AtomicU64::new(0),
             grows: AtomicBool::new(false),
+            has_exchanged: AtomicBool::new(false),
             waiting: MemoryBudget::new(limits.waiting_total),
             log: Mutex::new(log),
         }))
@@ -213,6 +216,11 @@ impl KeyLog {
     /// Whether secrets may still come.
     pub(super) fn grows(&self) -> bool {
         self.0.grows.load(Ordering::Relaxed)
+    }
+
+    /// Whether this is the first connection of the run whose labels are exchanged.
+    pub(super) fn is_first_exchange(&self) -> bool {
+        !self.0.has_exchanged.swap(true, Ordering::Relaxed)
     }
 
     /// A number that changes with every secret.

@@ -46,7 +46,16 @@ pub(crate) struct TlsOpener {
     content: Vec<u8>,
     /// Whether keys were wiped, since the connection has ended.
     is_over: bool,
+    /// Whether a note about the secrets was taken.
+    is_noted: bool,
 }
+
+/// The secrets are of another connection, or were changed.
+const NO_FIT: &str = "the key log has secrets of this connection, and they do not open its records";
+
+/// The fault of `ssl:connection_information/2` in OTP 27.3.4.1 (erlang/otp issue 10698).
+const EXCHANGED: &str = "the labels of the traffic secrets of client and server are exchanged in the key log, as by \
+                         ssl:connection_information/2 of OTP 27.3.4.1; each secret is used for the side that it opens";
 
 /// A message that was encrypted and concerns the TLS connection itself.
 #[derive(Debug)]
@@ -204,6 +213,7 @@ impl TlsOpener {
             found: Vec::new(),
             content: Vec::new(),
             is_over: false,
+            is_noted: false,
         }
     }
 
@@ -215,6 +225,18 @@ impl TlsOpener {
     /// Whether something was opened, or may still be.
     pub(crate) fn is_hopeful(&self) -> bool {
         self.secrets.is_some() || (self.log.grows() && !self.is_over)
+    }
+
+    /// What a user is to know about the secrets of this connection, once.
+    pub(crate) fn take_note(&mut self) -> Option<&'static str> {
+        let OpenedTls { by, records, unopened, has_exchanged_labels, .. } = self.facts;
+        if std::mem::replace(&mut self.is_noted, true) {
+            return None;
+        }
+        if by.is_some() && records == 0 && unopened > 0 {
+            return Some(NO_FIT);
+        }
+        (has_exchanged_labels && self.log.is_first_exchange()).then_some(EXCHANGED)
     }
 
     /// Takes the messages that were found in encrypted records since the last call.

@@ -230,6 +230,9 @@ fn a_wrong_secret_gives_nothing() {
     assert_eq!(fed.of(CLIENT), []);
     assert_eq!(fed.facts().unopened, 51);
     assert!(!fed.facts().has_data && fed.facts().by.is_some());
+    let note = fed.transport.take_note();
+    assert!(note.is_some_and(|note| note.contains("do not open")), "{note:?}");
+    assert_eq!(fed.transport.take_note(), None);
 }
 
 #[test]
@@ -285,6 +288,7 @@ fn exchanged_labels_are_found_out() {
     fed.send(SERVER, &data(SERVER_TRAFFIC, 0, b"down"), 99);
     assert_eq!((fed.of(CLIENT), fed.of(SERVER)), (given(b"up"), given(b"down")));
     assert!(fed.facts().has_exchanged_labels);
+    assert!(fed.transport.take_note().is_some_and(|note| note.contains("exchanged")));
 }
 
 #[test]
