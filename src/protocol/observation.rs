@@ -9,7 +9,7 @@ use super::dist::Distribution;
 use super::epmd::EpmdCarrier;
 use super::{ConnContext, ConnOutput, Connection, Observed};
 use crate::decode::Endpoint;
-use crate::flow::Direction;
+use crate::flow::{Direction, PerDirection};
 use crate::observe::{
     Anomaly, AnomalyKind, CloseFacts, CloseKind, ConnectionIds, Delivery, IcmpAboutBytes,
     IcmpUnreachable, Observation, Occasion, Opening, Orientation, PerRole, ProxyHeaderFacts, Role,
@@ -240,6 +240,10 @@ impl Connection {
     ) -> Option<Observation> {
         let ProtocolState::Distribution(distribution) = &mut self.protocol else { return None };
         let mut calls = distribution.settle_calls();
+        if self.transport.opener().is_some_and(TlsOpener::is_half_open) {
+            // The answers are in what was not opened.
+            calls = PerDirection::from_fn(|_| Vec::new());
+        }
         let ProtocolState::Distribution(distribution) = &self.protocol else { return None };
         let (initiator, orientation) = self.roles(distribution);
         let direction = |role: Role| match role {

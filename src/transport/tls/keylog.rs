@@ -280,6 +280,10 @@ impl Log {
         }
         let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let (label, random, secret) = (words.next(), words.next(), words.next());
+        if label == Some(b"RSA") {
+            // The premaster secret of a key exchange with RSA, by the first bytes of its encrypted form.
+            return self.counts.unused += 1;
+        }
         let read = || {
             let mut client = ClientRandom::default();
             unhex(random?, &mut client)?;
@@ -287,7 +291,6 @@ impl Log {
         };
         let (label, random, secret) = match read().filter(|_| words.next().is_none()) {
             Some((label, random, Some(secret))) => (label, random, secret),
-            // Such as the master secret of a session that was encrypted with RSA, by its first bytes.
             Some((_, _, None)) => return self.counts.unused += 1,
             None => return self.counts.unreadable += 1,
         };
@@ -394,12 +397,13 @@ mod tests {
             line("SERVER_TRAFFIC_SECRET_0", "03", 48),
             line("SERVER_TRAFFIC_SECRET_1", "04", 48),
             line("EXPORTER_SECRET", "05", 48),
+            format!("RSA 0011223344556677 {}\n", "05".repeat(48)),
             line("CLIENT_RANDOM", "06", 47),
             "CLIENT_RANDOM 0011 22\n\0\u{ff} binary\n".to_owned(),
             line("SERVER_HANDSHAKE_TRAFFIC_SECRET 1", "07", 32),
         ];
         log.add_lines(text.concat().as_bytes());
-        let counts = KeyLogCounts { secrets: 4, unused: 2, unreadable: 3, dropped: 0 };
+        let counts = KeyLogCounts { secrets: 4, unused: 3, unreadable: 3, dropped: 0 };
         assert_eq!(log.counts(), counts);
         let SessionSecrets { master, client, server } = log.secrets(&random()).unwrap();
         assert_eq!(master.unwrap().expose(), [1; 48]);

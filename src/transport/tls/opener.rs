@@ -53,6 +53,10 @@ pub(crate) struct TlsOpener {
 /// The secrets are of another connection, or were changed.
 const NO_FIT: &str = "the key log has secrets of this connection, and they do not open its records";
 
+/// A secret of one side is missing, or is of another connection.
+const HALF_OPEN: &str =
+    "the key log opens what one side of this connection sent, and not what the other sent";
+
 /// The fault of `ssl:connection_information/2` in OTP 27.3.4.1 (erlang/otp issue 10698).
 const EXCHANGED: &str = "the labels of the traffic secrets of client and server are exchanged in the key log, as by \
                          ssl:connection_information/2 of OTP 27.3.4.1; each secret is used for the side that it opens";
@@ -229,14 +233,23 @@ impl TlsOpener {
 
     /// What a user is to know about the secrets of this connection, once.
     pub(crate) fn take_note(&mut self) -> Option<&'static str> {
-        let OpenedTls { by, records, unopened, has_exchanged_labels, .. } = self.facts;
+        let OpenedTls { has_data, has_exchanged_labels, .. } = self.facts;
         if std::mem::replace(&mut self.is_noted, true) {
             return None;
         }
-        if by.is_some() && records == 0 && unopened > 0 {
+        if !has_data && self.sides.each().iter().any(|side| side.failures > 0) {
             return Some(NO_FIT);
         }
+        if self.is_half_open() {
+            return Some(HALF_OPEN);
+        }
         (has_exchanged_labels && self.log.is_first_exchange()).then_some(EXCHANGED)
+    }
+
+    /// Whether application data of one side were opened, and nothing but unopened records came from the other.
+    pub(crate) fn is_half_open(&self) -> bool {
+        let is_closed = |side: &&OpenerSide| side.last.is_none() && !side.missed.is_none();
+        self.facts.has_data && self.sides.each().iter().any(is_closed)
     }
 
     /// Takes the messages that were found in encrypted records since the last call.
@@ -269,10 +282,12 @@ impl TlsOpener {
     /// No chunk follows: gives the gaps behind the last bytes that were opened.
     pub(crate) fn on_end(&mut self, out: PlainOut<'_>) {
         self.look_again(out);
+        // What a side sent is missing as well if none of it was opened, and something of the other side was.
+        let last = |direction: Direction| self.sides[direction].last;
+        let either = last(Direction::LowToHigh).or(last(Direction::HighToLow));
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
-            let side = &mut self.sides[direction];
-            if let Some((packet, end)) = side.last.filter(|_| !side.missed.is_none()) {
-                side.missed = Missed::NONE;
+            let side = &self.sides[direction];
+            if let Some((packet, end)) = side.last.or(either).filter(|_| !side.missed.is_none()) {
                 let event = StreamEvent::Gap(UNKNOWN);
                 out(direction, &PlainChunk::opened(&packet, end, event));
             }

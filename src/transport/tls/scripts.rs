@@ -236,6 +236,17 @@ fn a_wrong_secret_gives_nothing() {
 }
 
 #[test]
+fn a_side_whose_secret_is_missing_is_a_gap() {
+    let lines = all_lines().replace("0303", "0505");
+    let mut fed = Fed::new(&lines);
+    fed.shake_hands(99).send(CLIENT, &data(CLIENT_TRAFFIC, 0, b"up"), 99);
+    fed.send(SERVER, &data(SERVER_TRAFFIC, 0, b"down"), 99).end();
+    assert_eq!((fed.of(CLIENT), fed.of(SERVER)), (vec![UNKNOWN], given(b"down")));
+    let note = fed.transport.take_note();
+    assert!(note.is_some_and(|note| note.contains("not what the other sent")), "{note:?}");
+}
+
+#[test]
 fn a_part_of_a_record_that_is_missing_is_a_gap_of_its_length() {
     let first = data(CLIENT_TRAFFIC, 0, &[1; 500]);
     let second = data(CLIENT_TRAFFIC, 1, &[2; 300]);
