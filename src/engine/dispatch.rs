@@ -141,6 +141,14 @@ impl<S: EventSink> Core<S> {
             let detail = "more ports of nodes than are remembered: some are forgotten";
             self.report_limit(detail.to_owned());
         }
+        let key_log = &self.config.key_log;
+        if !self.drops_secrets && key_log.is_in_use() && key_log.counts().dropped > 0 {
+            self.drops_secrets = true;
+            let sessions = self.config.limits.key_log.sessions;
+            self.report_limit(format!(
+                "the key log has the secrets of more than {sessions} connections: the first ones are dropped"
+            ));
+        }
         if !self.lacks_room && self.pool.refused() > 0 {
             self.lacks_room = true;
             self.report_limit(format!(

@@ -60,6 +60,8 @@ struct Core<S> {
     forgets: bool,
     /// Whether it was reported that there is no more memory for messages.
     lacks_room: bool,
+    /// Whether it was reported that secrets of a key log are dropped.
+    drops_secrets: bool,
     /// The second half: facts to events.
     reducer: Reducer,
     /// The conclusions from the current fact; empty in between.
@@ -302,6 +304,7 @@ impl<S: EventSink> Core<S> {
             timers: Timers::new(),
             forgets: false,
             lacks_room: false,
+            drops_secrets: false,
             node_ports: NodePorts::new(config.dist_ports.clone(), config.limits.ports),
             epmd_ends: NodePorts::new(Vec::new(), config.limits.ports),
             questions: Questions::default(),

@@ -22,7 +22,7 @@ use crate::support::corpus::check_all;
 #[derive(Clone, Copy, Debug)]
 enum Run {
     Plain,
-    /// With candidate cookies, messages, warnings and packets that the capture has lost.
+    /// With candidate cookies, key logs, messages, warnings and packets that the capture has lost.
     Everything,
 }
 
@@ -88,6 +88,9 @@ fn run_engine(path: &Path, run: Run) -> (Vec<Event>, Vec<Recorded>) {
     let mut engine = Engine::new(config(run), Vec::new());
     let recorded = Arc::clone(&facts);
     engine.record_facts(Box::new(move |fact| recorded.lock().unwrap().push(fact.clone())));
+    if let (Run::Everything, Ok(lines)) = (run, fs::read(path.with_extension("keylog"))) {
+        engine.add_secrets(&lines);
+    }
     let mut capture = CaptureFile::open(path, 0).unwrap();
     while let Ok(Some(item)) = capture.next_item() {
         let frame = match item {
