@@ -284,7 +284,7 @@ impl TlsOpener {
         self.look_again(out);
         // What a side sent is missing as well if none of it was opened, and something of the other side was.
         let last = |direction: Direction| self.sides[direction].last;
-        let either = last(Direction::LowToHigh).or(last(Direction::HighToLow));
+        let either = last(Direction::LowToHigh).or_else(|| last(Direction::HighToLow));
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
             let side = &self.sides[direction];
             if let Some((packet, end)) = side.last.or(either).filter(|_| !side.missed.is_none()) {
