@@ -5,7 +5,9 @@
 
 use std::ops::ControlFlow;
 
-use crate::capture::{Error, Frame, Item, Notice, NoticeKind, Progress, Receiver, Source};
+use crate::capture::{
+    Error, Frame, Item, Notice, NoticeKind, Progress, Receiver, SecretsType, Source,
+};
 use crate::engine::Engine;
 use crate::record::{Anomaly, AnomalyKind, EventSink};
 
@@ -141,7 +143,10 @@ impl<S: EventSink, C: Control<S>> Driver<'_, S, C> {
             Item::Failed { input, error } => {
                 self.engine.on_input_anomaly(*input, failed(error));
             }
-            // Nothing decrypts yet, and names of interfaces are for those who save packets.
+            Item::KeyLog { secrets, .. } if secrets.kind == SecretsType::TLS_KEY_LOG => {
+                self.engine.add_secrets(secrets.expose());
+            }
+            // Names of interfaces are for those who save packets.
             Item::KeyLog { .. } | Item::Interface { .. } => {}
         }
         match item {

@@ -89,6 +89,8 @@ pub struct Limits {
     /// Bytes of the comments that `annotate` keeps until it writes them, bookkeeping included: those of some 40,000
     /// connections. The capture is read a second time to place them, so they wait until its end.
     pub comments: usize,
+    /// Bounds of the secrets of key logs, and of the records that wait for them.
+    pub key_log: KeyLogLimits,
 }
 
 impl Default for Limits {
@@ -126,7 +128,27 @@ impl Default for Limits {
             fragments: DefragLimits::default(),
             evidence: EvidenceLimits::default(),
             comments: 64 << 20,
+            key_log: KeyLogLimits::default(),
         }
+    }
+}
+
+/// Bounds of the secrets of key logs, and of the records that wait for them.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyLogLimits {
+    /// Connections whose secrets are kept; those of TLS 1.3 take half a KiB. The oldest that no connection of the
+    /// capture uses is dropped first.
+    pub sessions: usize,
+    /// Bytes of records of one connection that wait for its secrets. A node logs them when the TLS handshake is over,
+    /// and its distribution handshake takes a few hundred bytes.
+    pub waiting_each: usize,
+    /// Bytes of records of all connections that wait for secrets.
+    pub waiting_total: usize,
+}
+
+impl Default for KeyLogLimits {
+    fn default() -> Self {
+        Self { sessions: 1 << 18, waiting_each: 64 << 10, waiting_total: 16 << 20 }
     }
 }
 

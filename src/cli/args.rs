@@ -317,6 +317,15 @@ pub(crate) struct ProtocolArgs {
     /// Find out which nodes used the cookie in ~/.erlang.cookie
     #[arg(long, help_heading = SECRETS)]
     pub(super) home_cookie: bool,
+
+    /// Look inside TLS with the secrets in this key log (SSLKEYLOGFILE format), which a node can write: see
+    /// beamscope explain tls-failure. Read on as it grows. Repeat it for several
+    #[arg(long, value_name = "FILE", help_heading = SECRETS)]
+    pub(super) keylog: Vec<PathBuf>,
+
+    /// Also use the key log that the environment variable SSLKEYLOGFILE names
+    #[arg(long, help_heading = SECRETS)]
+    pub(super) keylog_env: bool,
 }
 
 /// Options about where events go, and how they are written.

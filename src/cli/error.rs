@@ -1,7 +1,7 @@
 //! Why a run cannot do what the user asked for, how a run ended, and the text of both.
 //!
 //! In: nothing. Out: [`Error`] with a hint, and [`RunOutcome`] with its exit status. Every other file
-//! of the command line may import this one; it imports none of them but [`cookies`].
+//! of the command line may import this one; it imports none of them but [`cookies`] and [`keylog`].
 
 use std::io;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use beamscope::capture;
 use beamscope::render::{NoLadder, ReadError};
 use beamscope::time::Timestamp;
 
-use super::cookies;
+use super::{cookies, keylog};
 
 /// How a run ended that did what it was asked for, completely or in part.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -212,6 +212,9 @@ pub(crate) enum Error {
     /// A candidate cookie cannot be used.
     #[error(transparent)]
     Cookie(#[from] cookies::CookieError),
+    /// A key log cannot be used.
+    #[error(transparent)]
+    KeyLog(#[from] keylog::KeyLogError),
     /// A file of events cannot be read.
     #[error("{name}: {source}")]
     Events {

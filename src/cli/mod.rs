@@ -22,6 +22,7 @@ mod error;
 mod evidence_dir;
 #[cfg(feature = "live")]
 mod filter;
+mod keylog;
 mod progress;
 mod save;
 mod selection;

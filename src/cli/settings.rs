@@ -15,7 +15,7 @@ use beamscope::capture::Order;
 #[cfg(feature = "live")]
 use beamscope::capture::live::LiveOptions;
 use beamscope::capture::save::SaveFormat;
-use beamscope::engine::{Config, EPMD_PORT};
+use beamscope::engine::{Config, EPMD_PORT, KeyLog};
 use beamscope::limits::Limits;
 use beamscope::protocol::MessageDetail;
 use beamscope::record::Severity;
@@ -34,6 +34,7 @@ use super::cookies::{self, CookieSources};
 use super::error::Error;
 #[cfg(feature = "live")]
 use super::filter;
+use super::keylog::KeyLogFiles;
 
 /// Settings of a run over capture files.
 pub(super) struct AnalyzeSettings {
@@ -72,6 +73,8 @@ pub(super) struct LiveSettings {
 pub(super) struct RunSettings {
     /// Settings of the analysis.
     pub(super) config: Config,
+    /// The files that its secrets of TLS come from.
+    pub(super) key_log: KeyLogFiles,
     /// Where and how events are written.
     pub(super) output: OutputSettings,
     /// Where packets are saved.
@@ -326,13 +329,18 @@ impl RunSettings {
     fn new(args: &Args, captures: &[PathBuf], is_streamed: bool) -> Result<Self, Error> {
         let is_live = !args.interface.is_empty();
         let warnings = Warnings::new(args.output.quiet);
+        let (config, key_log) = config(&args.protocol, warnings)?;
         let config = Config {
             include_secrets: args.include_secrets,
             messages: message_detail(args),
             expect: args.expect.clone(),
             warns: is_live || args.follow,
-            ..config(&args.protocol, warnings)?
+            ..config
         };
+        let grows = is_live || is_streamed;
+        if grows && key_log.has_files() {
+            config.key_log.expect_more();
+        }
         let layout = if is_live || is_streamed { Layout::Streaming } else { Layout::Grouped };
         let writes_file = args.output.output.is_some();
         let line_buffered =
@@ -374,6 +382,7 @@ impl RunSettings {
         };
         Ok(Self {
             config,
+            key_log,
             output,
             save: SaveSettings::new(args, &read, is_streamed)?,
             evidence,
@@ -398,7 +407,7 @@ impl DiffSettings {
     pub(super) fn new(args: DiffArgs) -> Result<Self, Error> {
         let inputs = [args.before, args.after];
         check_stdin(inputs.iter().map(PathBuf::as_path))?;
-        let config = config(&args.protocol, Warnings::new(args.output.quiet))?;
+        let (config, _) = config(&args.protocol, Warnings::new(args.output.quiet))?;
         let options = render::Options {
             format: format(&args.output, (false, false), Layout::Grouped),
             only_findings: false,
@@ -457,8 +466,10 @@ impl ReportSettings {
             file,
         };
         output.check_inputs(&read)?;
+        let (config, key_log) = config(&args.protocol, warnings)?;
         let run = RunSettings {
-            config: config(&args.protocol, warnings)?,
+            config,
+            key_log,
             output,
             save: None,
             evidence: None,
@@ -495,7 +506,7 @@ impl LadderSettings {
             return Err(Error::OwnInput { name: path.display().to_string() });
         }
         let warnings = Warnings::new(args.quiet);
-        let config = config(&args.protocol, warnings)?;
+        let (config, _) = config(&args.protocol, warnings)?;
         let choice = match (args.pair, args.session, args.finding) {
             (Some(pair), ..) => LadderChoice::Pair(pair),
             (_, Some(id), _) => LadderChoice::Session(id),
@@ -564,7 +575,7 @@ impl AnnotateSettings {
             order: packets.order,
             selection: SelectionSettings::of(range, filter, warnings)?,
             threads: packets.threads.unwrap_or_else(all_threads),
-            config: config(&args.protocol, warnings)?,
+            config: config(&args.protocol, warnings)?.0,
             shown: shown(&args.shown),
             min_severity: args.min_severity,
             is_anonymized: args.anonymize,
@@ -750,8 +761,11 @@ const FILTER_WORDS: [&str; 18] = [
 ];
 
 /// The settings of the analysis that captures do not show, without those of a single command.
-fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<Config, Error> {
+fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<(Config, KeyLogFiles), Error> {
     let limits = Limits::default();
+    let key_log = KeyLog::new(limits.key_log);
+    let (files, suspect) = KeyLogFiles::open(&args.keylog, args.keylog_env, key_log.clone())?;
+    suspect.iter().for_each(|warning| warnings.warn(warning));
     let sources =
         CookieSources { files: &args.cookie_file, typed: &args.cookie, use_home: args.home_cookie };
     let (cookies, suspect) = cookies::load(&sources, &limits)?;
@@ -764,9 +778,10 @@ fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<Config, Error> {
     }
     let mut epmd_ports = vec![EPMD_PORT];
     epmd_ports.extend(args.epmd_port.iter().filter(|port| **port != EPMD_PORT));
-    Ok(Config {
+    let config = Config {
         limits,
         cookies,
+        key_log,
         include_secrets: false,
         messages: MessageDetail::None,
         warns: false,
@@ -774,7 +789,8 @@ fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<Config, Error> {
         dist_ports: args.dist_port.clone(),
         home_nets: args.home_net.iter().copied().collect(),
         expect: Vec::new(),
-    })
+    };
+    Ok((config, files))
 }
 
 /// What is shown of everything that was analysed.
@@ -896,13 +912,14 @@ fn is_same_file(input: &Path, output: &Path) -> bool {
     }
 }
 
-/// The captures, and the other files that a run reads: cookies and a filter.
+/// The captures, and the other files that a run reads: cookies, key logs and a filter.
 fn read_files(
     captures: &[PathBuf],
     protocol: &ProtocolArgs,
     filter: Option<&PathBuf>,
 ) -> Vec<PathBuf> {
-    captures.iter().chain(&protocol.cookie_file).chain(filter).cloned().collect()
+    let secrets = protocol.cookie_file.iter().chain(&protocol.keylog);
+    captures.iter().chain(secrets).chain(filter).cloned().collect()
 }
 
 /// Selections by names and addresses fit those of the capture, and with `--anonymize` the analysis sees others.

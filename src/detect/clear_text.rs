@@ -67,6 +67,7 @@ impl Rule for ClearText {
     fn on_session(&mut self, session: &JudgedConnection, _: &World, _: &mut Vec<Detection>) {
         if session.outcome() != Outcome::Connected
             || session.verdict.protocol != Protocol::Distribution
+            || session.seen.is_opened_tls()
         {
             return;
         }

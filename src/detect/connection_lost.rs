@@ -546,6 +546,8 @@ fn no_acknowledgement(session: &JudgedConnection, sides: &Sides, lost: &Undelive
         found.evidence.extend(shown(Some(close), session.seen.closed_by(), what));
     }
     found.evidence.sort_by_key(|evidence| evidence.frame);
+    // Evidence begins with that packet.
+    found.shown_at = Some(lost.again.map_or(lost.since, |again| again.at));
     // The packets do not show the net_ticktime of the nodes, and the capture may end before it is over.
     found.may_log = Role::BOTH.to_vec();
     found.not_excluded = if is_there {

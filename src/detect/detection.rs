@@ -117,7 +117,7 @@ impl Detection {
         !self.nodes.is_empty()
     }
 
-    /// Converts it to the finding that opens an incident.
+    /// Converts it to the finding that opens an incident. `shown_at` is that of the finding by then.
     pub(super) fn into_finding(self, incident_id: Arc<str>) -> Finding {
         Finding {
             rule: self.rule,
@@ -128,6 +128,7 @@ impl Detection {
             remedy: self.remedy,
             nodes: self.nodes,
             incident_id,
+            shown_at: self.shown_at,
             evidence: self.evidence,
             not_excluded: self.not_excluded,
             logged_by: self.logged_by,

@@ -121,7 +121,9 @@ impl Rule for IdleLimit {
             };
             found.ended_by = EndedBy::Nothing;
             let first = alike.len().saturating_sub(2 * ROUNDS);
-            found.evidence = alike.iter().skip(first).map(|other| other.shown.clone()).collect();
+            let detail = if both_legs { BY_PROXY } else { BY_ADDRESS };
+            found.evidence =
+                alike.iter().skip(first).map(|other| by_other(&other.shown, detail)).collect();
             found.evidence.sort_by_key(|shown| shown.frame);
             out.push(found);
         }
@@ -154,6 +156,23 @@ fn silent_close(session: &JudgedConnection) -> Option<SilentClose> {
         shown,
     })
 }
+
+/// The close as evidence that names its sender in words: the side has the name of the node behind the proxy.
+fn by_other(shown: &Evidence, detail: &'static str) -> Evidence {
+    let what = match &shown.what {
+        Shows::Close { is_reset, .. } => {
+            Shows::Close { is_reset: *is_reset, missing: None, detail }
+        }
+        other => other.clone(),
+    };
+    Evidence { from: None, what, ..shown.clone() }
+}
+
+/// Who sent a close, if both legs are in the capture.
+const BY_PROXY: &str = "sent by the proxy, after the silence";
+
+/// The same if one leg is: that the address is one of a proxy is likely.
+const BY_ADDRESS: &str = "sent from the dialed address, after the silence";
 
 /// Closes of each leg that make the silence more than a coincidence.
 const ROUNDS: usize = 2;

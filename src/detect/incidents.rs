@@ -308,6 +308,7 @@ impl Incidents {
         };
         self.known.insert(key.clone(), ongoing);
         let input = only_input(&finding);
+        finding.shown_at = finding.shown_at.filter(|shown_at| *shown_at < context.at);
         let finding = Box::new(finding.into_finding(Arc::clone(&id)));
         out.push(context.event(input, Body::Finding { finding }));
         self.wait(&key, endings, (context, shown_at), out);
@@ -341,6 +342,7 @@ impl Incidents {
             ongoing.incident.state == IncidentState::Solved && ongoing.incident.severity != before;
         let (id, revision) = (Arc::clone(&ongoing.incident.incident_id), ongoing.revisions);
         let input = only_input(&finding);
+        finding.shown_at = finding.shown_at.filter(|shown_at| *shown_at < context.at);
         let mut finding = Box::new(finding.into_finding(id));
         finding.revision = Some(revision);
         out.push(context.event(input, Body::Finding { finding }));

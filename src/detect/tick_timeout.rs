@@ -176,6 +176,8 @@ impl TickTimeout {
         found.evidence.extend(shown(session.seen.closed(), Some(closer), close));
         found.not_excluded =
             vec![format!("a person or a program made {x} disconnect at that moment")];
+        // The log has the time of the close.
+        found.shown_at = session.seen.closed().map(|close| close.at);
         found.logged_by = vec![closer];
         Some(found)
     }
@@ -393,6 +395,7 @@ mod tests {
     fn a_node_that_does_not_close_either_was_stopped() {
         let found = silent(|_| {});
         assert_eq!(found.title, "b@h2 fell silent, and a@h1 closed the connection");
+        assert_eq!(found.shown_at, Some(at(10_000)), "when it was closed");
         assert!(found.explanation.contains("the node did not run"), "{}", found.explanation);
         assert!(found.remedy[0].starts_with("Check b@h2: was it suspended"));
     }

@@ -7,6 +7,7 @@ use crate::judge::world::HomeNets;
 use crate::limits::Limits;
 use crate::protocol::MessageDetail;
 use crate::protocol::digest::CandidateCookies;
+use crate::transport::tls::KeyLog;
 
 /// The settings of a run; the same for all of its inputs.
 #[derive(Clone, Debug)]
@@ -15,6 +16,9 @@ pub struct Config {
     pub limits: Limits,
     /// Candidate cookies, which digests are tested against.
     pub cookies: CandidateCookies,
+    /// The secrets of TLS connections. Those of decryption secrets blocks are added to it, and more lines may be added
+    /// during the run.
+    pub key_log: KeyLog,
     /// Whether events contain challenges and digests.
     pub include_secrets: bool,
     /// Which messages after the handshake are reported, and in which detail.
@@ -37,6 +41,7 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             cookies: CandidateCookies::default(),
+            key_log: KeyLog::default(),
             include_secrets: false,
             messages: MessageDetail::None,
             warns: false,

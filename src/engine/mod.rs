@@ -14,6 +14,7 @@ use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use crate::transport::tls::{KeyLog, KeyLogCounts};
 pub use config::{Config, EPMD_PORT};
 use dispatch::Work;
 pub use reduce::{Conclusions, Reducer, judge_facts};
@@ -69,6 +70,8 @@ struct Core<S> {
     recorder: Option<FactRecorder>,
     /// Whether a segment on ports other than those of EPMD and of known nodes was read.
     has_other_ports: bool,
+    /// Whether a segment that opens a TCP connection on such ports was read.
+    has_openings: bool,
     /// Up to when the capture is known to have lost packets.
     lost_until: Option<Timestamp>,
     stats: Stats,
@@ -137,6 +140,7 @@ impl<S: EventSink> Engine<S> {
         }
         let segment = self.decoder.segment(frame, &view);
         self.core.has_other_ports = true;
+        self.core.has_openings = true;
         self.core.triage.note(&segment);
     }
 
@@ -165,6 +169,7 @@ impl<S: EventSink> Engine<S> {
             Decoded::Tcp(segment) => {
                 let interest = core.triage.interest(segment, &core.flows);
                 core.has_other_ports |= matches!(interest, Interest::None | Interest::Opening);
+                core.has_openings |= interest == Interest::Opening;
                 if interest != Interest::None {
                     core.on_frame(frame, segment);
                     core.on_segment(segment);
@@ -214,6 +219,11 @@ impl<S: EventSink> Engine<S> {
         if let Some(name) = names::host(name) {
             self.core.on_fact(Fact::ListedName { ip, name });
         }
+    }
+
+    /// The capture contains secrets of TLS connections, or a key log has grown by these lines.
+    pub fn add_secrets(&mut self, lines: &[u8]) {
+        self.core.config.key_log.add_lines(lines);
     }
 
     /// The reader of input number `input` reports something about it.
@@ -300,6 +310,7 @@ impl<S: EventSink> Core<S> {
             facts: 0,
             recorder: None,
             has_other_ports: false,
+            has_openings: false,
             lost_until: None,
             stats: Stats::default(),
             are_cookies_tested: false,
@@ -612,6 +623,7 @@ fn context<'a>(
 ) -> ConnContext<'a> {
     ConnContext {
         limits: &config.limits,
+        key_log: &config.key_log,
         cookies: &config.cookies,
         include_secrets: config.include_secrets,
         messages: config.messages,

@@ -22,7 +22,7 @@ impl<S: EventSink> Core<S> {
         let unseen = [
             no_packets(&stats),
             link_types(&stats, decoded),
-            no_erlang(&stats, decoded),
+            self.no_erlang(&stats, decoded),
             self.only_epmd(&stats),
             cut_packets(&stats),
             one_direction(&stats),
@@ -55,6 +55,39 @@ impl<S: EventSink> Core<S> {
                 lookup.port, lookup.asked, lookup.reply.number
             ),
             remedy: capture("tcp"),
+        })
+    }
+
+    /// Nothing of Erlang was recognised. A connection is recognised by its port or by its first bytes.
+    fn no_erlang(&self, stats: &Stats, decoded: &Counters) -> Option<Unseen> {
+        let is_read = decoded.unsupported.values().sum::<u64>() < stats.packets;
+        let packets = stats.packets;
+        let is_middle = self.has_other_ports && !self.has_openings;
+        let detail = if is_middle {
+            format!(
+                "no packet of these {packets} can be told to be Erlang traffic: the capture has no start of a TCP \
+                 connection, and the first bytes of a connection are what shows it."
+            )
+        } else {
+            format!(
+                "no packet of these {packets} is Erlang traffic, as far as their ports and first bytes show."
+            )
+        };
+        let remedy = if is_middle {
+            "Capture from before the nodes connect, or until one of them connects again, with: tcpdump -i any -s 0 -w \
+             trace.pcap tcp"
+                .to_owned()
+        } else {
+            format!(
+                "Capture on the host of one of the nodes, from before they connect: each node listens on a port of its \
+                 own. {}",
+                capture("tcp")
+            )
+        };
+        (stats.sessions.is_empty() && stats.epmd.is_empty() && is_read).then_some(Unseen {
+            because: UnseenBecause::NoErlang,
+            detail,
+            remedy,
         })
     }
 }
@@ -91,22 +124,6 @@ fn link_types(stats: &Stats, decoded: &Counters) -> Option<Unseen> {
         ),
         remedy: "Capture on an interface that carries IP, or on all with: tcpdump -i any -s 0 -w trace.pcap tcp"
             .to_owned(),
-    })
-}
-
-fn no_erlang(stats: &Stats, decoded: &Counters) -> Option<Unseen> {
-    let is_read = decoded.unsupported.values().sum::<u64>() < stats.packets;
-    (stats.sessions.is_empty() && stats.epmd.is_empty() && is_read).then(|| Unseen {
-        because: UnseenBecause::NoErlang,
-        detail: format!(
-            "no packet of these {} is Erlang traffic, as far as their ports and first bytes show.",
-            stats.packets
-        ),
-        remedy: format!(
-            "Capture on the host of one of the nodes, from before they connect: each node listens on a port of its \
-             own. {}",
-            capture("tcp")
-        ),
     })
 }
 

@@ -180,6 +180,7 @@ impl SampleDial {
             },
             proxy: None,
             tls: PerRole::default(),
+            opened_tls: crate::observe::OpenedTls::default(),
             traffic: PerRole::default(),
             foreign: PerRole::default(),
             messages: PerRole::default(),

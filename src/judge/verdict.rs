@@ -282,7 +282,7 @@ impl Evaluation<'_> {
             Opening::Answered => {}
         }
         self.behind_proxy_header()
-            .or_else(|| self.tls())
+            .or_else(|| if self.is_read_inside_tls() { None } else { self.tls() })
             .or_else(|| self.foreign())
             .or_else(|| self.connected())
             .or_else(|| self.refused_by_message())
@@ -290,6 +290,15 @@ impl Evaluation<'_> {
                 Some(close) => self.closed(close),
                 None => Verdict::incomplete(),
             })
+    }
+
+    /// Whether the handshake of the nodes inside TLS is read, so that it decides. An alert that refuses comes before it is
+    /// over: in TLS 1.3 the first message may be sent before a certificate is refused.
+    fn is_read_inside_tls(&self) -> bool {
+        let is_refused = self.alert.is_some_and(|alert| alert.is_refusal());
+        let is_over = self.handshake().ack.is_some()
+            || self.seen.traffic.each().any(|(_, traffic)| traffic.frames > 0);
+        self.seen.is_opened_tls() && (is_over || !is_refused)
     }
 
     const fn handshake(&self) -> &HandshakeFacts {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Delivery, Foreign, HandshakeFacts, MessageKind, MessageSums, PauseSpan, PerRole,
+    Delivery, Foreign, HandshakeFacts, MessageKind, MessageSums, OpenedTls, PauseSpan, PerRole,
     ProxyHeaderFacts, Received, Role, TlsSide,
 };
 use crate::decode::Endpoint;
@@ -43,6 +43,9 @@ pub struct Observation {
     pub proxy: Option<ProxyHeaderFacts>,
     /// TLS records of each side.
     pub tls: PerRole<TlsSide>,
+    /// What was opened of TLS with the secrets of a key log.
+    #[serde(default)]
+    pub opened_tls: OpenedTls,
     /// Frames of each side after the handshake.
     pub traffic: PerRole<FrameTraffic>,
     /// The first bytes of each side, if they are not a handshake, and the protocol that they look like.
@@ -429,6 +432,11 @@ impl Observation {
     /// The side that used TLS first, with its first record.
     pub fn tls(&self) -> Option<(Role, PacketRef)> {
         self.tls.each().find_map(|(role, tls)| Some((role, tls.sign?.1)))
+    }
+
+    /// Whether the bytes of the distribution protocol were encrypted, and opened with a key log.
+    pub const fn is_opened_tls(&self) -> bool {
+        self.opened_tls.has_data
     }
 
     /// The first bytes of another protocol, the initiator's before the acceptor's.

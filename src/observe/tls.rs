@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::packet::PacketRef;
@@ -38,6 +39,31 @@ pub struct TlsProgress {
     pub finished: Option<SealedRecord>,
     /// The first alert behind a `change_cipher_spec`, which is encrypted in TLS 1.2 and has a record type of its own.
     pub alert: Option<SealedRecord>,
+}
+
+/// What was opened of a TLS connection with the secrets of a key log.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct OpenedTls {
+    /// The secrets that the key log has of it; `None` if it has none.
+    pub by: Option<OpenedBy>,
+    /// Number of records that were opened.
+    pub records: u64,
+    /// Number of encrypted records that were not: no key opens them, or the capture lacks a part.
+    pub unopened: u64,
+    /// Whether application data were opened: the bytes of the distribution protocol.
+    pub has_data: bool,
+    /// Whether secrets opened records of the side that their label does not name.
+    pub has_exchanged_labels: bool,
+}
+
+/// The kind of secrets in a key log.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenedBy {
+    /// The master secret of TLS 1.2 (`CLIENT_RANDOM`).
+    MasterSecret,
+    /// The traffic secrets of TLS 1.3.
+    TrafficSecrets,
 }
 
 /// The parts of a ClientHello or ServerHello that concern nodes.

@@ -15,6 +15,7 @@ use crate::observe::{ConnectionIds, Orientation, Settled};
 use crate::packet::{FrameRef, PacketRef};
 use crate::stream::tcp::{Opened, TcpConnection};
 use crate::time::Timestamp;
+use crate::transport::tls::TlsOpener;
 use crate::transport::{PlainChunk, Transport};
 
 /// One connection to EPMD or to a node, or one whose first bytes may be of the distribution protocol.
@@ -82,7 +83,9 @@ impl ProtocolState {
     ) {
         match self {
             Self::Epmd(epmd) => epmd.on_stream(direction, chunk, context.limits, out),
+            // What is inside TLS is read from its beginning, or not at all.
             Self::Distribution(distribution) => {
+                let from_start = from_start || chunk.is_opened();
                 distribution.on_stream(direction, chunk, from_start, context, out)
             }
         }
@@ -145,7 +148,7 @@ impl Connection {
         Self {
             ends,
             tcp: TcpConnection::new(first, context.reassembly),
-            transport: Transport::recognizing(),
+            transport: Transport::recognizing(context.key_log),
             protocol,
             encap: Vec::new(),
             ids: None,
@@ -218,8 +221,8 @@ impl Connection {
             epmd.on_close(tcp.first_close());
         }
         tcp.on_segment(segment, context.limits, &mut |chunk| {
-            transport.on_chunk(segment.direction, &chunk, from_start, &mut |chunk| {
-                protocol.on_chunk(segment.direction, chunk, from_start, context, out);
+            transport.on_chunk(segment.direction, &chunk, from_start, &mut |direction, chunk| {
+                protocol.on_chunk(direction, chunk, from_start, context, out);
             });
         });
         let now = Now { at: segment.at, frame: Some(segment.frame) };
@@ -344,11 +347,12 @@ impl Connection {
             let Self { tcp, transport, protocol, .. } = self;
             let from_start = tcp.has_start(direction);
             tcp.settle(direction, now, context.limits, &mut |chunk| {
-                transport.on_chunk(direction, &chunk, from_start, &mut |chunk| {
+                transport.on_chunk(direction, &chunk, from_start, &mut |direction, chunk| {
                     protocol.on_chunk(direction, chunk, from_start, context, out);
                 });
             });
         }
+        self.open_waiting(false, context, out);
         let at = Now { at: now, frame: None };
         let keep = self.act_when_idle(at, context, out);
         self.complete(at, out);
@@ -416,7 +420,8 @@ impl Connection {
         if let ProtocolState::Distribution(distribution) = &self.protocol {
             let is_certain = distribution.is_certain;
             let is_undecided = !is_certain && self.tcp.segments() > MAX_UNDECIDED;
-            let is_other_tls = !is_certain && self.transport.has_tls();
+            let is_hopeful = self.transport.opener().is_some_and(TlsOpener::is_hopeful);
+            let is_other_tls = !is_certain && self.transport.has_tls() && !is_hopeful;
             if is_undecided || is_other_tls || distribution.is_other_protocol() {
                 self.tcp.discard();
                 return Keep::No;

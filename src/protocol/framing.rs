@@ -32,11 +32,13 @@ pub(super) struct Framing {
     missing: usize,
     /// Length of the longest handshake message accepted, without its prefix.
     max: usize,
+    /// Bytes of the length before a handshake message.
+    prefix: usize,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Mode {
-    /// Handshake messages, `{packet, 2}`.
+    /// Handshake messages, `{packet, 2}`; inside TLS `{packet, 4}`.
     Handshake,
     /// Frames, `{packet, 4}`, which `messages/` cuts.
     Frames,
@@ -49,7 +51,12 @@ enum Mode {
 impl Framing {
     /// A cutter of bytes that may begin anywhere in the stream; `max` bounds a handshake message.
     pub(super) const fn new(max: usize) -> Self {
-        Self { mode: Mode::Searching, tail: Vec::new(), missing: 0, max }
+        Self { mode: Mode::Searching, tail: Vec::new(), missing: 0, max, prefix: 2 }
+    }
+
+    /// Expects lengths of four bytes before handshake messages, as inside TLS (`inet_tls_dist.erl`).
+    pub(super) const fn use_long_prefix(&mut self) {
+        self.prefix = 4;
     }
 
     /// Expects the first byte of the stream next.
@@ -104,9 +111,8 @@ impl Framing {
         match self.mode {
             Mode::Opaque => return None,
             Mode::Handshake => {
-                if let Some(len) = self.tail.first_chunk().map(|len| u16::from_be_bytes(*len)) {
-                    let len = usize::from(len);
-                    let left = (len + 2).saturating_sub(self.tail.len() + self.missing);
+                if let Some(len) = self.announced() {
+                    let left = (len + self.prefix).saturating_sub(self.tail.len() + self.missing);
                     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
                     if bytes < left {
                         self.missing += bytes;
@@ -133,10 +139,15 @@ impl Framing {
         if self.missing > 0 {
             return self.skip_rest_of_lost(input);
         }
-        if input.get(2..3).is_some_and(|tag| !HANDSHAKE_TAGS.contains(&tag.first().copied())) {
+        if input.get(self.prefix).is_some_and(|tag| !HANDSHAKE_TAGS.contains(tag)) {
             return Some(self.foreign(input));
         }
-        match framing::cut_packet2(input) {
+        let cut = if self.prefix == 2 {
+            framing::cut_packet2(input)
+        } else {
+            framing::cut_packet4(input, self.max)
+        };
+        match cut {
             Cut::Message { body, .. } if body.is_empty() || body.len() > self.max => {
                 Some(self.foreign(input))
             }
@@ -144,19 +155,27 @@ impl Framing {
                 *input = input.get(used..).unwrap_or_default();
                 Some(FramingItem::Handshake(body))
             }
-            Cut::Need(more) if input.len() + more > self.max + 2 => Some(self.foreign(input)),
-            _ => {
+            Cut::TooLong(_) => Some(self.foreign(input)),
+            Cut::Need(more) if input.len() + more > self.max + self.prefix => {
+                Some(self.foreign(input))
+            }
+            Cut::Need(_) => {
                 self.keep_tail(input);
                 None
             }
         }
     }
 
+    /// The length that the incomplete message in `tail` begins with.
+    fn announced(&self) -> Option<usize> {
+        let low = self.tail.get(self.prefix - 2..)?.first_chunk()?;
+        Some(u16::from_be_bytes(*low).into())
+    }
+
     /// Skips the rest of a message of which the capture lacks a part.
     fn skip_rest_of_lost<'a>(&mut self, input: &mut &'a [u8]) -> Option<FramingItem<'a>> {
-        let len = self.tail.first_chunk().map_or(0, |len| u16::from_be_bytes(*len));
-        let len = usize::from(len);
-        let left = (len + 2).saturating_sub(self.tail.len() + self.missing);
+        let len = self.announced().unwrap_or(0);
+        let left = (len + self.prefix).saturating_sub(self.tail.len() + self.missing);
         let here = left.min(input.len());
         *input = input.get(here..).unwrap_or_default();
         if here < left {
@@ -169,7 +188,7 @@ impl Framing {
 
     /// Searches for a message or a frame at the start of the bytes of one segment.
     fn search<'a>(&mut self, input: &mut &'a [u8]) -> Option<FramingItem<'a>> {
-        match (identify::handshake_start(input), credible_frame(input)) {
+        match (self.handshake_start(input), credible_frame(input)) {
             (PayloadMatch::Certain | PayloadMatch::Fits, _) => {
                 self.mode = Mode::Handshake;
                 self.handshake(input)
@@ -200,6 +219,16 @@ impl Framing {
         }
     }
 
+    /// Whether a handshake message begins here. Of a length of four bytes, the first two are zero.
+    fn handshake_start(&self, input: &[u8]) -> PayloadMatch {
+        match input {
+            _ if self.prefix == 2 => identify::handshake_start(input),
+            [0, 0, rest @ ..] => identify::handshake_start(rest),
+            [] | [0] => PayloadMatch::Unsure,
+            _ => PayloadMatch::No,
+        }
+    }
+
     fn foreign<'a>(&mut self, input: &mut &'a [u8]) -> FramingItem<'a> {
         self.close();
         FramingItem::Foreign(std::mem::take(input))
@@ -211,8 +240,7 @@ impl Framing {
 }
 
 /// The tags with which handshake messages begin.
-const HANDSHAKE_TAGS: [Option<u8>; 6] =
-    [Some(b'N'), Some(b'n'), Some(b's'), Some(b'c'), Some(b'r'), Some(b'a')];
+const HANDSHAKE_TAGS: [u8; 6] = *b"Nnscra";
 
 /// Whether `input` begins with more zeros than ticks come in one packet: then they are bytes of a message.
 fn has_zeros(input: &[u8]) -> bool {
@@ -260,6 +288,29 @@ mod tests {
         for size in 1..16 {
             let mut framing = from_start();
             assert_eq!(cut(&mut framing, b"\0\x03sok\0\x06salive", size), ["sok", "salive"]);
+        }
+    }
+
+    #[test]
+    fn inside_tls_a_length_has_four_bytes() {
+        let framing = || {
+            let mut framing = from_start();
+            framing.use_long_prefix();
+            framing
+        };
+        for size in 1..16 {
+            let stream = b"\0\0\0\x03sok\0\0\0\x06salive";
+            assert_eq!(cut(&mut framing(), stream, size), ["sok", "salive"]);
+        }
+        let mut lost = framing();
+        assert!(cut(&mut lost, b"\0\0\0\x06sal", 99).is_empty());
+        assert_eq!(lost.gap(2), None);
+        assert_eq!(cut(&mut lost, b"e\0\0\0\x03sok", 99), ["HandshakeLost(6)", "sok"]);
+        assert_eq!(lost.gap(u64::MAX), None);
+        assert_eq!(cut(&mut lost, b"\0\0\0\x03sok", 99), ["sok"]);
+        for stream in [&b"\0\x03sok"[..], b"\0\x01\0\x03sok", b"\0\0\0\0"] {
+            let out = cut(&mut framing(), stream, 99);
+            assert!(out[0].starts_with("Foreign"), "{out:?}");
         }
     }
 

@@ -34,6 +34,7 @@ use self::digest::CandidateCookies;
 use crate::limits::Limits;
 use crate::memory::MemoryBudget;
 use crate::time::Timestamp;
+use crate::transport::tls::KeyLog;
 
 /// The settings and memory budgets that all connections share. Nothing in it changes with a segment, except the
 /// amounts of memory in use.
@@ -48,6 +49,8 @@ pub struct ConnContext<'a> {
     pub messages: MessageDetail,
     /// Whether a silent side is reported before the other side gives up: for live captures, where it is a warning.
     pub warns: bool,
+    /// The secrets of TLS connections.
+    pub key_log: &'a KeyLog,
     /// Memory for out-of-order segments.
     pub reassembly: &'a MemoryBudget,
     /// Memory for the state of messages: atom caches, fragments and pending calls.

@@ -19,7 +19,7 @@ use crate::packet::PacketRef;
 use crate::stream::tcp::{ClosedWindow, ClosingFlag, Opened, TcpDirection};
 use crate::time::Timestamp;
 use crate::transport::SeenProxyHeader;
-use crate::transport::tls::TlsFacts;
+use crate::transport::tls::{TlsFacts, TlsOpener};
 
 impl Connection {
     /// The identifiers of this connection, which are fixed when it is first reported.
@@ -102,6 +102,7 @@ impl Connection {
         out: &mut ConnOutput,
     ) {
         self.give_rest(context, out);
+        self.open_waiting(true, context, out);
         self.report_proxy_header(out);
         if let ProtocolState::Epmd(epmd) = &self.protocol {
             let requester = epmd.requester();
@@ -120,6 +121,9 @@ impl Connection {
             ReportReason::End => Occasion::End,
         };
         self.push_observation(now, occasion, is_final, context, out);
+        if is_final || reason == ReportReason::Over {
+            self.transport.wipe_keys();
+        }
     }
 
     /// Passes all bytes on that the streams hold, and gaps before them: no segment is expected any more.
@@ -128,11 +132,24 @@ impl Connection {
             let Self { tcp, transport, protocol, .. } = &mut *self;
             let from_start = tcp.has_start(direction);
             tcp.finish(direction, &mut |chunk| {
-                transport.on_chunk(direction, &chunk, from_start, &mut |chunk| {
+                transport.on_chunk(direction, &chunk, from_start, &mut |direction, chunk| {
                     protocol.on_chunk(direction, chunk, from_start, context, out);
                 });
             });
         }
+    }
+
+    /// Passes on what waits for the secrets of TLS, if they have come. `is_end`: no bytes follow.
+    pub(super) fn open_waiting(
+        &mut self,
+        is_end: bool,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
+    ) {
+        let Self { transport, protocol, .. } = &mut *self;
+        transport.open_waiting(is_end, &mut |direction, chunk| {
+            protocol.on_chunk(direction, chunk, true, context, out);
+        });
     }
 
     /// Passes on the first bytes of a direction that may be the beginning of TLS, and no more came.
@@ -140,7 +157,7 @@ impl Connection {
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
             let Self { tcp, transport, protocol, .. } = &mut *self;
             let from_start = tcp.has_start(direction);
-            transport.give_rest(direction, &mut |chunk| {
+            transport.give_rest(direction, &mut |direction, chunk| {
                 protocol.on_chunk(direction, chunk, from_start, context, out);
             });
         }
@@ -237,6 +254,7 @@ impl Connection {
             handshake: distribution.exchange.observation(),
             proxy: self.proxy(initiator),
             tls: self.tls(initiator),
+            opened_tls: self.transport.opener().map(TlsOpener::facts).unwrap_or_default(),
             traffic: PerRole::from_fn(|role| distribution.traffic(direction(role))),
             foreign: PerRole::from_fn(|role| distribution.foreign(direction(role))),
             messages: PerRole::from_fn(|role| {

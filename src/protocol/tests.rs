@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::digest::{CandidateCookies, Cookie};
+use std::sync::LazyLock;
+
 use super::*;
 use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
 use crate::flow::FlowKey;
@@ -59,6 +61,9 @@ struct TestConnection {
 
 use Role::{Acceptor, Initiator};
 
+/// No secrets: nothing of TLS is opened.
+static KEY_LOG: LazyLock<KeyLog> = LazyLock::new(KeyLog::default);
+
 fn context<'a>(
     limits: &'a Limits,
     cookies: &'a CandidateCookies,
@@ -70,6 +75,7 @@ fn context<'a>(
     ConnContext {
         limits,
         cookies,
+        key_log: &KEY_LOG,
         include_secrets: false,
         messages,
         warns: true,

@@ -103,10 +103,13 @@ pub struct Pair {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct FailedPair {
-    /// The initiator, by name or address.
+    /// The initiator of the last attempt, by name or address.
     pub initiator: Arc<str>,
-    /// The acceptor, by its name, by the name that was looked up, or by address.
+    /// Its acceptor, by its name, by the name that was looked up, or by address.
     pub acceptor: Arc<str>,
+    /// True if the acceptor made failed attempts as well.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub both_dialed: bool,
     /// Outcome of the last attempt: that of its session, or of the EPMD look-up before.
     pub outcome: Failure,
     /// Label of the candidate cookie that the initiator used towards the acceptor.
@@ -211,6 +214,7 @@ impl From<FailedDials> for FailedPair {
         Self {
             initiator: dials.initiator,
             acceptor: dials.acceptor,
+            both_dialed: dials.by_both,
             outcome: dials.outcome,
             initiator_cookie: dials.initiator_cookie,
             acceptor_cookie: dials.acceptor_cookie,
@@ -241,6 +245,12 @@ fn beside(connection: OtherConnection) -> String {
 }
 
 impl FailedPair {
+    /// Who dialed whom: `a -> b`, or `a <-> b` if both did.
+    pub fn dialed(&self) -> String {
+        let arrow = if self.both_dialed { "<->" } else { "->" };
+        format!("{} {arrow} {}", self.initiator, self.acceptor)
+    }
+
     /// Whether the two are connected although attempts beside that connection failed.
     pub fn is_beside_open_connection(&self) -> bool {
         self.beside.as_deref() == Some(BESIDE_OPEN)
@@ -255,28 +265,36 @@ impl Cluster {
             nodes.insert(Arc::clone(&node.node), node);
         }
         self.nodes = nodes.into_values().collect();
+        // The two may have dialed each other.
+        let key = |a: &Arc<str>, b: &Arc<str>| {
+            let mut key = [Arc::clone(a), Arc::clone(b)];
+            key.sort();
+            key
+        };
         let mut connected: BTreeMap<[Arc<str>; 2], Pair> = BTreeMap::new();
         for pair in self.connected.drain(..).chain(other.connected.iter().cloned()) {
-            let known = connected.entry(pair.nodes.clone()).or_insert_with(|| pair.clone());
+            let [a, b] = &pair.nodes;
+            let known = connected.entry(key(a, b)).or_insert_with(|| pair.clone());
             if known.since <= pair.since {
                 *known = pair;
             }
         }
         let mut failed: BTreeMap<[Arc<str>; 2], FailedPair> = BTreeMap::new();
         for pair in self.failed.drain(..).chain(other.failed.iter().cloned()) {
-            let key = [Arc::clone(&pair.initiator), Arc::clone(&pair.acceptor)];
-            let known = failed.entry(key).or_insert_with(|| pair.clone());
+            let known =
+                failed.entry(key(&pair.initiator, &pair.acceptor)).or_insert_with(|| pair.clone());
+            let both_dialed =
+                known.both_dialed || pair.both_dialed || known.initiator != pair.initiator;
             if known.last <= pair.last {
                 *known = pair;
             }
+            known.both_dialed = both_dialed;
         }
         failed.retain(|key, pair| connected.get(key).is_none_or(|it| it.since <= pair.last));
         connected.retain(|key, pair| failed.get(key).is_none_or(|it| it.last < pair.since));
         let has_tried = |[a, b]: &[Arc<str>; 2]| {
-            [[a, b], [b, a]].into_iter().any(|[a, b]| {
-                let key = [Arc::clone(a), Arc::clone(b)];
-                connected.contains_key(&key) || failed.contains_key(&key)
-            })
+            let key = key(a, b);
+            connected.contains_key(&key) || failed.contains_key(&key)
         };
         let never: BTreeSet<_> =
             self.never_tried.drain(..).chain(other.never_tried.iter().cloned()).collect();

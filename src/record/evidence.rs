@@ -41,7 +41,7 @@ pub enum Shows {
         is_reset: bool,
         /// The message that the other side expected and did not receive.
         missing: Option<Missing>,
-        /// The moment of the close in the protocol, if no message is missing.
+        /// The moment of the close in the protocol, or who sent it if neither node did, if no message is missing.
         detail: &'static str,
     },
     /// A FIN or RST in the rule's own words, where the finding does not distinguish them.

@@ -30,6 +30,10 @@ pub struct Finding {
     pub nodes: Vec<Arc<str>>,
     /// Identifier that the finding shares with the `incident` record of its repetitions.
     pub incident_id: Arc<str>,
+    /// Time at which the problem showed, if that is before the time of the line: what settles it may come later. Absent
+    /// if the two are the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shown_at: Option<Timestamp>,
     /// The packets that show the finding.
     pub evidence: Vec<Evidence>,
     /// Other explanations that the capture does not rule out.

@@ -320,7 +320,10 @@ fn tls_steps(seen: &Observation) -> Vec<Step> {
             steps.push(step.with_detail(subject));
         }
     }
-    steps.extend(sealed_steps(PerRole::from_fn(|role| seen.tls[role].sealed.as_slice())));
+    // Where they were opened, the messages inside are rows of their own.
+    if !seen.is_opened_tls() {
+        steps.extend(sealed_steps(PerRole::from_fn(|role| seen.tls[role].sealed.as_slice())));
+    }
     steps
 }
 

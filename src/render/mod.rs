@@ -775,6 +775,7 @@ mod samples {
             remedy: vec!["Give both nodes the same cookie.".into()],
             nodes: vec!["one@192.168.0.100".into(), "two@192.168.0.103".into()],
             incident_id: "9c41000000000000".into(),
+            shown_at: None,
             evidence: vec![
                 evidence(19, Role::Initiator, MessageKind::ChallengeReply.into()),
                 evidence(
@@ -880,6 +881,7 @@ mod samples {
         let failed = FailedPair {
             initiator: Arc::clone(&one),
             acceptor: Arc::clone(&two),
+            both_dialed: false,
             outcome: Failure::Session(Outcome::CookieMismatch),
             initiator_cookie: Some("cookies.txt:1".into()),
             acceptor_cookie: None,

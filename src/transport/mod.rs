@@ -2,15 +2,14 @@
 //!
 //! In: the chunks of both directions of one TCP connection. Out: chunks of plain bytes, with the TCP offsets that they
 //! came from. On most connections the protocol's bytes are TCP's; they pass unchanged. A direction that begins with TLS
-//! gives no plain bytes: its records are observed, not decrypted. A transport that decrypts belongs into a folder of its
-//! own, or into [`tls`]; it would see both directions here, as its keys need. A PROXY protocol header, which a load
-//! balancer puts before the bytes of its client, is taken off and remembered.
+//! is observed from outside, and gives plain bytes only if a key log has the secrets of its records. A PROXY protocol
+//! header, which a load balancer puts before the bytes of its client, is taken off and remembered.
 
 mod plain;
 pub(crate) mod tls;
 
 pub(crate) use self::plain::PlainChunk;
-use self::tls::{Beginning, TlsFacts, TlsObserver};
+use self::tls::{Beginning, KeyLog, TlsFacts, TlsObserver, TlsOpener};
 use crate::flow::{Direction, PerDirection};
 use crate::packet::PacketRef;
 use crate::stream::{StreamChunk, StreamEvent, TcpOffset};
@@ -22,6 +21,10 @@ pub(crate) struct Transport {
     directions: PerDirection<Carrier>,
     /// Allocated with the first header: nearly no connection has one.
     proxy: Option<Box<SeenProxyHeader>>,
+    /// Where the secrets of TLS connections come from.
+    key_log: KeyLog,
+    /// Opens the records of TLS; allocated with the first hello, if there is a key log.
+    opener: Option<Box<TlsOpener>>,
 }
 
 /// A PROXY protocol header at the beginning of a direction.
@@ -44,15 +47,20 @@ enum Carrier {
     Undecided { held: Vec<u8>, packet: PacketRef, end: TcpOffset },
     /// TCP alone, or a stream whose beginning the capture lacks.
     Plain,
-    /// TLS, which is not decrypted.
+    /// Records of TLS, observed from outside.
     Tls(Box<TlsObserver>),
 }
 
 impl Transport {
     /// A transport that recognizes TLS and PROXY protocol headers by the first bytes of a direction.
-    pub(crate) const fn recognizing() -> Self {
+    pub(crate) fn recognizing(key_log: &KeyLog) -> Self {
         let (low_to_high, high_to_low) = (Carrier::Unseen, Carrier::Unseen);
-        Self { directions: PerDirection { low_to_high, high_to_low }, proxy: None }
+        Self {
+            directions: PerDirection { low_to_high, high_to_low },
+            proxy: None,
+            key_log: key_log.clone(),
+            opener: None,
+        }
     }
 
     /// Takes the next chunk of one direction and gives the plain bytes in it. `from_start`: the first chunk of the
@@ -63,10 +71,10 @@ impl Transport {
         direction: Direction,
         chunk: &StreamChunk<'_>,
         from_start: bool,
-        out: &mut impl FnMut(&PlainChunk<'_>),
+        out: &mut impl FnMut(Direction, &PlainChunk<'_>),
     ) {
         if matches!(self.directions[direction], Carrier::Plain) {
-            out(&PlainChunk::from(chunk));
+            out(direction, &PlainChunk::from(chunk));
         } else {
             self.on_other(direction, chunk, from_start, out);
         }
@@ -85,6 +93,43 @@ impl Transport {
         self.directions.each().into_iter().any(|carrier| matches!(carrier, Carrier::Tls(_)))
     }
 
+    /// Opens the records of TLS with the secrets of a key log, if it has them.
+    pub(crate) fn opener(&self) -> Option<&TlsOpener> {
+        self.opener.as_deref()
+    }
+
+    /// Opens records that wait for secrets, if those have come meanwhile. `is_end`: no chunk follows.
+    pub(crate) fn open_waiting(
+        &mut self,
+        is_end: bool,
+        out: &mut dyn FnMut(Direction, &PlainChunk<'_>),
+    ) {
+        let Some(opener) = &mut self.opener else { return };
+        if is_end {
+            opener.on_end(out);
+        } else {
+            opener.look_again(out);
+        }
+        self.take_found();
+    }
+
+    /// Wipes the keys of the connection, which has ended.
+    pub(crate) fn wipe_keys(&mut self) {
+        if let Some(opener) = &mut self.opener {
+            opener.wipe();
+        }
+    }
+
+    /// Passes the messages that were found in encrypted records to the observers.
+    fn take_found(&mut self) {
+        let Some(opener) = &mut self.opener else { return };
+        for found in opener.take_found() {
+            if let Carrier::Tls(observer) = &mut self.directions[found.direction] {
+                observer.on_found(&found);
+            }
+        }
+    }
+
     /// The PROXY protocol header of the connection.
     pub(crate) fn proxy(&self) -> Option<&SeenProxyHeader> {
         self.proxy.as_deref()
@@ -94,12 +139,12 @@ impl Transport {
     pub(crate) fn give_rest(
         &mut self,
         direction: Direction,
-        out: &mut impl FnMut(&PlainChunk<'_>),
+        out: &mut impl FnMut(Direction, &PlainChunk<'_>),
     ) {
         let carrier = &mut self.directions[direction];
         if let Carrier::Undecided { held, packet, end } = carrier {
             let event = StreamEvent::Data(held);
-            out(&PlainChunk::from(&StreamChunk { packet, end: *end, event }));
+            out(direction, &PlainChunk::from(&StreamChunk { packet, end: *end, event }));
             *carrier = Carrier::Plain;
         }
     }
@@ -112,22 +157,29 @@ impl Transport {
         direction: Direction,
         chunk: &StreamChunk<'_>,
         from_start: bool,
-        out: &mut dyn FnMut(&PlainChunk<'_>),
+        out: &mut dyn FnMut(Direction, &PlainChunk<'_>),
     ) {
         let carrier = &mut self.directions[direction];
         let mut held = match carrier {
-            Carrier::Tls(observer) => return observer.on_chunk(chunk),
+            Carrier::Tls(observer) => {
+                observer.on_chunk(chunk);
+                if let Some(opener) = &mut self.opener {
+                    opener.on_chunk(direction, chunk, out);
+                    self.take_found();
+                }
+                return;
+            }
             Carrier::Undecided { held, .. } => std::mem::take(held),
             Carrier::Unseen if from_start => Vec::new(),
             Carrier::Unseen | Carrier::Plain => {
                 *carrier = Carrier::Plain;
-                return out(&PlainChunk::from(chunk));
+                return out(direction, &PlainChunk::from(chunk));
             }
         };
         let StreamEvent::Data(bytes) = chunk.event else {
             // What was held is part of a record, or of a message, that the capture lacks in part.
             *carrier = Carrier::Plain;
-            return out(&PlainChunk::from(chunk));
+            return out(direction, &PlainChunk::from(chunk));
         };
         let mut bytes = if held.is_empty() {
             bytes
@@ -155,7 +207,7 @@ impl Transport {
             Beginning::Other => {
                 *carrier = Carrier::Plain;
                 let event = StreamEvent::Data(bytes);
-                out(&PlainChunk::from(&StreamChunk { event, ..*chunk }));
+                out(direction, &PlainChunk::from(&StreamChunk { event, ..*chunk }));
             }
             Beginning::Alert(alert) => {
                 *carrier = Carrier::Tls(Box::new(TlsObserver::of_alert(alert, packet)));
@@ -164,6 +216,13 @@ impl Transport {
                 let mut observer = Box::new(TlsObserver::of_hello(body, packet));
                 observer.on_chunk(&StreamChunk { event: StreamEvent::Data(rest), ..*chunk });
                 *carrier = Carrier::Tls(observer);
+                if self.key_log.is_in_use() {
+                    let log = &self.key_log;
+                    let opener = self.opener.get_or_insert_with(|| Box::new(TlsOpener::new(log)));
+                    let event = StreamEvent::Data(bytes);
+                    opener.on_chunk(direction, &StreamChunk { event, ..*chunk }, out);
+                    self.take_found();
+                }
             }
         }
     }
@@ -179,13 +238,13 @@ mod tests {
 
     /// The plain bytes of a direction that begins with `stream`, in chunks of `size` bytes; and the header.
     fn carried(stream: &[u8], size: usize) -> (Vec<u8>, Option<ProxyHeader>, bool) {
-        let mut transport = Transport::recognizing();
+        let mut transport = Transport::recognizing(&KeyLog::default());
         let (mut plain, mut end) = (Vec::new(), TcpOffset::BASE);
         let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(0) };
         for bytes in stream.chunks(size) {
             end = end.plus(bytes.len() as u64);
             let chunk = StreamChunk { packet: &packet, end, event: StreamEvent::Data(bytes) };
-            transport.on_chunk(Direction::LowToHigh, &chunk, true, &mut |chunk| {
+            transport.on_chunk(Direction::LowToHigh, &chunk, true, &mut |_, chunk| {
                 if let StreamEvent::Data(bytes) = chunk.event {
                     plain.extend_from_slice(bytes);
                 }
@@ -221,13 +280,13 @@ mod tests {
     #[test]
     fn bytes_that_remain_undecided_are_given_at_the_end() {
         for held in [&b"\x16\x03\x01"[..], b"PROXY TCP4 ", b"\r\n"] {
-            let mut transport = Transport::recognizing();
+            let mut transport = Transport::recognizing(&KeyLog::default());
             let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(0) };
             let end = TcpOffset::BASE.plus(held.len() as u64);
             let chunk = StreamChunk { packet: &packet, end, event: StreamEvent::Data(held) };
-            transport.on_chunk(Direction::LowToHigh, &chunk, true, &mut |_| panic!("too early"));
+            transport.on_chunk(Direction::LowToHigh, &chunk, true, &mut |_, _| panic!("too early"));
             let mut plain = Vec::new();
-            transport.give_rest(Direction::LowToHigh, &mut |chunk| {
+            transport.give_rest(Direction::LowToHigh, &mut |_, chunk| {
                 if let StreamEvent::Data(bytes) = chunk.event {
                     plain.extend_from_slice(bytes);
                 }

@@ -440,3 +440,15 @@ fn ctrl_c_ends_what_is_followed_with_its_statistics() {
     assert!(child.wait().unwrap().success());
     fs::remove_file(&path).unwrap();
 }
+
+#[test]
+fn a_capture_without_the_start_of_a_connection_shows_it() {
+    let unseen = |since: &str| {
+        let run = run(&["--since", since, "tls-both.pcap"]);
+        run.stats()["unseen"].as_array().cloned().unwrap_or_default()
+    };
+    assert!(unseen("2026-11-22T15:40:00Z").is_empty());
+    let cut = unseen("2026-11-22T15:40:04.119054Z");
+    assert_eq!(cut.len(), 1, "{cut:?}");
+    assert!(cut[0]["detail"].as_str().unwrap().contains("no start of a TCP connection"), "{cut:?}");
+}

@@ -30,6 +30,8 @@ const TWO_DOORS: &str =
     "captures are compressed, and terms are: two formats, and one crate for both";
 const INFLATES: &[&str] = &["capture/compressed.rs", "wire/term/compressed.rs"];
 
+const RECORDS: &[&str] = &["transport/tls/keys.rs"];
+
 const CLAP: &[&str] = &["cli/args.rs", "cli/commands/shell.rs"];
 const THREADED: &[&str] = &[
     "capture/read_ahead.rs",
@@ -43,14 +45,21 @@ const THREADED: &[&str] = &[
 
 #[rustfmt::skip] // a table reads best as a table
 const RULES: &[Rule] = &[
+    Rule { path: "aes",                   only: RECORDS,                             why: DOOR },
+    Rule { path: "aes_gcm",               only: RECORDS,                             why: DOOR },
     Rule { path: "anstream",              only: &["cli/console.rs"],                 why: DOOR },
     Rule { path: "anstyle",               only: &["render/"],                        why: DOOR },
+    Rule { path: "cbc",                   only: RECORDS,                             why: DOOR },
+    Rule { path: "ccm",                   only: RECORDS,                             why: DOOR },
+    Rule { path: "chacha20poly1305",      only: RECORDS,                             why: DOOR },
     Rule { path: "clap",                  only: CLAP,                                why: DOOR },
     Rule { path: "clap_complete",         only: CLAP,                                why: DOOR },
     Rule { path: "clap_mangen",           only: &["cli/commands/shell.rs"],          why: DOOR },
     Rule { path: "community_id",          only: &["protocol/observation.rs"],                why: DOOR },
     Rule { path: "etherparse",            only: &["decode/"],                        why: DOOR },
     Rule { path: "flate2",                only: INFLATES,                            why: TWO_DOORS },
+    Rule { path: "hkdf",                  only: RECORDS,                             why: DOOR },
+    Rule { path: "hmac",                  only: RECORDS,                             why: DOOR },
     Rule { path: "indicatif",             only: &["cli/console.rs"],                 why: DOOR },
     Rule { path: "itoa",                  only: &["wire/term/number.rs"],            why: DOOR },
     Rule { path: "jiff",                  only: &["time/"],                          why: DOOR },
@@ -67,9 +76,12 @@ const RULES: &[Rule] = &[
     Rule { path: "rustix",                only: &["cli/"],                           why: DOOR },
     Rule { path: "schemars",              only: &["judge/", "observe/", "record/", "render/", "time/"], why: DOOR },
     Rule { path: "serde_json",            only: &["render/"],                        why: DOOR },
+    Rule { path: "sha1",                  only: RECORDS,                             why: DOOR },
+    Rule { path: "sha2",                  only: RECORDS,                             why: DOOR },
     Rule { path: "simple_dns",            only: &["names.rs"],                       why: DOOR },
     Rule { path: "seccompiler",           only: &["cli/confine/sandbox.rs"],         why: DOOR },
     Rule { path: "signal_hook",           only: &["cli/stop.rs"],                    why: DOOR },
+    Rule { path: "zeroize",               only: &["cli/keylog.rs", "transport/tls/"], why: "what holds secrets wipes them" },
     Rule { path: "x509_cert",             only: &["wire/x509.rs"],                   why: DOOR },
     Rule { path: "zstd",                  only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "std::env",              only: &["cli/", "main.rs"],                why: OUTSIDE },

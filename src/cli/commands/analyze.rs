@@ -21,6 +21,7 @@ use super::{anonymous_names, finish_run, finish_saving, replacements, report_pro
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::evidence_dir::EvidenceDir;
+use crate::cli::keylog::KeyLogFiles;
 use crate::cli::progress::FileProgress;
 use crate::cli::save::Saver;
 use crate::cli::selection::{Selected, Selection, SelectionOutcome};
@@ -90,6 +91,7 @@ pub(super) fn read(
         selection,
         left: run.packet_limit,
         stop,
+        key_log: run.key_log,
         saver: saver.map(|saver| FrameSaver {
             saver,
             names: saved_names.clone(),
@@ -178,6 +180,8 @@ struct AnalyzeControl {
     left: u64,
     /// What ends a run with `--follow`, and when it reports in between.
     stop: Option<StopCondition>,
+    /// Files with secrets of TLS, which may grow.
+    key_log: KeyLogFiles,
     saver: Option<FrameSaver>,
     /// Whether a capture could not be read, or not be filtered.
     is_incomplete: bool,
@@ -233,6 +237,11 @@ impl Control<Output<EventStream>> for AnalyzeControl {
     ) -> ControlFlow<()> {
         self.is_incomplete = true;
         report_error(&error, error.hint());
+        self.check_stop(engine)
+    }
+
+    fn on_pause(&mut self, engine: &mut FileEngine) -> ControlFlow<()> {
+        self.key_log.read_on();
         self.check_stop(engine)
     }
 }

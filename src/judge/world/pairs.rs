@@ -58,6 +58,8 @@ pub struct FailedDials {
     pub acceptor_cookie: Option<Arc<str>>,
     /// Whether each of the two uses the cookie that the other uses elsewhere.
     pub are_cookies_crossed: bool,
+    /// Whether some of these attempts were made by the acceptor of the last one.
+    pub by_both: bool,
     /// Number of failed attempts since the two were last connected.
     pub count: u64,
     /// Time of the last failed attempt.
@@ -151,6 +153,8 @@ struct Failed {
     last: Timestamp,
     /// Index of the initiator in the key, in the last attempt.
     dialer: usize,
+    /// Whether each of the two was the initiator of one.
+    by_both: bool,
 }
 
 impl Failed {
@@ -556,6 +560,7 @@ impl FailedDials {
             initiator_cookie: None,
             acceptor_cookie: None,
             are_cookies_crossed: false,
+            by_both: failed.by_both,
             count: 0,
             last: failed.last,
             incident: None,
@@ -568,6 +573,7 @@ impl FailedDials {
 
     /// Adds the attempts of another entry that turned out to be the same pair.
     fn add(&mut self, failed: &Failed, [initiator, acceptor]: [Arc<str>; 2]) {
+        self.by_both |= failed.by_both || self.initiator != initiator;
         if failed.last > self.last {
             (self.initiator, self.acceptor, self.last) = (initiator, acceptor, failed.last);
         }
@@ -594,9 +600,11 @@ impl PairStatus {
         incident: Option<Arc<str>>,
         dialer: usize,
     ) {
-        let mut reasons = self.failed.take().map_or_else(Vec::new, |failed| failed.reasons);
+        let before = self.failed.take();
+        let by_both = before.as_ref().is_some_and(|it| it.by_both || it.dialer != dialer);
+        let mut reasons = before.map_or_else(Vec::new, |failed| failed.reasons);
         add_reason(&mut reasons, FailedReason { outcome, count: 1, last: at, incident });
-        self.failed = Some(Failed { reasons, last: at, dialer });
+        self.failed = Some(Failed { reasons, last: at, dialer, by_both });
     }
 }
 
@@ -998,6 +1006,9 @@ mod tests {
         let [pair] = &cluster(dials(Some("of-a")), 10_000).failed[..] else { panic!("one pair") };
         let used = [&pair.initiator_cookie, &pair.acceptor_cookie].map(Option::as_deref);
         assert_eq!((used, pair.are_cookies_crossed), ([Some("of-a"), Some("of-b")], true));
+        assert!(pair.by_both && &*pair.initiator == "b@h2", "the last one");
+        let one = vec![refused(100, A, B), refused(9000, A, B)];
+        assert!(!cluster(one, 10_000).failed[0].by_both);
         assert!(
             !cluster(dials(Some("of-b")), 10_000).failed[0].are_cookies_crossed,
             "of-b on both sides"

@@ -147,6 +147,9 @@ impl Distribution {
     ) {
         let side = &mut self.sides[direction];
         if !std::mem::replace(&mut side.has_data, true) {
+            if chunk.is_opened() {
+                side.framing.use_long_prefix();
+            }
             if from_start {
                 side.framing.begin();
             } else {

@@ -302,9 +302,8 @@ fn pair_lines(zone: &Zone, cluster: &Cluster) -> Lines {
             Some(pair) if kind == LineKind::Failed => failed_last(pair).to_owned(),
             _ => short_words(kind).to_owned(),
         };
-        let reasons = failed.iter().map(|pair| {
-            format!("{} -> {}: {}", pair.initiator, pair.acceptor, failure_reasons(pair))
-        });
+        let reasons =
+            failed.iter().map(|pair| format!("{}: {}", pair.dialed(), failure_reasons(pair)));
         detail.extend(reasons);
         (ends, PairLine { kinds: [(kind, 1)].into(), short, detail })
     };

@@ -3,7 +3,9 @@
 //! In: the last cluster record. Out: a heading and a row for each node, each pair that failed, each pair
 //! that never tried, and each set of nodes with one cookie, if they show more than the pairs do.
 
-use crate::record::{Cluster, CookieGroup, FailedPair, Failure, FailureReason, Node};
+use std::collections::HashSet;
+
+use crate::record::{Cluster, CookieGroup, FailedPair, Failure, FailureReason, Node, Pair};
 use crate::render::words::{count, epmd_words, grouped, listed, outcome_words, times};
 
 /// The rows of a cluster; a renderer decides how many of each kind it has room for.
@@ -42,11 +44,15 @@ impl ClusterTable {
 }
 
 fn heading(cluster: &Cluster) -> String {
-    let closed = cluster.connected.iter().filter(|pair| pair.closed).count();
+    // Of a pair with a connection and failed attempts, what it is now counts.
+    let failed: HashSet<_> = cluster.failed.iter().map(of_failed).collect();
+    let (closed, open): (Vec<_>, Vec<_>) = cluster.connected.iter().partition(|it| it.closed);
+    let open: HashSet<_> = open.into_iter().map(of_connected).collect();
+    let closed = closed.into_iter().map(of_connected).filter(|pair| !failed.contains(pair));
     let pairs = [
-        (cluster.connected.len().saturating_sub(closed), "connected"),
-        (closed, "connected until closed"),
-        (cluster.failed.len(), "failed"),
+        (open.len(), "connected"),
+        (closed.count(), "connected until closed"),
+        (failed.difference(&open).count(), "failed"),
         (cluster.never_tried.len(), "never tried"),
     ];
     let pairs: Vec<_> = pairs
@@ -60,6 +66,19 @@ fn heading(cluster: &Cluster) -> String {
         n => count(n, "node"),
     };
     format!("{named}; pairs: {pairs}")
+}
+
+/// The names of a pair, whichever dialed.
+fn ordered<'a>(a: &'a str, b: &'a str) -> [&'a str; 2] {
+    if a <= b { [a, b] } else { [b, a] }
+}
+
+fn of_failed(pair: &FailedPair) -> [&str; 2] {
+    ordered(&pair.initiator, &pair.acceptor)
+}
+
+fn of_connected(Pair { nodes: [a, b], .. }: &Pair) -> [&str; 2] {
+    ordered(a, b)
 }
 
 /// The groups worth a row: none if all nodes share one cookie.
@@ -94,7 +113,7 @@ pub(in crate::render) fn node_facts(node: &Node) -> String {
 }
 
 fn failure(pair: &FailedPair) -> String {
-    format!("{} -> {}: {}", pair.initiator, pair.acceptor, failure_reasons(pair))
+    format!("{}: {}", pair.dialed(), failure_reasons(pair))
 }
 
 /// The outcome of the last attempt of a pair.
@@ -152,3 +171,29 @@ pub(in crate::render) fn few<T: ToString>(items: &[T]) -> String {
 
 /// How many names or addresses one row has.
 const FEW: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::samples;
+
+    #[test]
+    fn a_pair_counts_once_and_both_dialers_show() {
+        let mut cluster = samples::pair();
+        cluster.failed[0].both_dialed = true;
+        let table = ClusterTable::of(&cluster).unwrap();
+        assert_eq!(table.heading, "2 nodes; pairs: 1 failed");
+        assert!(table.failed[0].starts_with("one@192.168.0.100 <-> two@192.168.0.103: "));
+        let [one, two] = [&cluster.failed[0].initiator, &cluster.failed[0].acceptor];
+        for (closed, heading) in [(false, "1 connected"), (true, "1 failed")] {
+            let nodes = [two.clone(), one.clone()];
+            let connected = vec![Pair { nodes, since: samples::at(0), closed, tls: false }];
+            let heading_of = heading_of(Cluster { connected, ..cluster.clone() });
+            assert_eq!(heading_of, format!("2 nodes; pairs: {heading}"));
+        }
+    }
+
+    fn heading_of(cluster: Cluster) -> String {
+        ClusterTable::of(&cluster).unwrap().heading
+    }
+}

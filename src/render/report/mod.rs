@@ -13,8 +13,9 @@ mod sentences;
 mod summary;
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(super) use cluster::{ClusterTable, failed_last, failure_reasons, few, node_facts, release};
@@ -29,7 +30,7 @@ use self::problem::LastConnection;
 use self::sentences::Ends;
 use self::summary::RunSummary;
 use super::InputNames;
-use crate::limits::{BoundedMap, LADDER_SESSIONS};
+use crate::limits::{BoundedMap, LADDER_NODES, LADDER_SESSIONS};
 use crate::observe::messages::MessageEvent;
 use crate::record::{
     Body, Cluster, EpmdOutcome, Event, Finding, Incident, IncidentState, Outcome, Severity, Stats,
@@ -47,6 +48,8 @@ pub(super) struct Report {
     last_connection: Option<Arc<LastConnection>>,
     /// The last session records, since evidence may name other connections.
     connections: BoundedMap<Arc<str>, Option<Arc<LastConnection>>>,
+    /// Addresses of nodes, by their names.
+    nodes: BoundedMap<Arc<str>, Vec<IpAddr>>,
     /// The last request to EPMD: its connection and its outcome.
     last_request: Option<(Arc<str>, EpmdOutcome)>,
     /// Findings held until the end, in order of time; at most `most_held`.
@@ -123,6 +126,7 @@ impl Report {
             zone,
             last_connection: None,
             connections: BoundedMap::new(LADDER_SESSIONS),
+            nodes: BoundedMap::new(LADDER_NODES),
             last_request: None,
             held: Vec::new(),
             most_held: MAX_HELD,
@@ -151,6 +155,10 @@ impl Report {
             let input = input.map_or_else(String::new, |input| format!("{input}: "));
             self.run.on_damage(format!("{input}{}.", sentences::anomaly(anomaly)));
         }
+        if let Body::Node { node } = &event.body {
+            *self.nodes.entry(&node.node).0 =
+                node.ips.iter().take(MAX_ADDRESSES).copied().collect();
+        }
         let Body::Session { session } = &event.body else { return };
         self.run.on_session(session);
         if let Some(ids) = event.connection.as_deref() {
@@ -178,6 +186,7 @@ impl Report {
             input: self.inputs.if_several(event).cloned(),
             last_connection: self.last_connection.clone(),
             others,
+            nodes_at: self.nodes_at(finding),
             incident: None,
             zone: self.zone.clone(),
         };
@@ -185,6 +194,21 @@ impl Report {
         let request = self.last_request.as_ref().filter(|(id, _)| Some(id) == own);
         self.run.on_finding(&problem, request.map(|(_, outcome)| *outcome));
         problem
+    }
+
+    /// The addresses at which one node of a finding was seen, or that its name has; those of several are left out.
+    fn nodes_at(&self, finding: &Finding) -> Vec<(IpAddr, Arc<str>)> {
+        let mut all: Vec<(IpAddr, Arc<str>)> = Vec::new();
+        for node in finding.nodes.iter().take(MAX_ADDRESSES) {
+            let in_name = node.rsplit('@').next().and_then(|host| host.parse().ok());
+            let seen = self.nodes.get(node).map(Vec::as_slice).unwrap_or_default();
+            let own: BTreeSet<IpAddr> = seen.iter().copied().chain(in_name).collect();
+            all.extend(own.into_iter().map(|ip| (ip, Arc::clone(node))));
+        }
+        let several: Vec<_> = all.iter().map(|(ip, _)| *ip).collect();
+        let is_one = |ip: &IpAddr| several.iter().filter(|it| *it == ip).count() == 1;
+        all.retain(|(ip, _)| is_one(ip));
+        all
     }
 
     /// Holds a problem until the end.
@@ -197,6 +221,7 @@ impl Report {
         if let Some(held) = known.and_then(|index| self.held.get_mut(*index)) {
             // Roles and packets of the text are those of the connection that it was written for.
             held.finding = problem.finding;
+            held.nodes_at = problem.nodes_at;
             if problem.connection.is_some() {
                 held.connection = problem.connection;
                 held.last_connection = problem.last_connection;
@@ -356,6 +381,9 @@ const fn order(state: IncidentState) -> u8 {
         IncidentState::Solved => 2,
     }
 }
+
+/// Addresses of one node, and nodes of one finding, that are looked at to name its ends.
+const MAX_ADDRESSES: usize = 16;
 
 /// How many findings are held until the end: as many as there are incidents at a time.
 pub(super) const MAX_HELD: usize = 16_384;

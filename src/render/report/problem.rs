@@ -3,6 +3,7 @@
 //! In: a finding with the session record before it. Out: the sentences that a block about it consists of.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::FrameLabel;
@@ -27,6 +28,8 @@ pub(in crate::render) struct Problem {
     pub(super) last_connection: Option<Arc<LastConnection>>,
     /// The connections that its evidence names besides, as far as their records came before it.
     pub(super) others: Vec<Arc<LastConnection>>,
+    /// Its nodes by their addresses, where one node of the finding was seen at an address.
+    pub(super) nodes_at: Vec<(IpAddr, Arc<str>)>,
     /// The end of its incident, if it came more than once.
     pub(super) incident: Option<Incident>,
     /// The zone of its times.
@@ -54,6 +57,12 @@ impl Problem {
     /// Whether it is over.
     pub(in crate::render) fn state(&self) -> IncidentState {
         self.incident.as_ref().map_or(IncidentState::Open, |incident| incident.state)
+    }
+
+    /// When it showed first.
+    pub(in crate::render) fn shown_at(&self) -> Timestamp {
+        let first = self.incident.as_ref().map(|incident| incident.first);
+        first.or(self.finding.shown_at).unwrap_or(self.at)
     }
 
     /// How often it came.
@@ -155,7 +164,12 @@ impl Problem {
         let nodes = self.finding.nodes.as_slice();
         match (self.own_connection(), nodes, self.connection.as_deref()) {
             (Some(LastConnection { ends: Ends { located: [a, b], .. }, .. }), ..) => {
-                format!("Between {a} and {b}")
+                let located = |end: &String| match self.node_at(end) {
+                    Some(node) if node.contains(end.as_str()) => node.to_string(),
+                    Some(node) => format!("{node} ({end})"),
+                    None => end.clone(),
+                };
+                format!("Between {} and {}", located(a), located(b))
             }
             (None, several @ [_, _, ..], _) => format!("Between {}", listed(several)),
             (None, _, Some(ids)) => format!("Between {} and {}", ids.src_ip, destination(ids)),
@@ -178,8 +192,8 @@ impl Problem {
                     _ => format!("{often}; {}", incident_state(zone, incident)),
                 }
             }
-            None if is_final => format!("once at {}", moment(zone, self.at)),
-            None => format!("first at {}", time(zone, self.at)),
+            None if is_final => format!("once at {}", moment(zone, self.shown_at())),
+            None => format!("first at {}", time(zone, self.shown_at())),
         }
     }
 
@@ -198,7 +212,18 @@ impl Problem {
         (FrameLabel { frame: frame.number, input }, text)
     }
 
+    /// The node of the finding at an end that is given by its address.
+    fn node_at(&self, end: &str) -> Option<&Arc<str>> {
+        let ip = end.parse().or_else(|_| end.parse().map(|end: SocketAddr| end.ip())).ok()?;
+        self.nodes_at.iter().find(|(at, _)| *at == ip).map(|(_, node)| node)
+    }
+
     fn side(&self, role: Role, session: Option<&Arc<str>>) -> String {
+        let side = self.side_by_record(role, session);
+        self.node_at(&side).map(ToString::to_string).unwrap_or(side)
+    }
+
+    fn side_by_record(&self, role: Role, session: Option<&Arc<str>>) -> String {
         match (&self.last_connection, &self.connection) {
             (Some(last), _) if session == Some(&last.session_id) => {
                 last.ends.names.get(role.index()).cloned().unwrap_or_default()

@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::sentences::incident_state;
 use super::{FrameLabel, Problem, order};
@@ -64,8 +65,11 @@ struct KnownProblem {
     title: String,
     remedy: Option<String>,
     at: Timestamp,
+    /// When it showed, if that is before `at`.
+    shown_at: Option<Timestamp>,
     /// Its place among all findings.
     number: usize,
+    /// The packet at `at`.
     frame: Option<FrameLabel>,
     incident: Option<Incident>,
     /// How often it is counted among the connections and requests that have a problem.
@@ -86,17 +90,22 @@ impl KnownProblem {
     }
 
     fn listed(&self, zone: &Zone) -> ListedProblem {
-        let Self { title, remedy, at, number, frame, incident, .. } = self;
+        let Self { title, remedy, at, shown_at, number, frame, incident, .. } = self;
         let state = incident.as_ref().map_or(IncidentState::Open, |incident| incident.state);
         let often = match incident {
             Some(Incident { count, first, last, .. }) if *count > 1 => {
                 format!("{}, {}", times(*count), span(zone, *first, *last))
             }
             _ => {
-                let first = incident.as_ref().map_or(*at, |incident| incident.first);
-                // What ended it may have been captured before the packet that the finding is about.
+                let first = incident.as_ref().map(|incident| incident.first).or(*shown_at);
+                let first = first.unwrap_or(*at);
+                // What ended it may have been captured before the packet that the finding is about, and that packet may
+                // have come long after the time that is named.
                 let settled = incident.as_ref().and_then(|incident| incident.settled_at);
-                let frame = frame.as_ref().filter(|_| settled.is_none_or(|settled| settled >= *at));
+                let is_at = shown_at.is_none_or(|shown_at| at.since(shown_at) < SAME_TIME);
+                let frame = frame
+                    .as_ref()
+                    .filter(|_| is_at && settled.is_none_or(|settled| settled >= *at));
                 let frame = frame.map_or_else(String::new, |it| format!(" ({it})"));
                 format!("at {}{frame}", time(zone, first))
             }
@@ -187,6 +196,7 @@ impl RunSummary {
             title: finding.title.clone(),
             remedy: finding.remedy.first().cloned(),
             at: problem.at,
+            shown_at: finding.shown_at,
             number: self.problems.len(),
             frame: problem.frame.clone(),
             incident: None,
@@ -573,6 +583,9 @@ fn tally<'a, K: 'a>(
     let parts: Vec<_> = counts.into_iter().map(with_count).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
+
+/// Times are shown in milliseconds.
+const SAME_TIME: Duration = Duration::from_millis(1);
 
 const NO_PROBLEM: &str = "No problem found in this capture";
 

@@ -473,15 +473,13 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
     fn a_large_cluster_fits_on_a_screen() {
         let mut cluster = samples::pair();
         cluster.nodes = (0..50).map(|n| samples::node(&format!("n{n}@h"), None)).collect();
-        cluster.connected = vec![
-            Pair {
-                nodes: ["n0@h".into(), "n1@h".into()],
-                since: samples::at(0),
-                closed: false,
-                tls: false
-            };
-            1234
-        ];
+        let pair = |n: usize| Pair {
+            nodes: [format!("n{n}@h").into(), "n@h".into()],
+            since: samples::at(0),
+            closed: false,
+            tls: false,
+        };
+        cluster.connected = (0..1234).map(pair).collect();
         cluster.never_tried = vec![["n2@h".into(), "n3@h".into()]];
         let group = |nodes: &[&str], refused: &[&str]| crate::record::CookieGroup {
             nodes: nodes.iter().map(|name| (*name).into()).collect(),
@@ -547,10 +545,21 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
         let mut event = samples::finding();
         let Body::Finding { finding } = &mut event.body else { unreachable!() };
         finding.evidence[1].session_id = Some("0000000000000000".into());
+        finding.nodes = vec!["one@h1".into(), "two@h2".into()];
         let text = written(&[event], live());
         assert!(text.contains("frame 19  192.168.0.100:37832 answered the challenge"), "{text}");
         assert!(text.contains("frame 21  the acceptor closed"), "{text}");
         assert!(text.contains("log of 192.168.0.103:33435"), "{text}");
+    }
+
+    #[test]
+    fn a_node_whose_address_is_known_is_named() {
+        let seen = samples::changed("one@h1", Change::Updated);
+        let mut finding = samples::finding();
+        let Body::Finding { finding: it } = &mut finding.body else { unreachable!() };
+        it.nodes = vec!["one@h1".into(), "two@h2".into()];
+        let text = written(&[seen, finding], live());
+        assert!(text.contains("frame 19  one@h1 answered the challenge"), "{text}");
     }
 
     #[test]

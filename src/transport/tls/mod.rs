@@ -2,11 +2,19 @@
 //!
 //! In: the chunks of a direction that begins with a hello or an alert. Out: [`TlsFacts`]. Nothing is decrypted.
 
+mod handshake;
+mod keylog;
+mod keys;
 mod messages;
+mod opener;
+mod records;
 
 use std::sync::Arc;
 
-use self::messages::ClearMessages;
+pub use self::keylog::{KeyLog, KeyLogCounts};
+use self::messages::{ClearMessages, facts};
+pub(crate) use self::opener::TlsOpener;
+use self::opener::{FoundInside, FoundMessage};
 use crate::names;
 pub(crate) use crate::observe::{CertificateFacts, SealedRecord, TlsHello, TlsProgress, TlsSign};
 use crate::packet::PacketRef;
@@ -172,6 +180,18 @@ impl TlsObserver {
         &self.facts
     }
 
+    /// Takes a message that was encrypted.
+    pub(super) fn on_found(&mut self, FoundInside { packet, message, .. }: &FoundInside) {
+        match message {
+            FoundMessage::Alert(alert) => self.facts.on_alert(*alert, *packet),
+            FoundMessage::Certificate(body) => {
+                if self.facts.certificates.is_empty() {
+                    self.facts.certificates = facts(tls::certificates(body, true), *packet);
+                }
+            }
+        }
+    }
+
     /// Takes the next chunk behind the hello.
     pub(super) fn on_chunk(&mut self, chunk: &StreamChunk<'_>) {
         match chunk.event {
@@ -311,7 +331,7 @@ const TLS_1_3: u16 = 0x0304;
 const MOST_VERSIONS: usize = 8;
 
 /// Level of an alert that ends the connection (RFC 5246, section 7.2).
-const FATAL: u8 = 2;
+pub(super) const FATAL: u8 = 2;
 
 /// A ClientHello and a ServerHello have a version, 32 random bytes and a cipher suite at least.
 const SHORTEST_HELLO: usize = 40;
@@ -337,7 +357,7 @@ mod tests {
 
     impl Fed {
         fn new() -> Self {
-            let transport = Transport::recognizing();
+            let transport = Transport::recognizing(&KeyLog::default());
             Self { transport, plain: Vec::new(), end: TcpOffset::BASE }
         }
 
@@ -346,7 +366,7 @@ mod tests {
             let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(0) };
             let chunk = StreamChunk { packet: &packet, end: self.end, event };
             let plain = &mut self.plain;
-            self.transport.on_chunk(Direction::LowToHigh, &chunk, true, &mut |chunk| {
+            self.transport.on_chunk(Direction::LowToHigh, &chunk, true, &mut |_, chunk| {
                 if let StreamEvent::Data(bytes) = chunk.event {
                     plain.extend_from_slice(bytes);
                 }
@@ -473,9 +493,14 @@ mod tests {
         let event = StreamEvent::Data(CLEAR_ALERT);
         let chunk = StreamChunk { packet: &packet, end: TcpOffset::BASE, event };
         let mut plain = Vec::new();
-        Transport::recognizing().on_chunk(Direction::HighToLow, &chunk, false, &mut |chunk| {
-            plain.push(chunk.event == event);
-        });
+        Transport::recognizing(&KeyLog::default()).on_chunk(
+            Direction::HighToLow,
+            &chunk,
+            false,
+            &mut |_, chunk| {
+                plain.push(chunk.event == event);
+            },
+        );
         assert_eq!(plain, [true]);
     }
 }

@@ -26,6 +26,7 @@ use self::status::LiveStatus;
 use super::{finish_run, finish_saving, report_problem};
 use crate::cli::console::{print, report_error};
 use crate::cli::error::{Error, RunOutcome};
+use crate::cli::keylog::KeyLogFiles;
 use crate::cli::save::Saver;
 use crate::cli::settings::{LiveSettings, OutputSettings};
 use crate::cli::sinks::{self, EventStream};
@@ -42,6 +43,7 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
     let Started {
         capture,
         mut engine,
+        key_log,
         saver,
         saved_names,
         replacements,
@@ -60,6 +62,7 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
         captured: 0,
         drops: Drops::default(),
         output: &output,
+        key_log,
         saver,
         names: saved_names.iter().map(ToString::to_string).collect(),
         snaplen,
@@ -106,6 +109,7 @@ struct LiveControl<'a> {
     /// Packets that were dropped so far.
     drops: Drops,
     output: &'a OutputSettings,
+    key_log: KeyLogFiles,
     saver: Option<Saver>,
     /// Names of the interfaces, in the order of their inputs.
     names: Vec<String>,
@@ -154,6 +158,7 @@ impl Control<Output<EventStream>> for LiveControl<'_> {
     }
 
     fn on_pause(&mut self, engine: &mut LiveEngine) -> ControlFlow<()> {
+        self.key_log.read_on();
         if self.tick.has_ended() {
             self.report_slow_reader(engine);
         }

@@ -22,6 +22,7 @@ use crate::cli::confine::sandbox::{self, Sandbox};
 use crate::cli::console::Warnings;
 use crate::cli::error::Error;
 use crate::cli::evidence_dir::EvidenceDir;
+use crate::cli::keylog::KeyLogFiles;
 use crate::cli::save::Saver;
 use crate::cli::settings::{
     FailSettings, LiveSettings, OutputSettings, RunSettings, SaveSettings, SaveTarget,
@@ -35,6 +36,8 @@ use crate::cli::tui::Tui;
 pub(super) struct Started {
     pub(super) capture: LiveCapture,
     pub(super) engine: Engine<Output<EventStream>>,
+    /// Files with secrets of TLS, which may grow.
+    pub(super) key_log: KeyLogFiles,
     pub(super) saver: Option<Saver>,
     /// What files of packets call the interfaces.
     pub(super) saved_names: Vec<Arc<str>>,
@@ -69,8 +72,17 @@ pub(super) struct LiveCapture {
 /// dropped, or a thread cannot be started.
 pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     let LiveSettings { interfaces, options, user, is_sandboxed, is_verbose, run } = settings;
-    let RunSettings { config, output, save, evidence, is_anonymized, stop, packet_limit, fail_on } =
-        run;
+    let RunSettings {
+        config,
+        key_log,
+        output,
+        save,
+        evidence,
+        is_anonymized,
+        stop,
+        packet_limit,
+        fail_on,
+    } = run;
     let replacements = is_anonymized.then(|| replacements(&config, AnonymizeLimits::default()));
 
     // 1. Look up the user, while the file of users can be read.
@@ -138,6 +150,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     Ok(Started {
         capture,
         engine,
+        key_log,
         saver,
         saved_names,
         replacements,

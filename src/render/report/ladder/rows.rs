@@ -927,6 +927,12 @@ fn add_to(row: &mut Row, what: &Shows) {
         {
             add(detail, ", ");
         }
+        // The side has the name of a node, and something else sent it.
+        Shows::Close { detail, missing: None, .. }
+            if matches!(row.label.as_str(), "FIN" | "RST") && detail.starts_with("sent ") =>
+        {
+            row.note = (*detail).to_owned();
+        }
         Shows::Close { detail, missing: None, .. }
             if matches!(row.label.as_str(), "FIN" | "RST") =>
         {
