@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 use super::finding::{Sides, address, closed, finding, looked_up, shown};
-use super::{Detection, Rule, RuleDoc};
+use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::judge::{InsideTls, JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
@@ -17,8 +17,8 @@ use crate::record::{Confidence, Severity, Shows};
 const DOC: RuleDoc = RuleDoc {
     rule: "refused-inside-tls",
     severity: Severity::Medium,
-    summary: "one node most likely refused the other inside TLS, by the sizes of the records",
-    symptom: "TLS is established, and a moment later the connection is closed; `Node.connect/1` returns `false`",
+    summary: "one node most likely refused the other inside TLS",
+    symptom: "`Node.connect/1` returns `false`, TLS is established, and the connection ends a moment later",
     meaning: "The two nodes agreed on TLS. The encrypted records behind it are as long as the first \
               messages of the distribution handshake, and the connection ends where it ends if a \
               cookie, a name or a node is refused. Nothing inside can be read in the capture.",
@@ -32,10 +32,14 @@ const DOC: RuleDoc = RuleDoc {
                  connection (status alive), a resumed session, or bytes of another protocol. To be \
                  certain, give the secrets of the connection with --keylog: docs/tls.md shows how a node \
                  writes them.",
-    log_lines: &[],
+    log_lines: &[LogLine {
+        writer: "the dialing node, if its cookie is refused",
+        releases: "all",
+        text: "",
+    }],
     remedy: &[
         "Read the log of the dialed node at that moment: it names the reason, such as Invalid challenge \
-         reply for a cookie.",
+         reply for a cookie. The lines are those of cookie-mismatch, name-mismatch and not-allowed.",
         "Compare the cookies: erlang:get_cookie() on both nodes, or Node.get_cookie() in Elixir.",
         "To see it in the capture, let one node write a key log and read the capture with --keylog: \
          docs/tls.md.",
