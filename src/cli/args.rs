@@ -631,6 +631,13 @@ pub(crate) struct LadderArgs {
     )]
     pub(super) pair: Option<[Pattern; 2]>,
 
+    /// Draw the attempt that explains the problem of this node, part of its name before the @, or address
+    #[arg(
+        long, value_name = "NAME", help_heading = WHICH,
+        conflicts_with_all = ["pair", "session", "finding"]
+    )]
+    pub(super) node: Option<Pattern>,
+
     /// Draw the connection with this session_id
     #[arg(
         long, value_name = "ID", help_heading = WHICH, value_parser = session_id,
@@ -668,6 +675,13 @@ pub(crate) struct LadderArgs {
     /// Do not print warnings
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) quiet: bool,
+
+    #[command(flatten)]
+    pub(super) packets: PacketArgs,
+
+    /// Time zone of the times of --since and --until: local, UTC, or a name such as Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = str::parse::<Zone>)]
+    pub(super) tz: Option<Zone>,
 
     #[command(flatten)]
     pub(super) protocol: ProtocolArgs,

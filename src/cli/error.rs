@@ -58,6 +58,14 @@ pub(crate) enum Error {
         /// The file as the user named it.
         name: String,
     },
+    /// The name of a file for output ends like one of a format that is not written.
+    #[error("{name} has the ending of another format than is written")]
+    OtherFormat {
+        /// The file as the user named it.
+        name: String,
+        /// How to write which format.
+        how: &'static str,
+    },
     /// An input of `annotate` that can be read once only.
     #[error("{name} can be read once only, and annotate reads a capture twice")]
     ReadTwice {
@@ -260,6 +268,7 @@ impl Error {
             }
             Self::StdinTerminal => "pipe a capture into it: tcpdump -U -w - | beamscope -",
             Self::OwnInput { .. } => "write to another file",
+            Self::OtherFormat { how, .. } => how,
             Self::ReadTwice { .. } => "save it to a file first, and give that file",
             Self::NoComments { .. } => "give it a name that ends in .pcapng",
             Self::StdoutTwice => "send the events to a file: --output FILE --write -",

@@ -128,6 +128,12 @@ pub(super) struct ReportSettings {
 pub(super) struct LadderSettings {
     /// Captures to read, at least one; [`is_stdin`] for standard input.
     pub(super) captures: Vec<PathBuf>,
+    /// Order of packets from several captures.
+    pub(super) order: Order,
+    /// Which packets are analysed.
+    pub(super) selection: SelectionSettings,
+    /// Number of threads that decompress captures.
+    pub(super) threads: NonZeroUsize,
     /// The attempt that is drawn.
     pub(super) choice: LadderChoice,
     /// How it is drawn.
@@ -435,13 +441,13 @@ impl ReportSettings {
         let warnings = Warnings::new(args.quiet);
         let is_to_stdout = args.output.as_deref().is_some_and(is_stdin);
         let file = args.output.filter(|_| !is_to_stdout);
-        let is_named_markdown = file.as_ref().and_then(|path| path.extension());
-        let is_named_markdown = is_named_markdown.is_some_and(|it| it.eq_ignore_ascii_case("md"));
-        let form = match args.format {
-            Some(ReportFormName::Html) => ReportForm::Html,
-            Some(ReportFormName::Markdown) => ReportForm::Markdown,
-            None if is_named_markdown => ReportForm::Markdown,
-            None => ReportForm::Html,
+        let form = match (args.format, &file) {
+            (Some(ReportFormName::Html), _) | (None, None) => ReportForm::Html,
+            (Some(ReportFormName::Markdown), _) => ReportForm::Markdown,
+            (None, Some(path)) => match ending(path).as_deref() {
+                Some("md" | "markdown") => ReportForm::Markdown,
+                _ => ReportForm::Html,
+            },
         };
         if form == ReportForm::Html && file.is_none() && !is_to_stdout {
             return Err(Error::NoReportFile);
@@ -466,6 +472,12 @@ impl ReportSettings {
             file,
         };
         output.check_inputs(&read)?;
+        if let (None, Some(path), ReportForm::Html) = (args.format, &output.file, form) {
+            let how = "a page for a browser in .html, the short form for a ticket in .md; or name the format with \
+                       --format. Browsers print a page to PDF; beamscope FILE -o x.txt writes text, and beamscope \
+                       ladder -o x.svg a picture";
+            check_ending(path, ending(path).as_deref(), &["html", "htm"], how)?;
+        }
         let (config, key_log) = config(&args.protocol, warnings)?;
         let run = RunSettings {
             config,
@@ -491,6 +503,33 @@ impl ReportSettings {
     }
 }
 
+/// The ending of a file name, in small letters.
+fn ending(path: &Path) -> Option<String> {
+    path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase())
+}
+
+/// Checks that the ending of an output is not that of a format which is not written.
+fn check_ending(
+    path: &Path,
+    ending: Option<&str>,
+    own: &[&str],
+    how: &'static str,
+) -> Result<(), Error> {
+    match ending {
+        Some(ending) if !own.contains(&ending) && OTHER_FORMATS.contains(&ending) => {
+            Err(Error::OtherFormat { name: path.display().to_string(), how })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Endings of file names that people know a format by.
+const OTHER_FORMATS: [&str; 26] = [
+    "png", "jpg", "jpeg", "gif", "webp", "bmp", "svg", "pdf", "ps", "eps", "html", "htm", "md",
+    "markdown", "txt", "json", "ndjson", "jsonl", "csv", "xml", "mmd", "mermaid", "doc", "docx",
+    "pcap", "pcapng",
+];
+
 impl LadderSettings {
     /// Checks the arguments of `beamscope ladder`.
     ///
@@ -499,7 +538,8 @@ impl LadderSettings {
     /// They contradict each other, or a file of cookies cannot be read.
     pub(super) fn new(args: LadderArgs) -> Result<Self, Error> {
         check_stdin(args.captures.iter().map(PathBuf::as_path))?;
-        let read = read_files(&args.captures, &args.protocol, None);
+        let packets = args.packets;
+        let read = read_files(&args.captures, &args.protocol, packets.filter_file.as_ref());
         if let Some(path) = &args.output
             && read.iter().any(|input| is_same_file(input, path))
         {
@@ -507,20 +547,31 @@ impl LadderSettings {
         }
         let warnings = Warnings::new(args.quiet);
         let (config, _) = config(&args.protocol, warnings)?;
-        let choice = match (args.pair, args.session, args.finding) {
+        let range = (packets.since, packets.until, zone(args.tz, false));
+        let filter = (packets.filter, packets.filter_file, &*args.protocol.dist_port);
+        let selection = SelectionSettings::of(range, filter, warnings)?;
+        let choice = match (args.pair, args.node, args.session, args.finding) {
             (Some(pair), ..) => LadderChoice::Pair(pair),
-            (_, Some(id), _) => LadderChoice::Session(id),
+            (_, Some(node), ..) => LadderChoice::Node(node),
+            (_, _, Some(id), _) => LadderChoice::Session(id),
             (.., Some(number)) => LadderChoice::Finding(number),
-            (None, None, None) => LadderChoice::First,
+            (None, None, None, None) => LadderChoice::First,
         };
-        let ending = args.output.as_ref().and_then(|path| path.extension());
-        let by_ending = match ending.map(|it| it.to_string_lossy().to_ascii_lowercase()).as_deref()
-        {
-            Some("svg") => LadderFormatName::Svg,
-            Some("mmd") => LadderFormatName::Mermaid,
-            _ => LadderFormatName::Text,
+        let by_ending = match (args.format, &args.output) {
+            (Some(format), _) => format,
+            (None, None) => LadderFormatName::Text,
+            (None, Some(path)) => match ending(path).as_deref() {
+                Some("svg") => LadderFormatName::Svg,
+                Some("mmd" | "mermaid") => LadderFormatName::Mermaid,
+                other => {
+                    let how = "text in .txt, a picture in .svg, a diagram for Markdown in .mmd; or name the format \
+                               with --format";
+                    check_ending(path, other, &["txt", "text", "log"], how)?;
+                    LadderFormatName::Text
+                }
+            },
         };
-        let format = match args.format.unwrap_or(by_ending) {
+        let format = match by_ending {
             LadderFormatName::Svg => LadderFormat::Svg,
             LadderFormatName::Mermaid => LadderFormat::Mermaid,
             LadderFormatName::Text => {
@@ -530,7 +581,17 @@ impl LadderSettings {
                 LadderFormat::Text { width, colour, ascii: !console::takes_unicode() }
             }
         };
-        Ok(Self { captures: args.captures, choice, format, config, output: args.output, warnings })
+        Ok(Self {
+            captures: args.captures,
+            order: packets.order,
+            selection,
+            threads: packets.threads.unwrap_or_else(all_threads),
+            choice,
+            format,
+            config,
+            output: args.output,
+            warnings,
+        })
     }
 }
 
@@ -638,6 +699,12 @@ impl OutputSettings {
             in_background,
         };
         settings.check_inputs(inputs)?;
+        if let (Some(path), None) = (&settings.file, args.format) {
+            let how = "events in .ndjson, text in .txt; a page with beamscope report -o x.html, a picture with beamscope \
+                       ladder -o x.svg, packets with -w x.pcap; or name the format with --format";
+            let own = ["txt", "json", "ndjson", "jsonl"];
+            check_ending(path, ending(path).as_deref(), &own, how)?;
+        }
         Ok(settings)
     }
 
@@ -851,7 +918,11 @@ fn format(args: &OutputArgs, (verbose, brief): (bool, bool), layout: Layout) -> 
         _ if args.json => FormatName::Ndjson,
         _ if args.text || brief && args.format.is_none() => FormatName::Text,
         Some(format) => format,
-        None if is_terminal => FormatName::Text,
+        None if is_terminal
+            || args.output.as_deref().and_then(ending).as_deref() == Some("txt") =>
+        {
+            FormatName::Text
+        }
         None => FormatName::Ndjson,
     };
     match name {

@@ -157,6 +157,7 @@ impl Rule for CookieMismatch {
             it.keep(&found.evidence, session.session_id());
         }
         it.last = Some(found.clone());
+        it.sides = [sides.initiator.clone(), sides.acceptor.clone()];
         let was_burst = it.burst.is_some();
         it.burst = known.guesses().burst(source.0, source.1).filter(|_| by_acceptor).or(it.burst);
         let title = write_reading(&mut found, it, known.cookies());
@@ -316,7 +317,10 @@ fn write_reading(found: &mut Detection, it: &Disagreement, cookies: &CookieUse) 
         distinct(reading.refusals.iter().filter(|it| it.is_logged).map(|it| &*it.by));
     if let [_, _, ..] = logging.as_slice() {
         found.explanation.push_str(&format!(" It is in the logs of {}.", listed(&logging)));
-        found.logged_by = Role::BOTH.to_vec();
+        // Of the last attempt: a tool that was refused logs nothing.
+        let logs =
+            |role: &Role| it.sides.get(role.index()).is_some_and(|it| logging.contains(&&**it));
+        found.logged_by = Role::BOTH.into_iter().filter(logs).collect();
     }
     let title = found.title.clone();
     if let (Some(burst), Some((from, _))) = (&it.burst, it.source) {
@@ -495,7 +499,7 @@ fn cookies_elsewhere(cookies: &CookieUse, a: &str, b: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::{Step, found, incidents};
+    use crate::detect::tests::{Step, but, found, incidents};
     use crate::judge::samples::{SampleDial, dial};
     use crate::record::IncidentState;
 
@@ -548,6 +552,19 @@ mod tests {
         // One that stays open has no record of its own.
         let alone = vec![tool(200), dial(9000, A, B)];
         assert!(states(alone).is_empty(), "the node was never refused");
+    }
+
+    #[test]
+    fn a_tool_that_is_refused_last_logs_nothing() {
+        let tool = |ms| {
+            refused(ms, "rabbitmqcli-7-a@h1/10.0.0.1/9", B).flags(0xd_07df_7fbc, 0xd_07df_7fbd)
+        };
+        let steps = [refused(100, A, B), refused(200, B, A), tool(300)]
+            .map(|dial| but(dial, |judged| judged.verdict.detected_by = Some(Role::Acceptor)));
+        let found = found(&steps);
+        let last = found.iter().rfind(|it| it.rule == "cookie-mismatch").unwrap();
+        assert!(last.explanation.contains("in the logs of "), "{}", last.explanation);
+        assert_eq!(last.logged_by, [Role::Acceptor]);
     }
 
     #[test]

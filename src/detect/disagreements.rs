@@ -35,6 +35,8 @@ pub(super) struct Disagreement {
     pub(super) evidence: Vec<Evidence>,
     /// The detection of the last refusal, as if it were the only one.
     pub(super) last: Option<Detection>,
+    /// The initiator and the acceptor of that refusal, as its texts name them.
+    pub(super) sides: [String; 2],
     /// Its title when it was last reported, without the number of attempts.
     pub(super) title: String,
     /// The number and the pace of the refusals, if they came fast.
@@ -103,6 +105,7 @@ impl Disagreements {
                     source: Some(source),
                     evidence: Vec::new(),
                     last: None,
+                    sides: Default::default(),
                     title: String::new(),
                     burst: None,
                     is_part: false,
@@ -146,6 +149,7 @@ impl Disagreements {
             source: old.source,
             evidence: std::mem::take(&mut old.evidence),
             last: old.last.take(),
+            sides: std::mem::take(&mut old.sides),
             title: std::mem::take(&mut old.title),
             burst: None,
             is_part: true,

@@ -219,6 +219,7 @@ impl EventFilter {
                 .then(|| format!("no message of this capture fits {}", listed(&options)));
         }
         options.retain(|option| !MESSAGE_OPTIONS.contains(option));
+        let unknown = self.unknown_halves();
         let (mut names, more): (Vec<_>, usize) = {
             let mut all: Vec<_> = self.ips.drain().map(|(name, _)| name).collect();
             all.sort_unstable();
@@ -233,7 +234,24 @@ impl EventFilter {
             names => format!("it has {}", listed(names)),
         };
         let is_unfit = !options.is_empty();
-        is_unfit.then(|| format!("nothing in this capture fits {}; {nodes}", listed(&options)))
+        is_unfit.then(|| {
+            let halves = match unknown.as_slice() {
+                [] => String::new(),
+                names => format!(": no node or address is {}", names.join(" or ")),
+            };
+            format!("nothing in this capture fits {}{halves}; {nodes}", listed(&options))
+        })
+    }
+
+    /// The halves of pairs that fit no node and no end of a connection.
+    pub(super) fn unknown_halves(&self) -> Vec<String> {
+        let ends = || self.ends.iter().flat_map(|(_, ends)| ends).map(OwnedEnd::known);
+        let is_known = |half: &Pattern| {
+            let is_node = self.ips.iter().any(|(name, _)| half.fits(name));
+            is_node || ends().any(|end| self.fits(half, &end))
+        };
+        let halves = self.shown.pairs.iter().flatten().filter(|half| !is_known(half));
+        halves.take(LISTED).map(|half| format!("\"{}\"", escape(&half.0))).collect()
     }
 
     /// The record of an incident that was left out before its finding was written.
@@ -246,7 +264,9 @@ impl EventFilter {
         let is_shown = self.selects(event);
         let is_about_input =
             matches!(&event.body, Body::Cluster { .. } | Body::Stats { .. } | Body::Anomaly { .. });
-        self.has_shown |= is_shown && !is_about_input;
+        // A node is no sign that something is between the two of a pair.
+        let is_half = !self.shown.pairs.is_empty() && matches!(&event.body, Body::Node { .. });
+        self.has_shown |= is_shown && !is_about_input && !is_half;
         is_shown
     }
 

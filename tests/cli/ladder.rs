@@ -130,10 +130,11 @@ fn a_connection_is_drawn_by_its_identifier_or_its_nodes() {
     let text = drawn("C", &["--pair", "two,one", SEED]);
     assert!(text.contains("never sent"), "{text}");
     let error = refused(&["--pair", "one,three", SEED]);
-    assert!(
-        error.contains("nothing between these two nodes\nhint: the connections are\n"),
-        "{error}"
-    );
+    let expected = "error: no node or address is \"three\"\nhint: the connections are\n";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(drawn("C", &["--node", "two", SEED]).contains("never sent"));
+    let error = refused(&["--node", "three", SEED]);
+    assert!(error.starts_with("error: there is no connection of such a node\n"), "{error}");
 
     let error = refused(&["--session", "0123456789abcdef", SEED]);
     assert!(error.starts_with("error: no connection has the session_id 0123456789abcdef\n"));
@@ -163,6 +164,29 @@ fn the_ending_of_the_file_gives_the_format() {
     let diagram = fs::read_to_string(mermaid).unwrap();
     assert!(diagram.starts_with("sequenceDiagram\n    participant A as one@"), "{diagram}");
     assert!(diagram.contains("    B--xA: challenge_ack, never sent\n"), "{diagram}");
+    for (command, file) in [("ladder", "x.png"), ("report", "x.pdf"), ("report", "x.txt")] {
+        let path = scratch(file);
+        let _ = fs::remove_file(&path);
+        let output = beamscope(&[command, "-o", &path, SEED]).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(" has the ending of another format") && error.contains("--format"));
+        assert!(!Path::new(&path).exists());
+    }
+    // With an option, whatever the name.
+    let path = scratch("ladder.html");
+    drawn("C", &["--format", "svg", "-o", &path, SEED]);
+    assert!(fs::read_to_string(path).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn packets_are_selected_by_time_as_for_other_commands() {
+    let all = drawn("C", &["--since", "2026-11-22 15:29", "--tz", "UTC", SEED]);
+    assert_eq!(all, drawn("C", &[SEED]));
+    let later = drawn("C", &["--since", "2026-11-22 16:29:52", "--tz", "Europe/Berlin", SEED]);
+    assert!(!later.contains("never sent"), "{later}");
+    let error = refused(&["--since", "2027-01-01", SEED]);
+    assert!(error.starts_with("warning: no packet was selected: the capture has packets from "));
 }
 
 /// Frame numbers in lines of JSON: of the line itself, of its steps and of its evidence.

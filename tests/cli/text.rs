@@ -56,6 +56,9 @@ fn an_option_that_nothing_fits_is_a_warning_that_names_the_nodes() {
     let expected = format!("warning: nothing in this capture fits --node; it has {names}\n");
     assert_eq!(warning("--node", "three"), expected);
     assert_eq!(warning("--host", "10.0.0.0/8"), expected.replace("--node", "--host"));
+    let half = expected.replace("--node;", "--pair: no node or address is \"three\";");
+    assert_eq!(warning("--pair", "one,three"), half);
+    assert_eq!(warning("--pair", "one,two"), "");
     assert_eq!(warning("--op", "SPAWN*"), "warning: no message of this capture fits --op\n");
     for fitting in [["--node", "one"], ["--host", "192.168.0.0/16"], ["--rule", "cookie-guessing"]]
     {

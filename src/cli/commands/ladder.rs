@@ -8,7 +8,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use beamscope::capture::{self, Input, Inputs, Order};
+use beamscope::capture::{self, Frame, Input, Inputs};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
@@ -16,8 +16,9 @@ use beamscope::render::{LadderRun, escape};
 
 use crate::cli::console::{self, Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
+use crate::cli::selection::{Selected, Selection, SelectionOutcome};
 use crate::cli::settings::{LadderSettings, is_stdin};
-use crate::cli::stop;
+use crate::cli::{sources, stop};
 
 /// Draws the attempt.
 ///
@@ -28,14 +29,21 @@ use crate::cli::stop;
 pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error> {
     // The signal that asks how far a run is must not end it. Without the handler it does.
     let _ = stop::on_report_signal();
-    let LadderSettings { captures, choice, format, config, output, warnings } = settings;
+    let LadderSettings { captures, choice, format, config, output, warnings, .. } = settings;
     let names = captures.iter().map(|path| path.to_string_lossy().into()).collect();
     let inputs = captures.iter().map(|path| input(path)).collect();
-    let mut inputs = Inputs::new(inputs, Order::Time)?;
+    let inputs = Inputs::new(inputs, settings.order)?.with_threads(settings.threads);
+    let mut selection = Selection::new(settings.selection, || sources::last_packet(&captures))?;
+    let mut outcome = SelectionOutcome::default();
+    let mut source = Selected::new(inputs, &mut selection, &mut outcome);
     let collector = LadderCollector { run: LadderRun::new(names, choice), warnings };
     let mut engine = Engine::new(config, collector);
     let mut control = LadderControl::default();
-    drive::run(&mut inputs, &mut engine, &mut control)?;
+    drive::run(&mut source, &mut engine, &mut control)?;
+    selection.warnings().iter().for_each(|warning| warnings.warn(warning));
+    if let Some(spans) = selection.spans().filter(|_| control.frames == 0) {
+        warnings.warn(&format_args!("no packet was selected: {spans}"));
+    }
     let drawing = engine.finish().run.draw(format)?;
     let written = match &output {
         None => console::print(&drawing),
@@ -43,7 +51,11 @@ pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error>
             .map(|()| RunOutcome::Done)
             .map_err(|source| Error::Output { name: path.display().to_string(), source }),
     };
-    if control.has_failed { written.map(|_| RunOutcome::Incomplete) } else { written }
+    if control.has_failed || outcome.has_failed {
+        written.map(|_| RunOutcome::Incomplete)
+    } else {
+        written
+    }
 }
 
 fn input(path: &Path) -> Input {
@@ -58,9 +70,16 @@ fn input(path: &Path) -> Input {
 #[derive(Default)]
 struct LadderControl {
     has_failed: bool,
+    /// Number of packets that were selected.
+    frames: u64,
 }
 
 impl<S: EventSink> Control<S> for LadderControl {
+    fn after_frame(&mut self, _: &Frame<'_>, _: &mut Engine<S>) -> ControlFlow<()> {
+        self.frames += 1;
+        ControlFlow::Continue(())
+    }
+
     fn on_failure(&mut self, _: u16, error: capture::Error, _: &mut Engine<S>) -> ControlFlow<()> {
         self.has_failed = true;
         report_error(&error, error.hint());

@@ -26,6 +26,8 @@ pub enum LadderChoice {
     First,
     /// Of two nodes: that of their first problem, else their last attempt that failed, else their first connection.
     Pair([Pattern; 2]),
+    /// Of a node, in the same order.
+    Node(Pattern),
     /// The connection with this `session_id`.
     Session(Arc<str>),
     /// That of the problem with this number in the text about the capture, from 1.
@@ -78,6 +80,13 @@ pub enum NoLadder {
     },
     /// Nothing is between the two nodes.
     Pair {
+        /// Those of the two that fit no node and no address.
+        unknown: Vec<String>,
+        /// The connections that the captures have, with their identifiers.
+        known: Vec<String>,
+    },
+    /// Nothing is of the node.
+    Node {
         /// The connections that the captures have, with their identifiers.
         known: Vec<String>,
     },
@@ -102,7 +111,11 @@ impl fmt::Display for NoLadder {
             Self::NotKept { number, title } => {
                 write!(f, "no packet of problem {number} was kept: {}", escape(title))
             }
+            Self::Pair { unknown, .. } if !unknown.is_empty() => {
+                write!(f, "no node or address is {}", unknown.join(" or "))
+            }
             Self::Pair { .. } => f.write_str("there is nothing between these two nodes"),
+            Self::Node { .. } => f.write_str("there is no connection of such a node"),
         }
     }
 }
@@ -115,7 +128,9 @@ impl NoLadder {
             Self::NotKept { .. } => {
                 return Some("draw a connection of it with --pair or --session".to_owned());
             }
-            Self::Session { known, .. } | Self::Pair { known } => (known, "connections"),
+            Self::Session { known, .. } | Self::Pair { known, .. } | Self::Node { known } => {
+                (known, "connections")
+            }
             Self::Finding { known, .. } => (known, "problems"),
         };
         if known.is_empty() {
@@ -138,7 +153,7 @@ pub struct LadderRun {
     choice: LadderChoice,
     store: LadderStore,
     report: Report,
-    /// Selects what is between the two nodes that were asked for.
+    /// Selects what is of the nodes that were asked for.
     filter: Option<EventFilter>,
     /// The first connection that may be drawn, and the last one that failed.
     first: Option<Arc<str>>,
@@ -151,16 +166,19 @@ impl LadderRun {
     /// A run over these inputs, as the user named them.
     pub fn new(inputs: Vec<Arc<str>>, choice: LadderChoice) -> Self {
         let inputs = InputNames::new(inputs);
-        let (wanted, pairs) = match &choice {
-            LadderChoice::Session(id) => (Some(Arc::clone(id)), Vec::new()),
-            LadderChoice::Pair(pair) => (None, vec![pair.clone()]),
-            LadderChoice::First | LadderChoice::Finding(_) => (None, Vec::new()),
-        };
+        let mut shown = Shown::default();
+        let mut wanted = None;
+        match &choice {
+            LadderChoice::Session(id) => wanted = Some(Arc::clone(id)),
+            LadderChoice::Pair(pair) => shown.pairs.push(pair.clone()),
+            LadderChoice::Node(node) => shown.nodes.push(node.clone()),
+            LadderChoice::First | LadderChoice::Finding(_) => {}
+        }
         Self {
             choice,
             store: LadderStore::new(inputs.clone(), wanted),
             report: Report::new(inputs, Vec::new(), Zone::UTC),
-            filter: EventFilter::new(&Shown { pairs, ..Shown::default() }),
+            filter: EventFilter::new(&shown),
             first: None,
             failed: None,
             request: None,
@@ -224,12 +242,17 @@ impl LadderRun {
                 .or_else(|| of_session(&self.first))
                 .or_else(|| of_session(&self.request))
                 .ok_or(NoLadder::Nothing),
-            LadderChoice::Pair(_) => numbered
+            LadderChoice::Pair(_) | LadderChoice::Node(_) => numbered
                 .find_map(of_problem)
                 .or_else(|| of_session(&self.failed))
                 .or_else(|| of_session(&self.first))
                 .or_else(|| of_session(&self.request))
-                .ok_or_else(|| NoLadder::Pair { known: sessions() }),
+                .ok_or_else(|| match (&self.choice, &self.filter) {
+                    (LadderChoice::Node(_), _) | (_, None) => NoLadder::Node { known: sessions() },
+                    (_, Some(filter)) => {
+                        NoLadder::Pair { unknown: filter.unknown_halves(), known: sessions() }
+                    }
+                }),
         }
     }
 }
