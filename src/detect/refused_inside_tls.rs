@@ -38,8 +38,8 @@ const DOC: RuleDoc = RuleDoc {
         text: "",
     }],
     remedy: &[
-        "Read the log of the dialed node at that moment: it names the reason, such as Invalid challenge \
-         reply for a cookie. The lines are those of cookie-mismatch, name-mismatch and not-allowed.",
+        "See on the dialed node what it noted at that moment, such as Invalid challenge reply for a cookie: the \
+         pages of cookie-mismatch, name-mismatch and not-allowed have the lines.",
         "Compare the cookies: erlang:get_cookie() on both nodes, or Node.get_cookie() in Elixir.",
         "To see it in the capture, let one node write a key log and read the capture with --keylog: \
          docs/tls.md.",
@@ -60,7 +60,7 @@ impl Rule for RefusedInsideTls {
         }
         let Some(inside) = &session.verdict.inside_tls else { return };
         let sides = Sides::of(session);
-        let Some(text) = Text::of(session, inside, &sides) else { return };
+        let Some(text) = RefusalText::of(session, inside, &sides) else { return };
         let mut found = finding(&DOC, session, &sides);
         found.confidence = Confidence::Possible;
         if session.verdict.inside_tls.as_ref().and_then(|it| it.looks_like)
@@ -114,7 +114,7 @@ const WITH_KEYS: &str = "To be certain, let one of the nodes write the secrets o
                          again, and give the file with --keylog: docs/tls.md shows how.";
 
 /// What the finding states.
-struct Text {
+struct RefusalText {
     title: String,
     explanation: String,
     remedy: Vec<String>,
@@ -123,7 +123,7 @@ struct Text {
     may_log: Vec<Role>,
 }
 
-impl Text {
+impl RefusalText {
     fn of(session: &JudgedConnection, inside: &InsideTls, sides: &Sides) -> Option<Self> {
         let (a, b) = (&sides.initiator, &sides.acceptor);
         Some(match inside.looks_like? {

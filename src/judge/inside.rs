@@ -24,7 +24,7 @@ pub struct InsideTls {
     pub messages: Vec<(MessageKind, PacketRef)>,
     /// Whether further records followed the handshake.
     pub has_more: bool,
-    /// The outcome of a plain connection with such messages, where it is one of a few that stand out.
+    /// The outcome of a plain connection with such messages, where it is one of a few that are unlike all others.
     pub looks_like: Option<Outcome>,
     /// Number of bytes in the name of the acceptor, if its `challenge` shows it exactly.
     pub name_bytes: Option<u16>,
@@ -84,7 +84,7 @@ pub(super) fn inside(
         Some(of.into_iter().filter(|it| !(sealed.is_some() && it.is(ALERT))).collect())
     };
     let (client, server) = (records(Role::Initiator)?, records(Role::Acceptor)?);
-    let mut inside = Handshake { client: &client, server: &server }.read()?;
+    let mut inside = SizedRecords { client: &client, server: &server }.read()?;
     if let Some((close, by)) = close {
         inside.looks_like = looks_like(&inside, &server, &close, by, is_at_once);
     }
@@ -127,12 +127,12 @@ fn looks_like(
 }
 
 /// The records of both sides behind the handshake of TLS.
-struct Handshake<'a> {
+struct SizedRecords<'a> {
     client: &'a [Length],
     server: &'a [Length],
 }
 
-impl Handshake<'_> {
+impl SizedRecords<'_> {
     /// The messages that the records fit, in the order of the handshake. `None` if the first ones do not.
     fn read(&self) -> Option<InsideTls> {
         let mut inside =
@@ -217,7 +217,7 @@ impl Length {
 /// How many bytes a cipher suite adds to those that a record carries.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum PlainLengths {
-    /// So many bytes.
+    /// The nonce, the tag and the like, of so many bytes.
     Added(u16),
     /// A block of 16 bytes in front, and a MAC of so many bytes within blocks, or behind them.
     Blocks { mac: u16, mac_is_behind: bool },
@@ -338,7 +338,7 @@ mod tests {
 
     fn read(by: PlainLengths, client: &[(u64, u16)], server: &[(u64, u16)]) -> Option<InsideTls> {
         let (client, server) = (records(by, client), records(by, server));
-        Handshake { client: &client, server: &server }.read()
+        SizedRecords { client: &client, server: &server }.read()
     }
 
     fn close(by: Role, kind: CloseKind) -> (CloseFacts, Role) {
@@ -361,7 +361,7 @@ mod tests {
         is_at_once: bool,
     ) -> Option<Outcome> {
         let (client, server) = (records(lengths, client), records(lengths, server));
-        let inside = Handshake { client: &client, server: &server }.read()?;
+        let inside = SizedRecords { client: &client, server: &server }.read()?;
         let (close, by) = close(by, CloseKind::Fin);
         looks_like(&inside, &server, &close, by, |_, _| is_at_once)
     }
