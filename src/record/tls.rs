@@ -9,7 +9,7 @@ use super::kept::{self, ContractName};
 use super::{Role, is_false};
 use crate::judge::{AlertContent, Outcome, Verdict, certificate_faults};
 pub use crate::judge::{CertificateFault, TlsStep};
-use crate::observe::{CertificateFacts, Observation, tls_version_name};
+use crate::observe::{CertificateFacts, Observation, OpenedBy, tls_version_name};
 use crate::time::Timestamp;
 
 /// TLS on a connection, as far as it is in clear, and what the lengths of its encrypted records show.
@@ -46,7 +46,13 @@ pub struct SessionTls {
     /// nothing inside is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub looks_like: Option<Outcome>,
-    /// Certificates of both sides, as far as they are in clear.
+    /// The secrets of a key log, or of the capture, that opened records; absent if none did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opened_by: Option<OpenedBy>,
+    /// Encrypted records that were not opened although there are secrets: no secret fits, or the capture lacks a part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unopened_records: Option<u64>,
+    /// Certificates of both sides, as far as they are in clear, or were opened.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub certificates: Vec<SessionCertificate>,
 }
@@ -80,6 +86,12 @@ impl SessionTls {
                 },
             }),
             looks_like: verdict.inside_tls.as_ref().and_then(|inside| inside.looks_like),
+            opened_by: seen.opened_tls.by.filter(|_| seen.opened_tls.records > 0),
+            unopened_records: seen
+                .opened_tls
+                .by
+                .map(|_| seen.opened_tls.unopened)
+                .filter(|it| *it > 0),
             certificates: certificates.collect(),
         })
     }
