@@ -33,7 +33,8 @@ use super::InputNames;
 use crate::limits::{BoundedMap, LADDER_NODES, LADDER_SESSIONS};
 use crate::observe::messages::MessageEvent;
 use crate::record::{
-    Body, Cluster, EpmdOutcome, Event, Finding, Incident, IncidentState, Outcome, Severity, Stats,
+    AnomalyKind, Body, Cluster, EpmdOutcome, Event, Finding, Incident, IncidentState, Outcome,
+    Severity, Stats,
 };
 use crate::time::{Timestamp, Zone};
 
@@ -154,6 +155,13 @@ impl Report {
             let input = self.inputs.of(event).filter(|_| self.inputs.are_several());
             let input = input.map_or_else(String::new, |input| format!("{input}: "));
             self.run.on_damage(format!("{input}{}.", sentences::anomaly(anomaly)));
+        }
+        // What stays closed is as unknown as what is missing.
+        if let (Body::Anomaly { anomaly }, Some(ids)) = (&event.body, event.connection.as_deref())
+            && anomaly.kind == AnomalyKind::KeyLog
+        {
+            let ends = sentences::addresses(ids);
+            self.run.on_damage(format!("{ends}: {}.", sentences::anomaly(anomaly)));
         }
         if let Body::Node { node } = &event.body {
             *self.nodes.entry(&node.node).0 =
