@@ -58,8 +58,10 @@ pub enum AnomalyKind {
     InterfaceUp,
     /// The interface was removed and delivers no more packets.
     InterfaceGone,
-    /// Secrets of a key log do not fit the connection that they are of.
+    /// Secrets of a key log do not open their connection, or not all of it.
     KeyLog,
+    /// Secrets of a key log have the label of the other side.
+    KeyLabels,
     /// Packets that were to be saved could not be.
     NotSaved,
 }

@@ -123,7 +123,9 @@ impl Connection {
         self.push_observation(now, occasion, is_final, context, out);
         if is_final || reason == ReportReason::Over {
             if let Some(note) = self.transport.take_note() {
-                out.push(Observed::Anomaly(Anomaly::new(AnomalyKind::KeyLog, note.to_owned())));
+                let kind =
+                    if note.leaves_gap() { AnomalyKind::KeyLog } else { AnomalyKind::KeyLabels };
+                out.push(Observed::Anomaly(Anomaly::new(kind, note.detail().to_owned())));
             }
             self.transport.wipe_keys();
         }

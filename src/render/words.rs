@@ -95,7 +95,8 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
         AnomalyKind::InterfaceDown => "The interface went down",
         AnomalyKind::InterfaceUp => "The interface is up again",
         AnomalyKind::InterfaceGone => "The interface is gone",
-        AnomalyKind::KeyLog => "Secrets of a key log do not fit",
+        AnomalyKind::KeyLog => "Inside of TLS unknown",
+        AnomalyKind::KeyLabels => "Labels in the key log",
         AnomalyKind::NotSaved => "Packets are not saved",
     }
 }

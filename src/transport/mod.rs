@@ -9,7 +9,7 @@ mod plain;
 pub(crate) mod tls;
 
 pub(crate) use self::plain::PlainChunk;
-use self::tls::{Beginning, KeyLog, TlsFacts, TlsObserver, TlsOpener};
+use self::tls::{Beginning, KeyLog, KeyNote, TlsFacts, TlsObserver, TlsOpener};
 use crate::flow::{Direction, PerDirection};
 use crate::packet::PacketRef;
 use crate::stream::{StreamChunk, StreamEvent, TcpOffset};
@@ -114,7 +114,7 @@ impl Transport {
     }
 
     /// What a user is to know about the secrets of the connection, once.
-    pub(crate) fn take_note(&mut self) -> Option<&'static str> {
+    pub(crate) fn take_note(&mut self) -> Option<KeyNote> {
         self.opener.as_mut()?.take_note()
     }
 

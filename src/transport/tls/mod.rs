@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 pub use self::keylog::{KeyLog, KeyLogCounts};
 use self::messages::{ClearMessages, facts};
-pub(crate) use self::opener::TlsOpener;
 use self::opener::{FoundInside, FoundMessage};
+pub(crate) use self::opener::{KeyNote, TlsOpener};
 use crate::names;
 pub(crate) use crate::observe::{CertificateFacts, SealedRecord, TlsHello, TlsProgress, TlsSign};
 use crate::packet::PacketRef;

@@ -50,16 +50,45 @@ pub(crate) struct TlsOpener {
     is_noted: bool,
 }
 
-/// The secrets are of another connection, or were changed.
-const NO_FIT: &str = "the key log has secrets of this connection, and they do not open its records";
+/// What a user is to know about the secrets of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum KeyNote {
+    /// They are of another connection, or were changed.
+    NoFit,
+    /// Records of the cipher suite cannot be opened.
+    NoSuite,
+    /// A secret of one side is missing, or is of another connection.
+    HalfOpen,
+    /// The fault of `ssl:connection_information/2` in OTP 27.3.4.1 (erlang/otp issue 10698).
+    Exchanged,
+}
 
-/// A secret of one side is missing, or is of another connection.
-const HALF_OPEN: &str =
-    "the key log opens what one side of this connection sent, and not what the other sent";
+impl KeyNote {
+    /// The note in words.
+    pub(crate) const fn detail(self) -> &'static str {
+        match self {
+            Self::NoFit => {
+                "the key log has secrets of this connection, and they do not open its records"
+            }
+            Self::NoSuite => {
+                "the key log has secrets of this connection, and records of its cipher suite cannot be opened: only \
+                 AES and ChaCha20 are"
+            }
+            Self::HalfOpen => {
+                "the key log opens what one side of this connection sent, and not what the other sent"
+            }
+            Self::Exchanged => {
+                "the labels of the traffic secrets of client and server are exchanged in the key log, as by \
+                 ssl:connection_information/2 of OTP 27.3.4.1; each secret is used for the side that it opens"
+            }
+        }
+    }
 
-/// The fault of `ssl:connection_information/2` in OTP 27.3.4.1 (erlang/otp issue 10698).
-const EXCHANGED: &str = "the labels of the traffic secrets of client and server are exchanged in the key log, as by \
-                         ssl:connection_information/2 of OTP 27.3.4.1; each secret is used for the side that it opens";
+    /// Whether something of the connection stays unknown.
+    pub(crate) const fn leaves_gap(self) -> bool {
+        !matches!(self, Self::Exchanged)
+    }
+}
 
 /// A message that was encrypted and concerns the TLS connection itself.
 #[derive(Debug)]
@@ -232,18 +261,19 @@ impl TlsOpener {
     }
 
     /// What a user is to know about the secrets of this connection, once.
-    pub(crate) fn take_note(&mut self) -> Option<&'static str> {
+    pub(crate) fn take_note(&mut self) -> Option<KeyNote> {
         let OpenedTls { has_data, has_exchanged_labels, .. } = self.facts;
         if std::mem::replace(&mut self.is_noted, true) {
             return None;
         }
         if !has_data && self.sides.each().iter().any(|side| side.failures > 0) {
-            return Some(NO_FIT);
+            let is_known = self.server.as_ref().is_none_or(|server| server.suite.is_some());
+            return Some(if is_known { KeyNote::NoFit } else { KeyNote::NoSuite });
         }
         if self.is_half_open() {
-            return Some(HALF_OPEN);
+            return Some(KeyNote::HalfOpen);
         }
-        (has_exchanged_labels && self.log.is_first_exchange()).then_some(EXCHANGED)
+        (has_exchanged_labels && self.log.is_first_exchange()).then_some(KeyNote::Exchanged)
     }
 
     /// Whether application data of one side were opened, and nothing but unopened records came from the other.
