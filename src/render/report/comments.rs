@@ -222,7 +222,7 @@ impl CommentCollector {
             before
                 .next()
                 .map(|(_, message)| *message)
-                .or(session.reached.filter(|_| messages.is_empty()))
+                .or_else(|| session.reached.filter(|_| messages.is_empty()))
         };
         let words = |step| step_words(session, step, reached(step), &names);
         let mut comments: Vec<_> = session.steps.iter().filter_map(words).collect();
