@@ -41,6 +41,7 @@ mod not_allowed;
 mod not_distribution;
 mod partition_cascade;
 mod proxy_header;
+mod refused_inside_tls;
 mod registration_lost;
 mod registration_rejected;
 mod remote_execution;
@@ -127,6 +128,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<name_in_use::NameInUse>::default(),
     || Box::<tls_mismatch::TlsMismatch>::default(),
     || Box::<tls_failure::TlsFailure>::default(),
+    || Box::<refused_inside_tls::RefusedInsideTls>::default(),
     || Box::<tls_around_epmd::TlsAroundEpmd>::default(),
     || Box::<proxy_header::ProxyHeaderFirst>::default(),
     || Box::<node_not_registered::NodeNotRegistered>::default(),

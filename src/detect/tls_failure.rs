@@ -7,7 +7,10 @@
 use super::finding::{Sides, closed, finding, listed, looked_up, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, tls_mismatch};
 use crate::judge::world::World;
-use crate::judge::{AlertContent, JudgedConnection, Outcome, Protocol, TlsAlert};
+use crate::judge::{
+    AlertContent, CertificateFault, JudgedConnection, Outcome, Protocol, TlsAlert,
+    certificate_faults, has_other_authority,
+};
 use crate::observe::{CertificateFacts, Role, tls_version_name};
 use crate::record::{Confidence, Evidence, Severity, Shows};
 use crate::time::Timestamp;
@@ -23,7 +26,8 @@ const DOC: RuleDoc = RuleDoc {
               Erlang handshake inside never began, so cookies and node names are not at fault.",
     evidence: "A fatal alert in clear after the hellos, with its number: 48 unknown_ca, 42 to 46 \
                a certificate, 40 handshake_failure, 70 protocol_version, 112 unrecognized_name \
-               and so on. The side that sends it is the one that refused. In TLS 1.3 an alert \
+               and so on. The side that sends it is the one that refused. In TLS 1.2 the \
+               certificates are in clear, and show what is wrong: dates, names, purpose, issuer. In TLS 1.3 an alert \
                about a certificate is encrypted, and is recognised by its length and its \
                position: it is all that the dialing node sends after the other's certificate, or \
                all that the dialed node sends after the dialing node's. That is likely, and not \
@@ -31,8 +35,9 @@ const DOC: RuleDoc = RuleDoc {
     lookalikes: "TLS on one side only is tls-mismatch. An alert of level warning, and \
                  close_notify, are no failure; in TLS 1.3 close_notify is as long as any alert, \
                  and comes after other records. A node that leaves during the handshake for a \
-                 reason of its own looks the same as one that refuses. To see the number in the \
-                 capture, try with {versions, ['tlsv1.2']}.",
+                 reason of its own looks the same as one that refuses. A refusal inside TLS, after \
+                 its handshake, is refused-inside-tls. Certificates with faults are listed in the \
+                 session, whether a node refuses them or not.",
     log_lines: &[
         LogLine {
             writer: "either node, as a notice",
@@ -76,6 +81,9 @@ const DOC: RuleDoc = RuleDoc {
         "Try it by hand: openssl s_client -connect HOST:PORT -servername HOST -CAfile CA.pem \
          -cert CERT.pem -key KEY.pem. It prints the same alert, and the certificates that the \
          node sends.",
+        "To see what is encrypted, as the number of an alert of TLS 1.3, let one node write the secrets of its \
+         connections to a file ({keep_secrets, {keylog, Fun}} in the -ssl_dist_optfile, from OTP 27.3.1), and \
+         give it with --keylog: docs/tls.md shows how, for older releases too.",
     ],
 };
 
@@ -98,7 +106,6 @@ impl Rule for TlsFailure {
         }
         let sides = Sides::of(session);
         let (who, other) = sides.side_and_peer(alert.from);
-        let certificate = CertificateReading::of(session, alert.from);
         let mut found = finding(&DOC, session, &sides);
         found.not_excluded = Vec::new();
         let what = if let AlertContent::Number(number) = alert.content {
@@ -111,7 +118,8 @@ impl Rule for TlsFailure {
                 found.explanation.push_str(&offered_versions(session, &sides));
             }
             found.remedy = vec![remedy.to_owned()];
-            if let Some(reading) = certificate.filter(|_| ABOUT_CERTIFICATES.contains(&number)) {
+            let reading = CertificateReading::of(session, alert.from, number);
+            if let Some(reading) = reading.filter(|_| ABOUT_CERTIFICATES.contains(&number)) {
                 found.explanation.push_str(&reading.sentence);
                 if let Some(fault) = reading.fault {
                     found.title.push_str(&fault.title);
@@ -158,93 +166,182 @@ const BY_PROXY: &str = "Find out what sent it: ss -tnp on its host. If it is a s
                         certificates and its mTLS mode on both hosts, or take port 4369 and the distribution \
                         ports out of it.";
 
-/// The certificate that was refused, as far as TLS 1.2 shows it.
+/// The certificate that was refused, as far as it is in clear.
 struct CertificateReading {
     /// The names, the issuer and the dates, in a sentence that follows another one.
     sentence: String,
     /// What is visibly wrong with it.
-    fault: Option<CertificateFault>,
+    fault: Option<VisibleFault>,
     shown: Evidence,
 }
 
-/// What is visibly wrong with a certificate.
-struct CertificateFault {
+/// What is visibly wrong with a certificate that was refused.
+struct VisibleFault {
     /// Words that continue the title of the finding.
     title: String,
     remedy: String,
 }
 
 impl CertificateReading {
-    /// The certificate that the peer of `refuser` sent.
-    fn of(session: &JudgedConnection, refuser: Role) -> Option<Self> {
-        let facts = session.seen.tls[refuser.peer()].certificates.first()?;
-        let names =
-            facts.names.iter().chain(facts.subject.iter().filter(|_| facts.names.is_empty()));
-        let names: Vec<&str> = names.map(AsRef::as_ref).collect();
-        if names.is_empty() {
-            return None;
-        }
-        let listed_names = listed(&names);
+    /// The certificate that the peer of `refuser` sent. `number` is that of the alert.
+    fn of(session: &JudgedConnection, refuser: Role, number: u8) -> Option<Self> {
+        let sender = refuser.peer();
+        let list = &session.seen.tls[sender].certificates;
+        let facts = list.first()?;
+        let names = name_list(facts)?;
         let issuer =
             facts.issuer.as_ref().map_or_else(String::new, |it| format!(", issued by {it}"));
         let dates = match (facts.not_before, facts.not_after) {
             (Some(from), Some(to)) => format!(", valid from {} to {}", day(from), day(to)),
             _ => String::new(),
         };
-        let mut sentence = format!(" That certificate is for {listed_names}{issuer}{dates}.");
-        let now = facts.mark.at;
-        let hello = session.seen.tls.initiator.hello.as_ref();
-        // Only the dialing node compares names: with the host that it dialed.
-        let dialed = hello.and_then(|hello| hello.server_name.as_ref());
-        let dialed = dialed.filter(|_| refuser == Role::Initiator);
-        let side = if refuser == Role::Initiator { "dialed" } else { "dialing" };
-        let late = facts.not_after.filter(|end| *end < now);
-        let early = facts.not_before.filter(|begin| *begin > now);
-        let fault = if late.is_some() || early.is_some() {
-            let when = if late.is_some() { "expired" } else { "not valid yet" };
-            sentence.push_str(" It was ");
-            sentence.push_str(when);
-            sentence.push_str(" when it was sent, by the clock of the capture.");
-            let until = late.map(|end| format!(", the certificate was valid until {}", day(end)));
-            let from =
-                early.map(|begin| format!(", the certificate is valid from {} on", day(begin)));
-            Some(CertificateFault {
-                title: until.or(from).unwrap_or_default(),
-                remedy: format!(
-                    "Renew the certificate of the {side} node, and compare the clocks of both hosts."
-                ),
-            })
-        } else if let Some(host) = dialed.filter(|host| !is_for(facts, host)) {
-            sentence.push_str(" The host that was dialed is ");
-            sentence.push_str(host);
-            sentence.push_str(
-                ", and none of the names in the certificate is that host (hostname_check_failed in the log).",
-            );
-            Some(CertificateFault {
-                title: format!(", the certificate is for {listed_names} and not for {host}"),
-                remedy: format!(
-                    "Issue a certificate for the dialed node whose subjectAltName has {host}, the host part of \
-                     its node name, or dial the node by a host name that its certificate has."
-                ),
-            })
-        } else {
-            None
-        };
-        let what = Shows::Note(format!("certificate for {listed_names}").into());
-        let shown = shown(Some(facts.mark), Some(refuser.peer()), what)?;
+        let mut sentence = format!(" That certificate is for {names}{issuer}{dates}.");
+        let mut fault = None;
+        for (place, certificate) in list.iter().enumerate() {
+            for found in certificate_faults(&session.seen, sender, place) {
+                let (words, visible) = explained(session, sender, found, certificate, place);
+                sentence.push_str(&words);
+                // The first one that fits the alert goes into the title.
+                if fault.is_none() && is_reason(found, number) {
+                    fault = visible;
+                }
+            }
+        }
+        if number == UNKNOWN_CA && has_other_authority(&session.seen) == Some(true) {
+            let own = session.seen.tls[refuser].certificates.first();
+            let own = own.and_then(|it| it.issuer.as_ref()).map_or("another one", |it| it);
+            sentence
+                .push_str(" The certificate of the node that refused is from another authority, ");
+            sentence.push_str(own);
+            sentence.push('.');
+        }
+        let what = Shows::Note(format!("certificate for {names}").into());
+        let shown = shown(Some(facts.mark), Some(sender), what)?;
         Some(Self { sentence, fault, shown })
     }
 }
 
-/// Whether a certificate was issued for this host. A name that begins with `*` matches any first label.
-fn is_for(facts: &CertificateFacts, host: &str) -> bool {
+/// The names for which a certificate was issued, else its subject.
+fn name_list(facts: &CertificateFacts) -> Option<String> {
     let names = facts.names.iter().chain(facts.subject.iter().filter(|_| facts.names.is_empty()));
-    names.into_iter().any(|name| {
-        name.eq_ignore_ascii_case(host)
-            || name.strip_prefix("*.").is_some_and(|rest| {
-                host.split_once('.').is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(rest))
-            })
-    })
+    let names: Vec<&str> = names.map(AsRef::as_ref).collect();
+    (!names.is_empty()).then(|| listed(&names))
+}
+
+/// Whether a node that sees this fault may send the alert of this number.
+const fn is_reason(fault: CertificateFault, number: u8) -> bool {
+    match fault {
+        CertificateFault::Expired | CertificateFault::NotYetValid => {
+            matches!(number, BAD_CERTIFICATE | CERTIFICATE_EXPIRED | CERTIFICATE_UNKNOWN)
+        }
+        CertificateFault::OtherHost | CertificateFault::WildcardOnly => {
+            matches!(number, HANDSHAKE_FAILURE | BAD_CERTIFICATE | CERTIFICATE_UNKNOWN)
+        }
+        CertificateFault::OtherPurpose => {
+            matches!(number, BAD_CERTIFICATE | UNSUPPORTED_CERTIFICATE | CERTIFICATE_UNKNOWN)
+                || number == HANDSHAKE_FAILURE
+        }
+        CertificateFault::SelfSigned | CertificateFault::IssuerNotSent => {
+            matches!(number, BAD_CERTIFICATE | UNKNOWN_CA | CERTIFICATE_UNKNOWN)
+        }
+    }
+}
+
+/// A fault in a sentence that follows another one; and what it adds to the finding, if it is of the first certificate or
+/// about dates.
+fn explained(
+    session: &JudgedConnection,
+    sender: Role,
+    fault: CertificateFault,
+    certificate: &CertificateFacts,
+    place: usize,
+) -> (String, Option<VisibleFault>) {
+    let side = if sender == Role::Acceptor { "dialed" } else { "dialing" };
+    let (it, whose) = if place == 0 {
+        ("It".to_owned(), "the certificate".to_owned())
+    } else {
+        let name = certificate.subject.as_ref().map_or("an authority", |it| it);
+        (
+            format!("The certificate of its authority {name}"),
+            format!("that of its authority {name}"),
+        )
+    };
+    let (until, from) = (certificate.not_after.map(day), certificate.not_before.map(day));
+    let renewed = || {
+        format!("Renew the certificate of the {side} node, and compare the clocks of both hosts.")
+    };
+    let hello = session.seen.tls.initiator.hello.as_ref();
+    let dialed = hello.and_then(|hello| hello.server_name.as_deref()).unwrap_or("another host");
+    let names = name_list(certificate).unwrap_or_default();
+    let (words, title, remedy) = match fault {
+        CertificateFault::Expired => (
+            format!(" {it} was expired when it was sent, by the clock of the capture."),
+            until.map_or_else(String::new, |day| format!(", {whose} was valid until {day}")),
+            renewed(),
+        ),
+        CertificateFault::NotYetValid => (
+            format!(" {it} was not valid yet when it was sent, by the clock of the capture."),
+            from.map_or_else(String::new, |day| format!(", {whose} is valid from {day} on")),
+            renewed(),
+        ),
+        CertificateFault::OtherHost => (
+            format!(
+                " The host that was dialed is {dialed}, and none of the names in the certificate is that host \
+                 (hostname_check_failed in the log)."
+            ),
+            format!(", the certificate is for {names} and not for {dialed}"),
+            format!(
+                "Issue a certificate for the dialed node whose subjectAltName has {dialed}, the host part of its \
+                 node name, or dial the node by a host name that its certificate has."
+            ),
+        ),
+        CertificateFault::WildcardOnly => (
+            format!(
+                " The host that was dialed is {dialed}, which fits a name with a wildcard alone. Erlang compares \
+                 names without wildcards by default (hostname_check_failed in the log)."
+            ),
+            format!(", the certificate is for {names} and {dialed} fits only its wildcard"),
+            format!(
+                "Issue a certificate for the dialed node whose subjectAltName has {dialed}, or set \
+                 {{customize_hostname_check, [{{match_fun, public_key:pkix_verify_hostname_match_fun(https)}}]}} under \
+                 client in the -ssl_dist_optfile of the dialing node."
+            ),
+        ),
+        CertificateFault::OtherPurpose => {
+            let needed = if sender == Role::Acceptor { "serverAuth" } else { "clientAuth" };
+            let purposes = certificate.extended_key_usage.iter().flatten();
+            let purposes: Vec<&str> = purposes.map(AsRef::as_ref).collect();
+            let purposes = listed(&purposes);
+            (
+                format!(
+                    " It is issued for {purposes}, and the certificate of a {side} node must be for {needed}."
+                ),
+                format!(", the certificate is for {purposes} and not for {needed}"),
+                "Issue the certificate for both uses: extendedKeyUsage = serverAuth, clientAuth. A node is both \
+                 client and server."
+                    .to_owned(),
+            )
+        }
+        CertificateFault::SelfSigned => (
+            format!(
+                " {it} is self-signed: a node accepts it only if its cacertfile has this very certificate."
+            ),
+            ", the certificate is self-signed".to_owned(),
+            format!(
+                "Issue the certificate of the {side} node with an authority that the other node has in its \
+                 cacertfile."
+            ),
+        ),
+        CertificateFault::IssuerNotSent => (
+            " The certificates of authorities that came with it do not have its issuer.".to_owned(),
+            ", its issuer is not among the certificates that came with it".to_owned(),
+            format!(
+                "Put the certificate that issued that of the {side} node, and those up to the root, into its \
+                 certfile behind its own, or into the cacertfile of the other node."
+            ),
+        ),
+    };
+    (words, Some(VisibleFault { title, remedy }))
 }
 
 /// The day of a time, such as `2026-11-29`.
@@ -334,11 +431,35 @@ fn alert_text(number: u8, from: Role) -> AlertText {
 /// Alert of a certificate that is not accepted; OTP sends it for a host name that does not fit, too.
 const BAD_CERTIFICATE: u8 = 42;
 
+/// Alert of two sides without common parameters; OTP 25 and older send it for a host name that does not fit.
+const HANDSHAKE_FAILURE: u8 = 40;
+
+/// Alert of a certificate of a kind, or for a use, that is not accepted.
+const UNSUPPORTED_CERTIFICATE: u8 = 43;
+
+/// Alert of a certificate that is past its date, or not yet valid.
+const CERTIFICATE_EXPIRED: u8 = 45;
+
+/// Alert of a certificate that is not accepted for another reason.
+const CERTIFICATE_UNKNOWN: u8 = 46;
+
+/// Alert of a certificate whose authority is not known.
+const UNKNOWN_CA: u8 = 48;
+
 /// Alert of two sides without a common version.
 const PROTOCOL_VERSION: u8 = 70;
 
 /// Alerts that may be about the certificate of the other side.
-const ABOUT_CERTIFICATES: [u8; 8] = [40, BAD_CERTIFICATE, 43, 44, 45, 46, 48, 49];
+const ABOUT_CERTIFICATES: [u8; 8] = [
+    HANDSHAKE_FAILURE,
+    BAD_CERTIFICATE,
+    UNSUPPORTED_CERTIFICATE,
+    44,
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_UNKNOWN,
+    UNKNOWN_CA,
+    49,
+];
 
 /// The dialed node refused the certificate of the dialing one; it compares no host name.
 const BAD_CLIENT_CERTIFICATE: AlertText = AlertText {

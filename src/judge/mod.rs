@@ -3,8 +3,10 @@
 //! In: facts of [`crate::observe`], one after the other. Out: a [`Verdict`] on each connection, and a [`World`] that
 //! later verdicts and the rules of [`crate::detect`] read. The module does no I/O and reads neither packets nor a clock.
 
+mod certificates;
 mod identity;
 mod incomplete;
+mod inside;
 #[cfg(test)]
 pub(crate) mod samples;
 mod software;
@@ -13,10 +15,12 @@ mod undelivered;
 mod verdict;
 pub mod world;
 
+pub use self::certificates::{CertificateFault, certificate_faults, has_other_authority};
 pub use self::identity::Identity;
 pub use self::incomplete::IncompleteBecause;
+pub use self::inside::InsideTls;
 pub use self::software::{Demands, Implementation, Software};
-pub use self::tls::{AlertContent, TlsAlert};
+pub use self::tls::{AlertContent, TlsAlert, TlsStep};
 pub use self::undelivered::{LossScope, PeerSigns, TooLarge, Undelivered};
 #[cfg(test)]
 pub(crate) use self::verdict::judge_related;

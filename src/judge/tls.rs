@@ -7,8 +7,10 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::inside::InsideTls;
 use super::verdict::is_received;
 use crate::observe::{CloseFacts, Observation, Role, SealedLengths, SealedRecord};
 use crate::packet::PacketRef;
@@ -135,7 +137,8 @@ pub(super) fn link(seen: &Observation) -> Option<PacketRef> {
     if hello.is_not_by_otp || hello.protocol.is_some() {
         return None;
     }
-    let is_tls13 = seen.tls.acceptor.hello.as_ref()?.versions.contains(&TLS_1_3);
+    seen.tls.acceptor.hello.as_ref()?;
+    let is_tls13 = is_tls13(seen);
     let lengths = seen.tls.acceptor.lengths;
     if is_tls13 && lengths.is_none() {
         return None;
@@ -147,7 +150,7 @@ pub(super) fn link(seen: &Observation) -> Option<PacketRef> {
 
 /// The records of a side behind its TLS handshake, which ends with a Finished message. TLS 1.2 sends that in a record of
 /// another type.
-fn after_handshake(
+pub(super) fn after_handshake(
     sealed: &[SealedRecord],
     lengths: Option<SealedLengths>,
 ) -> Option<&[SealedRecord]> {
@@ -156,13 +159,110 @@ fn after_handshake(
     sealed.get(finished + 1..)
 }
 
+/// Whether the server selected TLS 1.3.
+pub(super) fn is_tls13(seen: &Observation) -> bool {
+    let hello = seen.tls.acceptor.hello.as_ref();
+    hello.is_some_and(|hello| hello.versions.contains(&TLS_1_3))
+}
+
+/// Whether the server resumed a session: in TLS 1.2 it then sends Finished right behind its hello, and in TLS 1.3 behind
+/// EncryptedExtensions alone.
+pub(super) fn is_resumed(seen: &Observation) -> bool {
+    let server = &seen.tls.acceptor;
+    match server.lengths.filter(|_| is_tls13(seen)) {
+        Some(lengths) => {
+            matches!(server.sealed.as_slice(), [_, finished, ..] if finished.length == lengths.finished)
+        }
+        None => {
+            let has_flight = server.progress.flight.is_some() || !server.certificates.is_empty();
+            server.hello.is_some()
+                && !is_tls13(seen)
+                && !has_flight
+                && server.progress.finished.is_some()
+        }
+    }
+}
+
+/// How far a connection got in the handshake of TLS, and then inside it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsStep {
+    /// The dialing side sent its hello, and the dialed one no hello.
+    ClientHello,
+    /// The dialed side sent its hello, and not all of its part of the handshake as far as the capture shows.
+    ServerHello,
+    /// The dialed side sent all of its part, with its certificate, and the dialing one is next.
+    ServerFlight,
+    /// The dialing side finished its part of TLS 1.2, and the dialed one has yet to.
+    ClientFlight,
+    /// TLS is established: both sides finished, and nothing followed.
+    Finished,
+    /// A record as long as `send_name` followed.
+    SendName,
+    /// A record as long as a `status` followed.
+    Status,
+    /// A record as long as `challenge` followed.
+    Challenge,
+    /// A record as long as `complement` followed.
+    Complement,
+    /// A record as long as `challenge_reply` followed.
+    ChallengeReply,
+    /// A record as long as `challenge_ack` followed.
+    ChallengeAck,
+    /// Further encrypted records followed: behind the distribution handshake, if their lengths fit one.
+    Messages,
+}
+
+/// How far a connection got in TLS, as the first side to close knew; `None` without the hello of the dialing side.
+pub(super) fn step(
+    seen: &Observation,
+    close: Option<(CloseFacts, Role)>,
+    inside: Option<&InsideTls>,
+) -> Option<TlsStep> {
+    seen.tls.initiator.hello.as_ref()?;
+    if let Some(step) = inside.and_then(InsideTls::step) {
+        return Some(step);
+    }
+    let is_known = |role: Role, it: &SealedRecord| {
+        close.is_none_or(|(close, by)| role == by || is_received(&close, it.mark, it.end))
+    };
+    let has_data = |role: Role, lengths| {
+        let inside = after_handshake(&seen.tls[role].sealed, lengths).unwrap_or_default();
+        inside.iter().any(|it| is_known(role, it) && is_message(it, lengths))
+    };
+    let lengths = seen.tls.acceptor.lengths.filter(|_| is_tls13(seen));
+    let finished = |role: Role| match lengths {
+        Some(lengths) => {
+            let is_finished = |it: &&SealedRecord| it.length == lengths.finished;
+            seen.tls[role].sealed.iter().find(is_finished).is_some_and(|it| is_known(role, it))
+        }
+        None => seen.tls[role].progress.finished.is_some_and(|it| is_known(role, &it)),
+    };
+    let [client, server] = Role::BOTH.map(finished);
+    Some(match () {
+        () if seen.tls.acceptor.hello.is_none() => TlsStep::ClientHello,
+        () if client && server => {
+            let has_data = Role::BOTH.into_iter().any(|role| has_data(role, lengths));
+            if has_data { TlsStep::Messages } else { TlsStep::Finished }
+        }
+        () if client => TlsStep::ClientFlight,
+        () if server || seen.tls.acceptor.progress.flight.is_some() => TlsStep::ServerFlight,
+        () => TlsStep::ServerHello,
+    })
+}
+
+/// Whether an encrypted record is no alert, as far as its length shows.
+fn is_message(record: &SealedRecord, lengths: Option<SealedLengths>) -> bool {
+    lengths.is_none_or(|known| record.length != known.alert)
+}
+
 /// The first record that a connected node sends behind the distribution handshake, and that the other one answers.
 fn linked_by(
     client: &[SealedRecord],
     server: &[SealedRecord],
     lengths: Option<SealedLengths>,
 ) -> Option<PacketRef> {
-    let is_message = |it: &&SealedRecord| lengths.is_none_or(|known| it.length != known.alert);
+    let is_message = |it: &&SealedRecord| is_message(it, lengths);
     let (reply, ack) = (client.get(REPLY)?, server.get(ACK)?);
     if reply.mark.at > ack.mark.at {
         return None;

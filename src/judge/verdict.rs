@@ -11,8 +11,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::inside::{self, InsideTls};
 use super::software::{Demands, Software};
-use super::tls::{self, AlertContent, TlsAlert};
+use super::tls::{self, AlertContent, TlsAlert, TlsStep};
 use super::undelivered::Undelivered;
 use super::world::{Ground, HostClue, PriorLookup, RelatedFacts, World};
 use crate::observe::{
@@ -153,6 +154,10 @@ pub struct Verdict {
     pub tls_alert: Option<TlsAlert>,
     /// The packet which shows that the nodes connected inside TLS, if its records show that.
     pub tls_link: Option<PacketRef>,
+    /// How far a connection over TLS got.
+    pub tls_step: Option<TlsStep>,
+    /// The handshake of the nodes inside TLS, by the lengths of its records.
+    pub inside_tls: Option<InsideTls>,
     /// The EPMD look-up that led to the connection.
     pub lookup: Option<PriorLookup>,
     /// The host that the initiator most likely dialed, where its name decides something.
@@ -175,6 +180,8 @@ impl Verdict {
             is_pending: false,
             tls_alert: None,
             tls_link: None,
+            tls_step: None,
+            inside_tls: None,
             lookup: None,
             host: None,
         }
@@ -214,6 +221,11 @@ impl Verdict {
         self
     }
 
+    /// Whether a session of an earlier connection was resumed in TLS, which sends no certificates.
+    pub fn is_resumed_tls(&self, seen: &Observation) -> bool {
+        self.protocol == Protocol::Tls && tls::is_resumed(seen)
+    }
+
     /// Names of [`Self::missing_flags`], without `DFLAG_`.
     pub fn missing_flag_names(&self) -> Vec<String> {
         self.missing_flags.names().map(Cow::into_owned).collect()
@@ -239,6 +251,9 @@ pub(crate) fn judge_related(seen: &Observation, related: RelatedFacts) -> Verdic
     verdict.undelivered = evaluation.undelivered(verdict.outcome).map(Box::new);
     verdict.tls_alert = evaluation.alert;
     verdict.tls_link = (verdict.outcome == Outcome::Tls).then(|| tls::link(seen)).flatten();
+    if verdict.protocol == Protocol::Tls {
+        evaluation.add_tls_step(&mut verdict);
+    }
     evaluation.add_dialed_host(&mut verdict);
     verdict.refuser = match verdict.detected_by {
         Some(Role::Initiator) => Software::of(&seen.handshake, Role::Initiator),
@@ -288,6 +303,16 @@ impl Evaluation<'_> {
 
     const fn handshake(&self) -> &HandshakeFacts {
         &self.seen.handshake
+    }
+
+    /// Adds how far a connection over TLS got, by what is in clear and by the lengths of its records.
+    fn add_tls_step(&self, verdict: &mut Verdict) {
+        let close = self.judged_close();
+        if matches!(verdict.outcome, Outcome::Tls | Outcome::Aborted) {
+            let is_at_once = |close: &CloseFacts, mark| self.is_at_once(close, mark);
+            verdict.inside_tls = inside::inside(self.seen, close, is_at_once);
+        }
+        verdict.tls_step = tls::step(self.seen, close, verdict.inside_tls.as_ref());
     }
 
     /// Adds the host that the initiator dialed, as far as other connections and name servers show it.

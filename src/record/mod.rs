@@ -15,6 +15,7 @@ mod message;
 mod session;
 mod stats;
 mod step;
+mod tls;
 
 pub use cluster::*;
 pub use comparison::*;
@@ -25,6 +26,7 @@ pub use message::*;
 pub use session::*;
 pub use stats::*;
 pub use step::*;
+pub use tls::*;
 
 pub use crate::judge::Confidence;
 pub use crate::observe::{Anomaly, AnomalyKind, ConnectionIds, Role};

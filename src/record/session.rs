@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::kept::{self, ContractName};
-use super::{Confidence, Hex, Messages, Role, Step, frame_number, is_false};
+use super::{Confidence, Hex, Messages, Role, SessionTls, Step, frame_number, is_false};
 use crate::judge::world::{HostClue, PriorLookup};
 pub use crate::judge::{IncompleteBecause, Outcome, Protocol};
 use crate::judge::{Software, Verdict};
@@ -120,6 +120,9 @@ pub struct Session {
     /// True if the order of the TLS records shows that the two nodes connected inside TLS; else absent.
     #[serde(skip_serializing_if = "is_false", default)]
     pub connected_inside: bool,
+    /// TLS on the connection; absent without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Box<SessionTls>>,
     /// What the capture lacks; only with the outcome `incomplete`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete_because: Option<IncompleteBecause>,
@@ -178,6 +181,7 @@ impl Session {
             state: seen.state(),
             outcome: verdict.outcome,
             connected_inside: verdict.tls_link.is_some(),
+            tls: SessionTls::of(seen, verdict).map(Box::new),
             incomplete_because: (verdict.outcome == Outcome::Incomplete)
                 .then(|| IncompleteBecause::of(seen)),
             confidence: verdict.confidence,
@@ -207,6 +211,7 @@ impl Session {
             state: self.state,
             outcome: self.outcome,
             connected_inside: self.connected_inside,
+            tls: self.tls.clone(),
             incomplete_because: self.incomplete_because,
             confidence: self.confidence,
             not_excluded: self.not_excluded.clone(),

@@ -13,7 +13,7 @@ use super::kept::{self, ContractName};
 use super::{Role, frame_number};
 use crate::observe::{
     CloseKind, ConnectionIds, Delivery, EpmdObservation, EpmdOutcome, HandshakeFacts, MessageKind,
-    Observation, Opening, PerRole, SealedRecord, TlsHello, TlsSign,
+    Observation, Opening, PerRole, SealedRecord, TlsHello, TlsSign, tls_version_name,
 };
 use crate::packet::{FrameRef, PacketRef};
 use crate::stream::TcpOffset;
@@ -286,8 +286,16 @@ fn hello(sign: Option<(TlsSign, PacketRef)>, hello: Option<&TlsHello>, role: Rol
         TlsSign::Hello => Step::new(mark, Some(role), StepKind::TlsHello),
         TlsSign::Alert => Step::new(mark, Some(role), StepKind::TlsAlert),
     };
-    let host = hello.and_then(|hello| hello.server_name.as_ref());
-    Some(step.with_detail(host.map(|host| format!("for {host}"))))
+    Some(step.with_detail(hello.and_then(|hello| match &hello.server_name {
+        Some(host) => Some(format!("for {host}")),
+        None => {
+            let version = hello.versions.first().and_then(|version| tls_version_name(*version));
+            let suite = hello.suite_name()?;
+            // The way of the keys, before `_WITH_`, does not fit into a line.
+            let (_, cipher) = suite.rsplit_once("_WITH_").unwrap_or(("", &suite));
+            Some(format!("{}, {}", version?, cipher.trim_start_matches("TLS_")))
+        }
+    })))
 }
 
 /// The hellos, certificates, encrypted records and alerts of both sides.

@@ -727,6 +727,7 @@ mod samples {
             state,
             outcome,
             connected_inside: false,
+            tls: None,
             incomplete_because: matches!(outcome, Outcome::Incomplete)
                 .then_some(IncompleteBecause::MissingBytes),
             confidence: if failed { Confidence::Likely } else { Confidence::Proven },

@@ -156,6 +156,18 @@ fn a_tls_alert_is_reported_with_its_name_and_its_sender() {
                 close(22),
             ],
         ),
+        (
+            "tls-other-purpose.pcap",
+            "two@10.9.1.2 at port 35343 refused TLS with 10.9.1.1: unsupported_certificate, the certificate is for \
+             serverAuth and not for clientAuth",
+            vec![
+                (6, "PORT2_RESP"),
+                (14, "TLS hello"),
+                (18, "certificate for 10.9.1.1, a.lab.test, a, fd09"),
+                (20, "fatal TLS alert unsupported_certificate"),
+                close(21),
+            ],
+        ),
     ] {
         let output = output_of(name);
         let finding = output.one("tls-failure");
@@ -163,6 +175,32 @@ fn a_tls_alert_is_reported_with_its_name_and_its_sender() {
         assert_eq!(shown(finding), evidence, "{name}");
         assert_eq!(output.findings.len(), 1, "{name}: one cause, one finding");
         assert_eq!(output.outcomes(Outcome::Aborted), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_refusal_inside_tls_is_recognised_by_the_lengths_of_records() {
+    for (name, title, messages) in [
+        (
+            "tls13-wrong-cookie.pcap",
+            "two@10.9.1.2 at port 36465 most likely refused the cookie of 10.9.1.1, by the sizes of the TLS records",
+            4,
+        ),
+        (
+            "tls-wrong-name.pcap",
+            "10.9.1.1 most likely refused the name of two@alias-b.lab.test at 10.9.1.2:37343, by the sizes of the TLS \
+             records",
+            3,
+        ),
+    ] {
+        let output = output_of(name);
+        let finding = output.one("refused-inside-tls");
+        assert_eq!((&*finding.title, finding.confidence), (title, Confidence::Possible));
+        let shown = shown(finding);
+        let records = shown.iter().filter(|(_, what)| what.starts_with("TLS record as long as"));
+        assert_eq!(records.count(), messages, "{shown:?}");
+        assert_eq!(output.findings.len(), 1, "{name}: one cause, one finding");
+        assert_eq!(output.outcomes(Outcome::Tls), 1, "{name}");
     }
 }
 

@@ -159,6 +159,7 @@ const RULES: &[&str] = &[
     "not-allowed",
     "tls-mismatch",
     "tls-failure",
+    "refused-inside-tls",
     "handshake-timeout",
     "tick-timeout",
     "path-loss",
