@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 #[cfg(unix)]
-use beamscope::capture::Follow;
+use beamscope::capture::{AtEnd, Follow};
 use beamscope::capture::{Frame, Input, Inputs, Item, Order, Progress, Receiver, Source};
 use beamscope::time::Timestamp;
 
@@ -140,13 +140,19 @@ fn follow(last: &mut Input, settings: &AnalyzeSettings) -> Result<Option<StopCon
         return Ok(None);
     }
     let stop = StopCondition::new(&settings.run.stop).map_err(Error::Wait)?;
-    let waits_for = stop.clone();
-    let should_continue = move || {
+    let mut waits_for = stop.clone();
+    let at_end = move || {
         let is_closed = waits_for.wait::<File>(&[], TICK);
-        !waits_for.is_met() && is_closed.is_ok_and(|is_closed| !is_closed)
+        if waits_for.is_met() || is_closed.is_ok_and(|is_closed| is_closed) {
+            AtEnd::End
+        } else if waits_for.is_report_due() {
+            AtEnd::Pause
+        } else {
+            AtEnd::Again
+        }
     };
     let name = path.display().to_string();
-    let source = Box::new(Follow::open(path, should_continue)?);
+    let source = Box::new(Follow::open(path, at_end)?);
     *last = Input::Stream { name, source };
     Ok(Some(stop))
 }
