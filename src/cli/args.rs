@@ -401,7 +401,7 @@ pub(crate) struct SaveArgs {
     #[arg(long, value_name = "DIR", help_heading = SAVING)]
     pub(super) evidence: Option<PathBuf>,
 
-    /// Put the secrets of --keylog, and those of the captures, into what -w saves: whoever has the file can read inside
+    /// Put the secrets of --keylog, and those of the captures, into what -w saves: anyone with the file can read inside
     /// TLS
     #[arg(long, help_heading = SAVING, requires = "write", conflicts_with = "anonymize")]
     pub(super) with_keys: bool,
@@ -735,7 +735,7 @@ pub(crate) struct AnnotateArgs {
     )]
     pub(super) min_severity: Severity,
 
-    /// Keep the secrets of TLS that the captures contain, and add those of --keylog: whoever has the file can read inside
+    /// Keep the secrets of TLS that the captures contain, and add those of --keylog: anyone with the file can read inside
     /// TLS
     #[arg(long, help_heading = OUTPUT, conflicts_with = "anonymize")]
     pub(super) with_keys: bool,

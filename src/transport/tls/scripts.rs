@@ -1,4 +1,4 @@
-//! Scripts of TLS 1.3 connections whose records are made here: what is opened of them, and what is told of the rest.
+//! Scripts of TLS 1.3 connections whose records are made here: what is opened of them, and what is reported of the rest.
 
 #![allow(clippy::cast_possible_truncation, reason = "a test may")]
 
