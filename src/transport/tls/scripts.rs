@@ -280,7 +280,7 @@ fn behind_whole_records_that_are_missing_the_next_one_is_found() {
 }
 
 #[test]
-fn what_is_missing_at_the_end_is_told() {
+fn what_is_missing_at_the_end_is_a_gap() {
     let mut fed = Fed::new(&all_lines());
     fed.shake_hands(99).send(CLIENT, &data(CLIENT_TRAFFIC, 0, b"one"), 99).lose(CLIENT, 100).end();
     assert_eq!(fed.of(CLIENT), [given(b"one"), vec![UNKNOWN]].concat());
