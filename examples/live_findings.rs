@@ -13,7 +13,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use beamscope::capture::{Follow, Input, Inputs, Order};
+use beamscope::capture::{AtEnd, Follow, Input, Inputs, Order};
 use beamscope::drive;
 use beamscope::engine::{Config, Engine};
 use beamscope::record::{Body, Event, EventSink};
@@ -31,7 +31,7 @@ pub(crate) fn run(path: &Path, time: Duration, out: impl Write) -> Result<(), Bo
     // At the end of the file, this is asked whether more may come.
     let wait = move || {
         thread::sleep(Duration::from_millis(100));
-        Instant::now() < end
+        if Instant::now() < end { AtEnd::Again } else { AtEnd::End }
     };
     let source = Box::new(Follow::open(path, wait)?);
     let input = Input::Stream { name: path.display().to_string(), source };

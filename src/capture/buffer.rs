@@ -16,11 +16,21 @@ pub(super) struct Buffer {
     origin: u64,
     ended: bool,
     failure: Option<io::Error>,
+    /// Whether the source had nothing at hand, so that reading stopped before it ended.
+    is_paused: bool,
 }
 
 impl Buffer {
     pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
-        Self { source, data: Vec::new(), unread: 0..0, origin: 0, ended: false, failure: None }
+        Self {
+            source,
+            data: Vec::new(),
+            unread: 0..0,
+            origin: 0,
+            ended: false,
+            failure: None,
+            is_paused: false,
+        }
     }
 
     /// The buffered bytes that were not consumed.
@@ -90,6 +100,16 @@ impl Buffer {
         self.failure.is_some()
     }
 
+    /// Whether the source has nothing at hand for now.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// The same, once for each time.
+    pub(super) fn take_pause(&mut self) -> bool {
+        std::mem::take(&mut self.is_paused)
+    }
+
     #[cold]
     fn read_until(&mut self, need: usize) -> bool {
         while self.unread.len() < need.min(MAX_NEED) && !self.ended {
@@ -99,6 +119,10 @@ impl Buffer {
                 Ok(0) => self.ended = true,
                 Ok(bytes) => self.unread.end += bytes.min(free.len()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_paused = true;
+                    break;
+                }
                 Err(e) => {
                     self.ended = true;
                     self.failure = Some(e);

@@ -32,9 +32,14 @@ impl Decompressed {
 /// Whether a file is compressed, by its first bytes. The position is reset to the start of the file.
 pub(super) fn is_compressed(file: &mut File) -> io::Result<bool> {
     let mut magic = Vec::new();
-    file.by_ref().take(MAGIC_LEN).read_to_end(&mut magic)?;
+    file.by_ref().take(MAGIC_LEN as u64).read_to_end(&mut magic)?;
     file.rewind()?;
     Ok(Compression::of(&magic).is_some())
+}
+
+/// Whether these are the first [`MAGIC_LEN`] bytes of a compressed file.
+pub(super) const fn is_magic_of_compression(magic: &[u8]) -> bool {
+    Compression::of(magic).is_some()
 }
 
 /// Compression formats that can be read.
@@ -77,7 +82,7 @@ impl Read for Decompressed {
 /// Chooses the decoder for `source`. Reads in a loop, because a pipe may give its first bytes one by one.
 fn decoder(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     let mut magic = Vec::new();
-    source.by_ref().take(MAGIC_LEN).read_to_end(&mut magic)?;
+    source.by_ref().take(MAGIC_LEN as u64).read_to_end(&mut magic)?;
     let plain = Cursor::new(magic.clone()).chain(source);
     Ok(match Compression::of(&magic) {
         Some(Compression::Gzip) => Box::new(MultiGzDecoder::new(plain)),
@@ -139,7 +144,7 @@ impl<R: Read> Read for EofTracker<R> {
 }
 
 /// Bytes that distinguish all the formats.
-const MAGIC_LEN: u64 = 4;
+pub(super) const MAGIC_LEN: usize = 4;
 
 /// The largest block of zstd with its header.
 const ZSTD_BUFFER: usize = 1 << 17;

@@ -71,6 +71,8 @@ pub(super) enum Other {
     /// The interface of this index.
     Interface(u32),
     Notice(Notice),
+    /// Nothing is at hand for now: the input is followed, and something else is due.
+    Pause,
 }
 
 impl CaptureFile {
@@ -198,6 +200,7 @@ impl CaptureFile {
                 Item::Interface { input, index: Some(index), interface }
             }
             Other::Notice(notice) => Item::Notice(notice),
+            Other::Pause => Item::Names { input, names: &[] },
         }
     }
 
@@ -240,7 +243,12 @@ impl CaptureFile {
                 }
                 CaptureFormat::Unknown => {
                     self.ended = true;
-                    match self.begin()? {
+                    let begun = self.begin();
+                    if self.buffer.take_pause() {
+                        self.ended = false;
+                        return Ok(Advance::Other(Other::Pause));
+                    }
+                    match begun? {
                         Some(step) => step,
                         None => {
                             self.ended = false;
@@ -249,6 +257,11 @@ impl CaptureFile {
                     }
                 }
             };
+            // What is there of the next record stays in the buffer.
+            let is_paused = self.buffer.take_pause();
+            if is_paused && matches!(step, FormatStep::End | FormatStep::Truncated { .. }) {
+                return Ok(Advance::Other(Other::Pause));
+            }
             match step {
                 FormatStep::Frame => return Ok(Advance::Frame(self.record.at)),
                 FormatStep::Names => return Ok(Advance::Other(Other::Names)),

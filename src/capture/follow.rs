@@ -8,33 +8,55 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::Error;
+use super::compressed::{MAGIC_LEN, is_magic_of_compression};
+
+/// What to do at the end of a file that may still grow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AtEnd {
+    /// Look whether it has grown.
+    Again,
+    /// Let the run do something else first.
+    Pause,
+    /// The file is complete.
+    End,
+}
 
 /// A reader of a file that may still grow.
 pub struct Follow<F> {
     file: File,
-    should_continue: F,
+    at_end: F,
+    /// The first bytes of the file, at most [`MAGIC_LEN`].
+    magic: Vec<u8>,
 }
 
-impl<F: FnMut() -> bool> Follow<F> {
-    /// Opens the file at `path`. At its end, `should_continue` is called, which waits a while and returns whether
-    /// the file may still grow.
+impl<F: FnMut() -> AtEnd> Follow<F> {
+    /// Opens the file at `path`. At its end, `at_end` is called, which waits a while first.
     ///
     /// # Errors
     ///
     /// The operating system does not open the file.
-    pub fn open(path: &Path, should_continue: F) -> Result<Self, Error> {
+    pub fn open(path: &Path, at_end: F) -> Result<Self, Error> {
         let name = || path.display().to_string();
         let file = File::open(path).map_err(|source| Error::Open { name: name(), source })?;
-        Ok(Self { file, should_continue })
+        Ok(Self { file, at_end, magic: Vec::new() })
     }
 }
 
-impl<F: FnMut() -> bool> Read for Follow<F> {
+impl<F: FnMut() -> AtEnd> Read for Follow<F> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             let bytes = self.file.read(into)?;
-            if bytes > 0 || into.is_empty() || !(self.should_continue)() {
+            if bytes > 0 || into.is_empty() {
+                let more = MAGIC_LEN.saturating_sub(self.magic.len());
+                self.magic.extend(into.iter().take(bytes.min(more)));
                 return Ok(bytes);
+            }
+            // A reader of compressed bytes takes a pause for an error.
+            let may_pause = self.magic.len() >= MAGIC_LEN && !is_magic_of_compression(&self.magic);
+            match (self.at_end)() {
+                AtEnd::Pause if may_pause => return Err(io::ErrorKind::WouldBlock.into()),
+                AtEnd::Again | AtEnd::Pause => {}
+                AtEnd::End => return Ok(0),
             }
         }
     }
@@ -59,18 +81,27 @@ mod tests {
         // Each time that the end is reached, one byte is written, so that each record is read in all its parts.
         let mut writer = OpenOptions::new().append(true).open(&path).unwrap();
         let mut rest = capture.bytes.clone().into_iter();
-        let should_continue =
-            move || rest.next().is_some_and(|byte| writer.write_all(&[byte]).is_ok());
-        let source = Box::new(Follow::open(&path, should_continue).unwrap());
+        let mut is_pause = false;
+        let at_end = move || {
+            is_pause = !is_pause;
+            if is_pause {
+                return AtEnd::Pause;
+            }
+            let is_written = rest.next().is_some_and(|byte| writer.write_all(&[byte]).is_ok());
+            if is_written { AtEnd::Again } else { AtEnd::End }
+        };
+        let source = Box::new(Follow::open(&path, at_end).unwrap());
         let mut reader = CaptureFile::from_reader("growing".into(), 0, source);
-        let mut frames = Vec::new();
+        let (mut frames, mut pauses) = (Vec::new(), 0);
         while let Some(item) = reader.next_item().unwrap() {
             match item {
                 Item::Frame(frame) => frames.push(frame.bytes.to_vec()),
+                Item::Names { names: [], .. } => pauses += 1,
                 other => panic!("{other:?}"),
             }
         }
         fs::remove_file(&path).unwrap();
         assert_eq!(frames, [b"one", b"two"]);
+        assert!(pauses > 40, "{pauses}");
     }
 }

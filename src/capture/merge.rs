@@ -278,7 +278,9 @@ fn first_time(path: &Path) -> Timestamp {
         match capture.advance() {
             Ok(Advance::Frame(at)) => return at,
             // Declarations at the start of a file have no time.
-            Ok(Advance::Other(Other::Names | Other::Secrets | Other::Interface(_))) => {}
+            Ok(Advance::Other(
+                Other::Names | Other::Secrets | Other::Interface(_) | Other::Pause,
+            )) => {}
             _ => return Timestamp::default(),
         }
     }

@@ -28,7 +28,7 @@ mod zstd;
 pub use counted::ReadCounter;
 pub use error::Error;
 pub use file::CaptureFile;
-pub use follow::Follow;
+pub use follow::{AtEnd, Follow};
 pub use item::{Comment, Drops, Frame, Interface, Item, Notice, NoticeKind, Secrets, SecretsType};
 pub use link_type::LinkType;
 pub use merge::{Input, Inputs, Order};

@@ -103,6 +103,10 @@ impl Pcapng {
             let (kind, len) = match self.peek_block(buffer) {
                 Ok(block) => block,
                 Err(NoBlock::End) => return FormatStep::End,
+                // The rest of it may come.
+                Err(NoBlock::Cut) if buffer.is_paused() => {
+                    return FormatStep::Truncated { offset: buffer.offset(), what: "a block" };
+                }
                 Err(NoBlock::Cut) => return self.resynchronise(buffer, None),
                 Err(NoBlock::Corrupt(detail)) => return self.resynchronise(buffer, Some(detail)),
             };

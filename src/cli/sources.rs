@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 #[cfg(unix)]
-use beamscope::capture::Follow;
+use beamscope::capture::{AtEnd, Follow};
 use beamscope::capture::{Frame, Input, Inputs, Item, Order, Progress, Receiver, Source};
 use beamscope::time::Timestamp;
 
@@ -132,24 +132,33 @@ pub(super) fn open(path: &Path) -> MixedInput {
 const MAX_BLANKS: usize = 64;
 
 /// Makes the last input wait at its end until the [`StopCondition`] is met, and read the key logs on meanwhile: a key is
-/// known before the packets that come after it. `None` if it is no regular
-/// file: reading from a pipe waits by itself, and a pipe has an end.
+/// known before the packets that come after it. `None` if it is no regular file: reading from a pipe waits by itself, and a
+/// pipe has an end.
 #[cfg(unix)]
-fn follow(last: &mut Input, settings: &mut AnalyzeSettings) -> Result<Option<StopCondition>, Error> {
+fn follow(
+    last: &mut Input,
+    settings: &mut AnalyzeSettings,
+) -> Result<Option<StopCondition>, Error> {
     let Input::Path(path) = last else { return Ok(None) };
     if !path.is_file() {
         return Ok(None);
     }
     let stop = StopCondition::new(&settings.run.stop).map_err(Error::Wait)?;
-    let waits_for = stop.clone();
+    let mut waits_for = stop.clone();
     let mut key_log = settings.run.key_log.take();
-    let should_continue = move || {
+    let at_end = move || {
         let is_closed = waits_for.wait::<File>(&[], TICK);
         key_log.read_on();
-        !waits_for.is_met() && is_closed.is_ok_and(|is_closed| !is_closed)
+        if waits_for.is_met() || is_closed.is_ok_and(|is_closed| is_closed) {
+            AtEnd::End
+        } else if waits_for.is_report_due() {
+            AtEnd::Pause
+        } else {
+            AtEnd::Again
+        }
     };
     let name = path.display().to_string();
-    let source = Box::new(Follow::open(path, should_continue)?);
+    let source = Box::new(Follow::open(path, at_end)?);
     *last = Input::Stream { name, source };
     Ok(Some(stop))
 }

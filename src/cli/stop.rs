@@ -156,6 +156,15 @@ mod unix {
             }
         }
 
+        /// Whether a report is due that another clone makes: after SIGUSR1, or at the end of an interval.
+        pub(in crate::cli) fn is_report_due(&mut self) -> bool {
+            let has_ended = |interval: &mut Option<Interval>| {
+                interval.as_mut().is_some_and(Interval::has_ended)
+            };
+            let is_asked = self.report.load(Ordering::Relaxed);
+            has_ended(&mut self.cluster) | has_ended(&mut self.stats) | is_asked
+        }
+
         /// Whether SIGHUP came since the last call: the files for output are to be opened again.
         #[cfg(feature = "live")]
         pub(in crate::cli) fn takes_reopen(&self) -> bool {

@@ -118,8 +118,8 @@ impl Rule for HandshakeFailed {
         let (a, b) = (&sides.initiator, &sides.acceptor);
         let bytes = session.seen.tcp.sides.initiator.bytes + session.seen.tcp.sides.acceptor.bytes;
         // The moment of the close, after "closed the connection" and after "the handshake ended".
-        let (closed_when, ended_when) = match session.seen.handshake.reached() {
-            Some(message) => (format!("after {message}"), format!("after {message}")),
+        let (closed_when, ended_when) = match reached_before_close(session) {
+            Some((_, message)) => (format!("after {message}"), format!("after {message}")),
             None if bytes > 0 => (
                 "before sending a complete message".to_owned(),
                 "before the first complete message".to_owned(),
@@ -361,18 +361,24 @@ fn is_reset_before_first_frame(session: &JudgedConnection) -> bool {
 
 /// Evidence by the last handshake message before the close.
 fn last_message(session: &JudgedConnection) -> Option<Evidence> {
+    let (from, kind) = reached_before_close(session)?;
+    shown(session.seen.message(kind), Some(from), kind)
+}
+
+/// The last handshake message before the close, and its sender.
+fn reached_before_close(session: &JudgedConnection) -> Option<(Role, MessageKind)> {
     let messages = [
         (Role::Acceptor, MessageKind::ChallengeAck),
         (Role::Initiator, MessageKind::ChallengeReply),
+        (Role::Initiator, MessageKind::Complement),
         (Role::Acceptor, MessageKind::Challenge),
         (Role::Acceptor, MessageKind::Status),
         (Role::Initiator, MessageKind::SendName),
     ];
     let close = session.seen.closed();
-    messages.into_iter().find_map(|(from, kind)| {
-        let mark = session.seen.message(kind)?;
-        let is_before = close.is_none_or(|close| mark.at <= close.at);
-        shown(is_before.then_some(mark), Some(from), kind)
+    messages.into_iter().find(|(_, kind)| {
+        let mark = session.seen.message(*kind);
+        mark.is_some_and(|mark| close.is_none_or(|close| mark.at <= close.at))
     })
 }
 

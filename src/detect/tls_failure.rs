@@ -127,6 +127,18 @@ impl Rule for TlsFailure {
                 }
                 found.evidence.push(reading.shown);
             }
+            let none = session.seen.tls.initiator.progress.no_certificate;
+            let none =
+                none.filter(|_| alert.from == Role::Acceptor && SENT_FOR_NONE.contains(&number));
+            if let Some(mark) = none {
+                found.title.push_str(", no certificate was sent");
+                found.explanation.push_str(
+                    " The dialed node had asked for a certificate, and the dialing one answered that it has none.",
+                );
+                found.remedy = vec![NO_CLIENT_CERTIFICATE.remedy.to_owned()];
+                let what = Shows::Note("Certificate message without a certificate".into());
+                found.evidence.extend(shown(Some(mark), Some(Role::Initiator), what));
+            }
             found.remedy.push(TRY_BY_HAND.to_owned());
             Shows::TlsAlert(format!("fatal TLS alert {name}").into())
         } else {
@@ -433,6 +445,9 @@ const BAD_CERTIFICATE: u8 = 42;
 
 /// Alert of two sides without common parameters; OTP 25 and older send it for a host name that does not fit.
 const HANDSHAKE_FAILURE: u8 = 40;
+
+/// Alerts of a node that demands a certificate and received none.
+const SENT_FOR_NONE: [u8; 4] = [HANDSHAKE_FAILURE, 41, BAD_CERTIFICATE, 116];
 
 /// Alert of a certificate of a kind, or for a use, that is not accepted.
 const UNSUPPORTED_CERTIFICATE: u8 = 43;
@@ -742,6 +757,19 @@ mod tests {
                     .any(|shown| shown.what.to_string() == "encrypted TLS alert")
             );
         }
+    }
+
+    #[test]
+    fn a_missing_certificate_is_named_if_the_dialed_node_refuses() {
+        let title = |from, number| {
+            let mut step = ended_by(Outcome::Aborted, from, number);
+            step.session_mut().seen.tls.initiator.progress.no_certificate = Some(mark(8));
+            let [finding] = &found(&[step])[..] else { panic!() };
+            finding.title.clone()
+        };
+        assert!(title(Role::Acceptor, 40).ends_with("handshake_failure, no certificate was sent"));
+        assert!(title(Role::Initiator, 40).ends_with("handshake_failure"), "its own reason");
+        assert!(title(Role::Acceptor, 70).ends_with("protocol_version"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use self::identity::Identity;
 pub use self::incomplete::IncompleteBecause;
 pub use self::inside::InsideTls;
 pub use self::software::{Demands, Implementation, Software};
-pub use self::tls::{AlertContent, TlsAlert, TlsStep};
+pub use self::tls::{AlertContent, TlsAlert, TlsStep, is_resumed};
 pub use self::undelivered::{LossScope, PeerSigns, TooLarge, Undelivered};
 #[cfg(test)]
 pub(crate) use self::verdict::judge_related;

@@ -167,7 +167,7 @@ pub(super) fn is_tls13(seen: &Observation) -> bool {
 
 /// Whether the server resumed a session: in TLS 1.2 it then sends Finished right behind its hello, and in TLS 1.3 behind
 /// EncryptedExtensions alone.
-pub(super) fn is_resumed(seen: &Observation) -> bool {
+pub fn is_resumed(seen: &Observation) -> bool {
     let server = &seen.tls.acceptor;
     match server.lengths.filter(|_| is_tls13(seen)) {
         Some(lengths) => {

@@ -221,11 +221,6 @@ impl Verdict {
         self
     }
 
-    /// Whether a session of an earlier connection was resumed in TLS, which sends no certificates.
-    pub fn is_resumed_tls(&self, seen: &Observation) -> bool {
-        self.protocol == Protocol::Tls && tls::is_resumed(seen)
-    }
-
     /// Names of [`Self::missing_flags`], without `DFLAG_`.
     pub fn missing_flag_names(&self) -> Vec<String> {
         self.missing_flags.names().map(Cow::into_owned).collect()

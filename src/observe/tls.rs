@@ -35,6 +35,9 @@ pub struct TlsProgress {
     /// The end of its message that makes the other side the next one to send: the ServerHelloDone of a server, the
     /// ClientKeyExchange of a client.
     pub flight: Option<PacketRef>,
+    /// Its Certificate message without a certificate, with which a client answers that it has none.
+    #[serde(default)]
+    pub no_certificate: Option<PacketRef>,
     /// The first record of a handshake behind a `change_cipher_spec`; in TLS 1.2 the encrypted Finished message.
     pub finished: Option<SealedRecord>,
     /// The first alert behind a `change_cipher_spec`, which is encrypted in TLS 1.2 and has a record type of its own.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kept::{self, ContractName};
 use super::{Role, is_false};
-use crate::judge::{AlertContent, Outcome, Verdict, certificate_faults};
+use crate::judge::{AlertContent, Outcome, Verdict, certificate_faults, is_resumed};
 pub use crate::judge::{CertificateFault, TlsStep};
 use crate::observe::{CertificateFacts, Observation, tls_version_name};
 use crate::time::Timestamp;
@@ -70,7 +70,7 @@ impl SessionTls {
             cipher_suite: selected.and_then(|hello| hello.suite_name()),
             server_name: client.as_ref().and_then(|hello| hello.server_name.clone()),
             alpn,
-            resumed: verdict.is_resumed_tls(seen),
+            resumed: is_resumed(seen),
             reached: verdict.tls_step,
             alert: verdict.tls_alert.map(|alert| SessionAlert {
                 from: alert.from,

@@ -671,7 +671,7 @@ mod samples {
         event(11, 900, Body::Epmd { epmd: Box::new(epmd) })
     }
 
-    fn handshake() -> Event {
+    pub(super) fn handshake() -> Event {
         let handshake = Handshake {
             version: Some(6),
             name: Some("one@192.168.0.100".into()),

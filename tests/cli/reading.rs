@@ -452,3 +452,13 @@ fn a_capture_without_the_start_of_a_connection_shows_it() {
     assert_eq!(cut.len(), 1, "{cut:?}");
     assert!(cut[0]["detail"].as_str().unwrap().contains("no start of a TCP connection"), "{cut:?}");
 }
+
+#[cfg(unix)]
+#[test]
+fn statistics_of_a_followed_file_come_although_nothing_is_written() {
+    let run = run(&["--follow", "--duration", "3s", "--stats-interval", "1s", SEED]);
+    let stats: Vec<_> = run.events.iter().filter(|it| it["event_type"] == "stats").collect();
+    assert!(stats.len() >= 3, "{}", stats.len());
+    assert_eq!(stats[0]["stats"]["packets"], 65);
+    assert_eq!(stats[0]["stats"]["final"], false);
+}

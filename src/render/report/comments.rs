@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::sentences;
-use crate::limits::{BoundedMap, Limits};
+use crate::limits::{BoundedMap, LADDER_MESSAGES, Limits};
 use crate::packet::FrameRef;
 use crate::record::{
     Body, CloseKind, Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, EventSink, Evidence,
@@ -25,6 +25,7 @@ use crate::record::{
 };
 use crate::render::shown::{EventFilter, Shown};
 use crate::render::words::{confidence, count, duration, escape, listed, times};
+use crate::time::Timestamp;
 
 /// Collects comments from the events of a run.
 pub struct CommentCollector {
@@ -34,6 +35,8 @@ pub struct CommentCollector {
     findings: BoundedMap<Arc<str>, KnownFinding>,
     /// Recent connections; a later record of one replaces the earlier.
     sessions: BoundedMap<Arc<str>, KnownSession>,
+    /// The messages of the handshakes of recent connections, with their times; at most [`LADDER_MESSAGES`] of each.
+    messages: BoundedMap<Arc<str>, Vec<(Timestamp, &'static str)>>,
     /// The names of the nodes at each address.
     nodes: BoundedMap<IpAddr, Vec<NodeName>>,
     /// Bytes that may still be kept.
@@ -105,6 +108,7 @@ impl CommentCollector {
             comments: Vec::new(),
             findings: BoundedMap::new(limits.incidents),
             sessions: BoundedMap::new(limits.lookups),
+            messages: BoundedMap::new(limits.lookups),
             nodes: BoundedMap::new(limits.nodes),
             left: limits.comments,
             left_out: 0,
@@ -194,6 +198,10 @@ impl CommentCollector {
             name(&handshake.initiator, ids.src_ip, ids.src_port),
             name(&handshake.acceptor, ids.dest_ip, ids.dest_port),
         ];
+        let (messages, _) = self.messages.entry(&ids.session_id);
+        if messages.len() < LADDER_MESSAGES {
+            messages.push((event.at, handshake.message));
+        }
         self.add(frame, CommentPlace::Message, &handshake_words(handshake, &sides));
     }
 
@@ -206,8 +214,18 @@ impl CommentCollector {
         {
             self.add(frame, CommentPlace::Outcome, &format!("So far: {result}"));
         }
-        let mut comments: Vec<_> =
-            session.steps.iter().filter_map(|step| step_words(session, step, &names)).collect();
+        // A message may come after the close.
+        let messages = connection.and_then(|ids| self.messages.get(&ids.session_id));
+        let messages = messages.map(Vec::as_slice).unwrap_or_default();
+        let reached = |step: &Step| {
+            let mut before = messages.iter().rev().filter(|(at, _)| *at <= step.at);
+            before
+                .next()
+                .map(|(_, message)| *message)
+                .or_else(|| session.reached.filter(|_| messages.is_empty()))
+        };
+        let words = |step| step_words(session, step, reached(step), &names);
+        let mut comments: Vec<_> = session.steps.iter().filter_map(words).collect();
         // The outcome of a connection that stays open has no packet of its own.
         if let Some(frame) = event.frame.or(session.last_frame)
             && session.state != State::Established
@@ -486,6 +504,7 @@ fn handshake_words(handshake: &Handshake, sides: &[String; 2]) -> String {
 fn step_words(
     session: &Session,
     step: &Step,
+    reached: Option<&str>,
     names: &[String; 2],
 ) -> Option<(FrameRef, CommentPlace, String)> {
     let [initiator, acceptor] = names;
@@ -515,7 +534,7 @@ fn step_words(
             format!("{from} sends these bytes again, and they are never acknowledged{often}")
         }
         StepKind::Fin | StepKind::Rst | StepKind::Close => {
-            return Some((step.frame, CommentPlace::Close, close_words(session, names)));
+            return Some((step.frame, CommentPlace::Close, close_words(session, reached, names)));
         }
         StepKind::SynAck
         | StepKind::Request
@@ -526,8 +545,12 @@ fn step_words(
     Some((step.frame, CommentPlace::Step, text))
 }
 
-/// Who closed a connection, and how far it had come.
-fn close_words(session: &Session, [initiator, acceptor]: &[String; 2]) -> String {
+/// Who closed a connection, and the message of the handshake that it had reached by then.
+fn close_words(
+    session: &Session,
+    reached: Option<&str>,
+    [initiator, acceptor]: &[String; 2],
+) -> String {
     let kind = if session.close == Some(CloseKind::Rst) { "RST" } else { "FIN" };
     let does = match session.outcome {
         Outcome::Refused => "refuses",
@@ -539,7 +562,7 @@ fn close_words(session: &Session, [initiator, acceptor]: &[String; 2]) -> String
         Some(Role::Acceptor) => format!("{acceptor} {does} the connection"),
         None => "The connection is closed".to_owned(),
     };
-    let when = match (session.outcome, session.reached) {
+    let when = match (session.outcome, reached) {
         (Outcome::Connected | Outcome::NotDistribution | Outcome::Tls, _) => {
             format!(" after {}", duration(session.duration_us))
         }
@@ -616,8 +639,7 @@ const MOST_NODES: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::samples::{epmd, finding, session};
-    use crate::time::Timestamp;
+    use crate::render::samples::{epmd, finding, handshake, session};
 
     fn comments(limits: &Limits, events: impl IntoIterator<Item = Event>) -> Comments {
         let mut collector = CommentCollector::new(limits, &Shown::default());
@@ -682,6 +704,38 @@ mod tests {
         assert!(on(&all, 30)[0].starts_with(how), "{all:?}");
         assert!(all.capture.starts_with("HIGH: two@192.168.0.103 refused"), "{all:?}");
         assert!(all.capture.ends_with("what to do: Give both nodes the same cookie.\n"), "{all:?}");
+    }
+
+    #[test]
+    fn a_close_names_the_message_before_it_and_none_that_came_later() {
+        let message = |at, kind| {
+            let mut event = handshake();
+            event.at = Timestamp(at);
+            let Body::Handshake { handshake } = &mut event.body else { unreachable!() };
+            handshake.message = kind;
+            event
+        };
+        let mut closed = session(State::Closed, Outcome::TimedOut);
+        let Body::Session { session } = &mut closed.body else { unreachable!() };
+        session.reached = Some("status");
+        session.steps = vec![Step {
+            frame: FrameRef { input: 0, number: 50 },
+            input: None,
+            at: Timestamp(7),
+            from: Some(Role::Initiator),
+            what: StepKind::Fin,
+            count: None,
+            until: None,
+            bytes: None,
+            messages: Vec::new(),
+            detail: None,
+        }];
+        let events = [message(1, "send_name"), message(9, "status"), closed];
+        let all = comments(&Limits::default(), events);
+        assert!(
+            on(&all, 50)[0].ends_with(" during the handshake, after send_name (FIN)"),
+            "{all:?}"
+        );
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(super) struct ClearMessages {
 pub(super) struct Completed {
     /// The certificates of the side so far, if there is a new one among them.
     pub(super) certificates: Vec<CertificateFacts>,
+    /// Whether a Certificate message without a certificate came.
+    pub(super) has_none: bool,
     /// Whether the flight of the side ended: the other side is the next to send.
     pub(super) is_flight: bool,
 }
@@ -88,6 +90,7 @@ impl ClearMessages {
             completed.certificates = facts(certificates(body, false), packet);
         }
         if is_whole {
+            completed.has_none |= body.iter().all(|byte| *byte == 0);
             self.held.clear();
             self.given = 0;
         } else if is_full {
@@ -235,6 +238,15 @@ mod tests {
             assert!(shown(&stream, size).1, "{size}");
         }
         assert!(!shown(&stream[..stream.len() - 41], 64).1);
+    }
+
+    #[test]
+    fn a_list_without_a_certificate_is_noticed() {
+        let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(0) };
+        let has_none = |stream: &[u8]| ClearMessages::default().on_bytes(stream, packet).has_none;
+        assert!(has_none(&list(&[])));
+        assert!(!has_none(&list(&[])[..6]), "not whole");
+        assert!(!has_none(&list(&[certified("web9", "Root")])));
     }
 
     #[test]

@@ -170,6 +170,9 @@ impl TlsObserver {
         if !completed.certificates.is_empty() {
             self.facts.certificates = completed.certificates;
         }
+        if completed.has_none {
+            self.facts.progress.no_certificate.get_or_insert(packet);
+        }
         if completed.is_flight {
             self.facts.progress.flight.get_or_insert(packet);
         }
