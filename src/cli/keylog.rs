@@ -96,6 +96,12 @@ impl KeyLogFiles {
         !self.files.is_empty()
     }
 
+    /// Takes all files out, for the one that waits for more packets to read them on.
+    #[cfg(unix)]
+    pub(super) fn take(&mut self) -> Self {
+        Self { log: self.log.clone(), files: std::mem::take(&mut self.files) }
+    }
+
     /// Reads what the files have grown by. An error is no reason to end a run: its lines stay out.
     pub(super) fn read_on(&mut self) {
         for file in &mut self.files {
@@ -196,6 +202,23 @@ mod tests {
         files.read_on();
         let counts = log.counts();
         assert_eq!((counts.secrets, counts.unreadable), (2001, 1));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_that_were_taken_are_read_on_by_the_one_that_has_them() {
+        let path = env::temp_dir().join(format!("beamscope-keylog-taken-{}", std::process::id()));
+        let mut file = File::create(&path).unwrap();
+        let log = KeyLog::default();
+        let paths = std::slice::from_ref(&path);
+        let (mut files, _) = KeyLogFiles::open(paths, false, log.clone()).unwrap();
+        let mut taken = files.take();
+        file.write_all(line(1).as_bytes()).unwrap();
+        files.read_on();
+        assert_eq!((files.has_files(), log.counts().secrets), (false, 0));
+        taken.read_on();
+        assert_eq!((taken.has_files(), log.counts().secrets), (true, 1));
         std::fs::remove_file(path).unwrap();
     }
 

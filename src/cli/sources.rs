@@ -27,7 +27,7 @@ use super::stop::TICK;
 /// The file to follow cannot be opened, or an option needs a capture without an end of its own and
 /// there is none.
 pub(super) fn inputs(
-    settings: &AnalyzeSettings,
+    settings: &mut AnalyzeSettings,
 ) -> Result<(Vec<Input>, Option<StopCondition>), Error> {
     let mut inputs: Vec<_> = settings.captures.iter().map(|path| input(path)).collect();
     let followed = inputs.last_mut().filter(|_| settings.follow);
@@ -131,18 +131,24 @@ pub(super) fn open(path: &Path) -> MixedInput {
 /// Blank bytes that may precede the first event; the magic number of pcapng contains some, too.
 const MAX_BLANKS: usize = 64;
 
-/// Makes the last input wait at its end until the [`StopCondition`] is met. `None` if it is no regular
-/// file: reading from a pipe waits by itself, and a pipe has an end.
+/// Makes the last input wait at its end until the [`StopCondition`] is met, and read the key logs on meanwhile: a key is
+/// known before the packets that come after it. `None` if it is no regular file: reading from a pipe waits by itself, and a
+/// pipe has an end.
 #[cfg(unix)]
-fn follow(last: &mut Input, settings: &AnalyzeSettings) -> Result<Option<StopCondition>, Error> {
+fn follow(
+    last: &mut Input,
+    settings: &mut AnalyzeSettings,
+) -> Result<Option<StopCondition>, Error> {
     let Input::Path(path) = last else { return Ok(None) };
     if !path.is_file() {
         return Ok(None);
     }
     let stop = StopCondition::new(&settings.run.stop).map_err(Error::Wait)?;
     let mut waits_for = stop.clone();
+    let mut key_log = settings.run.key_log.take();
     let at_end = move || {
         let is_closed = waits_for.wait::<File>(&[], TICK);
+        key_log.read_on();
         if waits_for.is_met() || is_closed.is_ok_and(|is_closed| is_closed) {
             AtEnd::End
         } else if waits_for.is_report_due() {
@@ -158,6 +164,6 @@ fn follow(last: &mut Input, settings: &AnalyzeSettings) -> Result<Option<StopCon
 }
 
 #[cfg(not(unix))]
-fn follow(_: &mut Input, _: &AnalyzeSettings) -> Result<Option<StopCondition>, Error> {
+fn follow(_: &mut Input, _: &mut AnalyzeSettings) -> Result<Option<StopCondition>, Error> {
     Err(Error::NoFollow)
 }

@@ -39,8 +39,8 @@ use crate::cli::tui::Tui;
 /// An option does not fit the captures, or a file for output cannot be opened or written. A capture
 /// that cannot be read is reported, and the outcome is then `Incomplete`.
 #[inline(never)] // the loop over frames, whose instructions are counted
-pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error> {
-    let (inputs, stop) = sources::inputs(&settings)?;
+pub(in crate::cli) fn run(mut settings: AnalyzeSettings) -> Result<RunOutcome, Error> {
+    let (inputs, stop) = sources::inputs(&mut settings)?;
     let (output_settings, fail_on) = (settings.run.output.clone(), settings.run.fail_on);
     let (output, is_complete) = read(settings, inputs, stop, None)?;
     finish_run(&output_settings, fail_on, output, is_complete)
