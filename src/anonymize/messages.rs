@@ -76,8 +76,15 @@ pub(super) fn epmd_line(line: &[u8], names: &mut Pseudonyms) -> Vec<u8> {
         names.words(line, &mut out);
         return out;
     };
+    let mut out = Vec::new();
+    // Releases differ in the zero bytes between lines.
+    let head = line.get(..start).unwrap_or_default();
+    match head.strip_prefix(b"\0").unwrap_or(head) {
+        b"" | b"active " | b"old/unused " => out.extend_from_slice(head),
+        _ => names.words(head, &mut out),
+    }
     let start = start + 4;
-    let mut out = line.get(..start).unwrap_or_default().to_vec();
+    out.extend_from_slice(b"name");
     let name = line.get(start..end).unwrap_or_default();
     let is_around = |byte: &u8| matches!(byte, b' ' | b'<' | b'>' | b'\t');
     let before = name.iter().position(|byte| !is_around(byte)).unwrap_or(name.len());
@@ -96,7 +103,17 @@ pub(super) fn epmd_line(line: &[u8], names: &mut Pseudonyms) -> Vec<u8> {
         Some(port) => out.extend(names.port(port).to_string().into_bytes()),
         None => out.extend(port.iter().map(|_| b'0')),
     }
-    out.extend_from_slice(rest);
+    // A line of the dump ends in the number of a descriptor of EPMD.
+    match rest.strip_prefix(b", fd = ") {
+        Some(number)
+            if number
+                .iter()
+                .all(|byte| byte.is_ascii_digit() || byte.is_ascii_whitespace() || *byte == 0) =>
+        {
+            out.extend_from_slice(rest);
+        }
+        _ => names.words(rest, &mut out),
+    }
     out.resize(line.len(), b'0');
     out
 }
@@ -113,7 +130,13 @@ pub(super) fn handshake(body: &[u8], is_acceptor: Option<bool>, names: &mut Pseu
             };
             let (hello, challenge) = (name_at(13), name_at(17));
             let is_name = |name: Option<&[u8]>| name.is_some_and(is_node_name);
-            let is_challenge = is_acceptor.unwrap_or_else(|| is_name(challenge) && !is_name(hello));
+            // The length of the name shows where it begins, if it has no host.
+            let fits = |at: usize| {
+                number2(body, at).is_some_and(|len| at + 2 + usize::from(len) == body.len())
+            };
+            let is_challenge = is_acceptor.unwrap_or_else(|| {
+                !is_name(hello) && (is_name(challenge) || fits(17) && !fits(13))
+            });
             // Flags, and the creation behind a challenge.
             keep(&mut out, body, 1, 8);
             let (at, name) = if is_challenge {
@@ -249,3 +272,40 @@ fn proxy_line(line: &[u8], names: &mut Pseudonyms) -> Vec<u8> {
 /// The status messages of the protocol.
 const STATUSES: [&[u8]; 7] =
     [b"ok", b"ok_simultaneous", b"nok", b"not_allowed", b"alive", b"true", b"false"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Pseudonyms {
+        Pseudonyms::new([])
+    }
+
+    #[test]
+    fn only_known_words_around_a_name_of_epmd_stay() {
+        let line = |text: &str| {
+            let new = epmd_line(text.as_bytes(), &mut names());
+            assert_eq!(new.len(), text.len(), "{text}");
+            String::from_utf8(new).unwrap()
+        };
+        let dumped = line("active name     <orders> at port 40000, fd = 5\n");
+        assert!(dumped.starts_with("active name     <"), "{dumped}");
+        assert!(dumped.ends_with(", fd = 5\n"), "{dumped}");
+        let odd = line("confidential name orders at port 40000 for customer\n");
+        for word in ["confidential", "orders", "customer"] {
+            assert!(!odd.contains(word), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_without_a_host_in_its_name_is_replaced() {
+        let challenge = 0xdead_beef_u32.to_be_bytes();
+        let body = [b"N\0\0\0\0\0\0\0\0", &challenge[..], &[0, 0, 0, 7, 0, 5], b"alone"].concat();
+        let new = handshake(&body, None, &mut names());
+        assert_eq!(new.len(), body.len());
+        assert_ne!(new[9..13], challenge);
+        assert_eq!(new[13..19], body[13..19]);
+        let hello = [b"N\0\0\0\0\0\0\0\0", &[0, 0, 0, 7, 0, 5][..], b"alone"].concat();
+        assert_eq!(handshake(&hello, None, &mut names())[..15], hello[..15]);
+    }
+}

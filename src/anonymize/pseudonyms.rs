@@ -675,7 +675,13 @@ fn in_form_of(form: &str, ip: Ipv6Addr) -> Vec<u8> {
         // The last four bytes as an IPv4 address.
         let head = form.rfind(':').map_or(0, |at| at + 1);
         let [.., a, b, c, d] = ip.octets();
-        let mut new = form.get(..head).unwrap_or_default().as_bytes().to_vec();
+        // The groups before, as if the last two were written like them.
+        let mut new = in_form_of(&format!("{}0:0", form.get(..head).unwrap_or_default()), ip);
+        for _ in 0..2 {
+            let last = new.iter().rposition(|byte| *byte == b':').unwrap_or(0);
+            new.truncate(last);
+        }
+        new.push(b':');
         new.extend(Ipv4Addr::new(a, b, c, d).to_string().into_bytes());
         return new;
     }
@@ -852,6 +858,17 @@ mod tests {
             assert_eq!(a[..3], b[..3]);
             assert_ne!(a, b);
         }
+    }
+
+    #[test]
+    fn the_groups_before_a_dotted_tail_are_replaced() {
+        let form = "2001:db8:12:34:56:78:10.20.30.40";
+        let ip = "2001:db8:ab:cd:ef:98:1.2.3.4".parse().unwrap();
+        assert_eq!(text(in_form_of(form, ip)), "2001:db8:ab:cd:ef:98:1.2.3.4");
+        let ip = "::ffff:9.8.7.6".parse().unwrap();
+        assert_eq!(text(in_form_of("::ffff:10.20.30.40", ip)), "::ffff:9.8.7.6");
+        let ip = "::9.8.7.6".parse().unwrap();
+        assert_eq!(text(in_form_of("::10.20.30.40", ip)), "::9.8.7.6");
     }
 
     #[test]
