@@ -47,7 +47,7 @@ fn each_capture_is_saved_as_it_was_read_and_reports_the_same() {
     let folder = TestDir::new("save");
     let saved = folder.file("saved.pcapng");
     for capture in captures() {
-        let output = events(&["-w", &saved, &capture]);
+        let output = events(&["--with-keys", "-w", &saved, &capture]);
         assert_eq!(frames(&saved), frames(&capture), "{capture}");
         // A file that is cut short or damaged reports it, and its copy is whole.
         let is_whole = !output.iter().any(|event| {
