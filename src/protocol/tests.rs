@@ -2,12 +2,10 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "test messages are short")]
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::digest::{CandidateCookies, Cookie};
-use std::sync::LazyLock;
-
 use super::*;
 use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
 use crate::flow::FlowKey;

@@ -2,6 +2,8 @@
 //!
 //! In: the chunks of a direction that begins with a hello or an alert. Out: [`TlsFacts`]. Nothing is decrypted.
 
+#[cfg(test)]
+mod against_tshark;
 mod handshake;
 mod keylog;
 mod keys;
