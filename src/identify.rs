@@ -52,6 +52,16 @@ pub fn may_be_proxy_header(front: &[u8]) -> bool {
     front.starts_with(b"PROXY ") || front.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
 }
 
+/// The random bytes of the ClientHello that a TLS stream begins with, by which a key log names its secrets: they come
+/// behind the header of the record, that of the message, and a version.
+pub fn client_random(front: &[u8]) -> Option<&[u8; 32]> {
+    const CLIENT_HELLO: u8 = 1;
+    match front {
+        [22, 3, _, _, _, CLIENT_HELLO, _, _, _, 3, _, random @ ..] => random.first_chunk(),
+        _ => None,
+    }
+}
+
 /// The fast exit of [`distribution`] for nearly all payloads: their first four bytes exceed the length of any
 /// message or frame.
 #[inline]

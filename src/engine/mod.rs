@@ -62,6 +62,8 @@ struct Core<S> {
     lacks_room: bool,
     /// Whether it was reported that secrets of a key log are dropped.
     drops_secrets: bool,
+    /// Whether there may be secrets of TLS connections.
+    opens_tls: bool,
     /// The second half: facts to events.
     reducer: Reducer,
     /// The conclusions from the current fact; empty in between.
@@ -125,7 +127,12 @@ impl<S: EventSink> Engine<S> {
         self.core.count(frame);
         match self.decoder.decode_fast(frame) {
             FastDecode::Tcp(view) => match self.core.triage.interest(&view, &self.core.flows) {
-                Interest::None => self.core.has_other_ports = true,
+                Interest::None => {
+                    self.core.has_other_ports = true;
+                    if self.core.opens_tls {
+                        self.push_hello(frame, view);
+                    }
+                }
                 Interest::Opening => self.push_opening(frame, view),
                 Interest::Overtaking => self.push_overtaking(frame, view),
                 Interest::Stream => self.push_view(frame, view),
@@ -150,8 +157,17 @@ impl<S: EventSink> Engine<S> {
     fn push_overtaking(&mut self, frame: &Frame<'_>, view: TcpView<'_>) {
         let (flow, direction) = view.flow();
         if identify::may_be_proxy_header(view.payload())
+            || self.core.has_secrets_of(view.payload())
             || !self.core.triage.is_ruled_out(&flow, view.seq(), direction)
         {
+            self.push_view(frame, view);
+        }
+    }
+
+    /// A segment on unknown ports that is of interest only if it begins a TLS connection whose secrets are known.
+    #[inline(never)]
+    fn push_hello(&mut self, frame: &Frame<'_>, view: TcpView<'_>) {
+        if self.core.has_secrets_of(view.payload()) {
             self.push_view(frame, view);
         }
     }
@@ -226,6 +242,7 @@ impl<S: EventSink> Engine<S> {
     /// The capture contains secrets of TLS connections, or a key log has grown by these lines.
     pub fn add_secrets(&mut self, lines: &[u8]) {
         self.core.config.key_log.add_lines(lines);
+        self.core.opens_tls = self.core.config.key_log.is_in_use();
     }
 
     /// The reader of input number `input` reports something about it.
@@ -305,6 +322,7 @@ impl<S: EventSink> Core<S> {
             forgets: false,
             lacks_room: false,
             drops_secrets: false,
+            opens_tls: config.key_log.is_in_use(),
             node_ports: NodePorts::new(config.dist_ports.clone(), config.limits.ports),
             epmd_ends: NodePorts::new(Vec::new(), config.limits.ports),
             questions: Questions::default(),
@@ -403,6 +421,11 @@ impl<S: EventSink> Core<S> {
         }
     }
 
+    /// Whether a payload begins with a ClientHello whose secrets a key log has.
+    fn has_secrets_of(&self, payload: &[u8]) -> bool {
+        identify::client_random(payload).is_some_and(|random| self.config.key_log.has(random))
+    }
+
     #[inline(always)] // each call on the path of a segment costs a hundredth of its time
     fn on_segment(&mut self, segment: &Segment<'_>) {
         if let Some(id) = self.flows.find(&segment.flow) {
@@ -426,7 +449,8 @@ impl<S: EventSink> Core<S> {
                 self.follow(segment, known, opening.as_ref());
             }
         } else {
-            match self.triage.admit(segment) {
+            let is_opened = self.opens_tls && self.has_secrets_of(segment.payload);
+            match self.triage.admit(segment, is_opened) {
                 Admission::Ignored => {}
                 Admission::Followed(opening) => {
                     self.follow(segment, FollowReason::Maybe, opening.as_ref());

@@ -104,8 +104,15 @@ impl Triage {
     }
 
     /// A segment of a connection that is not followed, on unknown ports: whether to follow it from here on, and
-    /// with which opening.
-    pub fn admit(&mut self, segment: &Segment<'_>) -> Admission {
+    /// with which opening. `is_opened`: it begins a TLS connection that can be opened.
+    pub fn admit(&mut self, segment: &Segment<'_>, is_opened: bool) -> Admission {
+        if is_opened {
+            let opening = self.pending.take(&segment.flow);
+            let is_first = |opening: &TcpOpening| opening.bytes_before(segment) == Some(0);
+            let opening = opening.filter(is_first);
+            return opening
+                .map_or(Admission::Ignored, |opening| Admission::Followed(Some(opening)));
+        }
         if !segment.payload.is_empty() {
             return self.admit_payload(segment);
         }

@@ -213,3 +213,30 @@ fn memory_of(pid: u32) -> std::io::Result<Vec<u8>> {
     }
     Ok(all)
 }
+
+/// Without EPMD's answer, nothing but the key log shows that a connection is one of nodes.
+#[cfg(feature = "live")]
+#[test]
+fn connections_on_unknown_ports_are_opened_too() {
+    let folder = TestDir::new("keylog-ports");
+    let saved = folder.file("saved.pcapng");
+    for (capture, keys) in with_keys() {
+        let outcomes = |arguments: &[&str]| {
+            let text = lines_of(&[&["--json"], arguments].concat());
+            let events = text.lines().map(|line| serde_json::from_str(line).unwrap());
+            let sessions = events.filter_map(|event: serde_json::Value| {
+                let outcome = event["session"]["outcome"].as_str()?.to_owned();
+                Some((outcome, event["session"]["tls"]["opened_by"].is_string()))
+            });
+            sessions.collect::<Vec<_>>()
+        };
+        let with_epmd = outcomes(&["--keylog", &keys, &capture]);
+        let save = ["-f", "not port 4369", "--with-keys", "-w", &saved, &capture];
+        lines_of(&[&["--json"], &save[..]].concat());
+        let opened = outcomes(&["--keylog", &keys, &saved]);
+        // A connection that never came to the first message of the nodes is not known as theirs.
+        if with_epmd.iter().all(|(outcome, _)| outcome != "aborted") {
+            assert_eq!(opened, with_epmd, "{capture}");
+        }
+    }
+}

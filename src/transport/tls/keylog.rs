@@ -208,6 +208,11 @@ impl KeyLog {
         self.0.secrets.store(log.counts.secrets, Ordering::Release);
     }
 
+    /// Whether there are secrets of the connection with this ClientHello.
+    pub(crate) fn has(&self, random: &ClientRandom) -> bool {
+        self.log().sessions.get(random).is_some_and(|entry| entry.secrets.kind().is_some())
+    }
+
     /// Whether records may be opened: there are secrets, or some are expected.
     pub(crate) fn is_in_use(&self) -> bool {
         self.version() > 0 || self.grows()

@@ -257,7 +257,10 @@ impl TlsOpener {
 
     /// Whether something was opened, or may still be.
     pub(crate) fn is_hopeful(&self) -> bool {
-        self.secrets.is_some() || (self.log.grows() && !self.is_over)
+        let has_secrets = |client: &Client| self.log.has(&client.random);
+        self.secrets.is_some()
+            || (self.log.grows() && !self.is_over)
+            || self.client.as_ref().is_some_and(has_secrets)
     }
 
     /// What a user is to know about the secrets of this connection, once.

@@ -248,6 +248,6 @@ const fn is_record_type(kind: u8) -> bool {
 
 const MAJOR: u8 = 3;
 
-/// Most bytes of candidates that are offered behind one gap. Nearly always the first one is a record, and the longest
-/// record has 16 KiB.
-const MOST_OFFERED: usize = 256 << 10;
+/// Most bytes of candidates that are offered behind one gap: some records of the longest kind. Nearly always the first one
+/// is a record; others have its form by chance, in the content of an encrypted record.
+const MOST_OFFERED: usize = 64 << 10;
