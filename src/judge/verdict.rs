@@ -444,10 +444,16 @@ impl Evaluation<'_> {
         // A node without TLS waits for the rest of a message until its setup time is over.
         let least = if by == Role::Acceptor { ACCEPTOR_WAITS } else { SILENCE };
         if close.mark.at.since(last) >= least {
-            if by == Role::Initiator && !self.acceptor_closes_at_once(close.mark.at) {
-                return Verdict::likely(Outcome::TimedOut)
-                    .by(by)
-                    .not_excluding(&["the acceptor does not use TLS"]);
+            if by == Role::Initiator {
+                match self.acceptor_closes_at_once(close.mark.at) {
+                    Some(true) => {}
+                    Some(false) => {
+                        return Verdict::likely(Outcome::TimedOut)
+                            .by(by)
+                            .not_excluding(&["the acceptor does not use TLS"]);
+                    }
+                    None => return Verdict::incomplete(),
+                }
             }
             Verdict::likely(Outcome::TlsMismatch).not_excluding(&["the acceptor hung"])
         } else if by == Role::Initiator {
@@ -470,11 +476,15 @@ impl Evaluation<'_> {
     }
 
     /// Whether the acceptor closed as soon as the initiator had, at `closed`: a node that waits for the rest of a message
-    /// does, and one that hangs, or was stopped, does not.
-    fn acceptor_closes_at_once(&self, closed: Timestamp) -> bool {
+    /// does, and one that hangs, or was stopped, does not. `None` if the capture may lack its FIN.
+    fn acceptor_closes_at_once(&self, closed: Timestamp) -> Option<bool> {
+        let side = &self.seen.tcp.sides.acceptor;
         let way = self.seen.tcp.round_trip.unwrap_or_default();
-        let answer = self.seen.tcp.sides.acceptor.closed_at;
-        answer.is_some_and(|at| at.since(closed) <= way + BEFORE_DELAYED_ACK)
+        match side.closed_at {
+            Some(at) => Some(at.since(closed) <= way + BEFORE_DELAYED_ACK),
+            None if side.fin_unseen || self.seen.at.since(closed) < way + STILL_OPEN => None,
+            None => Some(false),
+        }
     }
 
     fn foreign(&self) -> Option<Verdict> {
@@ -883,6 +893,9 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// A node that still runs closes within this time of its peer, well before the delayed acknowledgement of a kernel whose
 /// program does nothing (40 ms in Linux).
 const BEFORE_DELAYED_ACK: Duration = Duration::from_millis(35);
+
+/// A node whose FIN is not seen within this time of its peer's has not closed.
+const STILL_OPEN: Duration = Duration::from_secs(1);
 
 /// An acceptor without TLS closes after its setup time, 7 s by default: one that closes much earlier has decided to.
 const ACCEPTOR_WAITS: Duration = Duration::from_secs(5);
