@@ -64,6 +64,8 @@ struct Core<S> {
     drops_secrets: bool,
     /// Whether there may be secrets of TLS connections.
     opens_tls: bool,
+    /// Whether segments that change no state need no look at all: nearly all frames are such.
+    skips_others: bool,
     /// The second half: facts to events.
     reducer: Reducer,
     /// The conclusions from the current fact; empty in between.
@@ -127,12 +129,8 @@ impl<S: EventSink> Engine<S> {
         self.core.count(frame);
         match self.decoder.decode_fast(frame) {
             FastDecode::Tcp(view) => match self.core.triage.interest(&view, &self.core.flows) {
-                Interest::None => {
-                    self.core.has_other_ports = true;
-                    if self.core.opens_tls {
-                        self.push_hello(frame, view);
-                    }
-                }
+                Interest::None if self.core.skips_others => {}
+                Interest::None => self.push_other(frame, view),
                 Interest::Opening => self.push_opening(frame, view),
                 Interest::Overtaking => self.push_overtaking(frame, view),
                 Interest::Stream => self.push_view(frame, view),
@@ -164,9 +162,12 @@ impl<S: EventSink> Engine<S> {
         }
     }
 
-    /// A segment on unknown ports that is of interest only if it begins a TLS connection whose secrets are known.
+    /// A segment on unknown ports that is of interest only if it is the first such, or if it begins a TLS connection whose
+    /// secrets are known.
     #[inline(never)]
-    fn push_hello(&mut self, frame: &Frame<'_>, view: TcpView<'_>) {
+    fn push_other(&mut self, frame: &Frame<'_>, view: TcpView<'_>) {
+        self.core.has_other_ports = true;
+        self.core.skips_others = !self.core.opens_tls;
         if self.core.has_secrets_of(view.payload()) {
             self.push_view(frame, view);
         }
@@ -243,6 +244,7 @@ impl<S: EventSink> Engine<S> {
     pub fn add_secrets(&mut self, lines: &[u8]) {
         self.core.config.key_log.add_lines(lines);
         self.core.opens_tls = self.core.config.key_log.is_in_use();
+        self.core.skips_others = false;
     }
 
     /// The reader of input number `input` reports something about it.
@@ -323,6 +325,7 @@ impl<S: EventSink> Core<S> {
             lacks_room: false,
             drops_secrets: false,
             opens_tls: config.key_log.is_in_use(),
+            skips_others: false,
             node_ports: NodePorts::new(config.dist_ports.clone(), config.limits.ports),
             epmd_ends: NodePorts::new(Vec::new(), config.limits.ports),
             questions: Questions::default(),
@@ -422,7 +425,13 @@ impl<S: EventSink> Core<S> {
     }
 
     /// Whether a payload begins with a ClientHello whose secrets a key log has.
+    #[inline]
     fn has_secrets_of(&self, payload: &[u8]) -> bool {
+        self.opens_tls && self.knows_secrets_of(payload)
+    }
+
+    #[cold]
+    fn knows_secrets_of(&self, payload: &[u8]) -> bool {
         identify::client_random(payload).is_some_and(|random| self.config.key_log.has(random))
     }
 
@@ -449,7 +458,7 @@ impl<S: EventSink> Core<S> {
                 self.follow(segment, known, opening.as_ref());
             }
         } else {
-            let is_opened = self.opens_tls && self.has_secrets_of(segment.payload);
+            let is_opened = self.has_secrets_of(segment.payload);
             match self.triage.admit(segment, is_opened) {
                 Admission::Ignored => {}
                 Admission::Followed(opening) => {
