@@ -240,3 +240,12 @@ fn connections_on_unknown_ports_are_opened_too() {
         }
     }
 }
+
+/// Each of two runs has the secrets, although the first wipes its own.
+#[test]
+fn both_captures_of_a_comparison_are_opened() {
+    let (capture, keys) = with_keys().remove(0);
+    let text = lines_of(&["diff", "--keylog", &keys, &capture, &capture]);
+    assert!(text.contains("\"unchanged\":1"), "{text}");
+    assert!(text.contains("\"changes\":{}"), "{text}");
+}

@@ -32,7 +32,8 @@ pub(in crate::cli) fn run(settings: &DiffSettings) -> Result<RunOutcome, Error> 
     let _ = stop::on_report_signal();
     let DiffSettings { before, after, config, output: output_settings, exit_code } = settings;
     let warnings = output_settings.warnings;
-    let pairs_before = pairs(before, config.clone(), warnings)?;
+    let key_log = config.key_log.for_another_run();
+    let pairs_before = pairs(before, Config { key_log, ..config.clone() }, warnings)?;
     let pairs_after = pairs(after, config.clone(), warnings)?;
     let names = [before, after].map(|path| path.to_string_lossy().into()).into();
     let mut output = sinks::open_output(output_settings, names)?;

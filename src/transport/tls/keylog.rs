@@ -187,6 +187,22 @@ impl KeyLog {
         }))
     }
 
+    /// A key log of its own with the same secrets, for another run: a run wipes the secrets of connections that ended.
+    pub fn for_another_run(&self) -> Self {
+        let log = self.log();
+        let copy = Self::new(log.limits);
+        {
+            let mut other = copy.log();
+            other.order.clone_from(&log.order);
+            other.counts = log.counts;
+            let unused =
+                |entry: &SessionEntry| SessionEntry { secrets: entry.secrets.clone(), users: 0 };
+            other.sessions.extend(log.sessions.iter().map(|(random, it)| (*random, unused(it))));
+        }
+        copy.0.secrets.store(self.version(), Ordering::Release);
+        copy
+    }
+
     /// From here on, records that cannot be opened are kept within a bound: their secrets may come later.
     pub fn expect_more(&self) {
         self.0.grows.store(true, Ordering::Relaxed);
@@ -450,6 +466,17 @@ mod tests {
         assert!(log.secrets(&random()).is_some());
         drop(second);
         assert!(log.secrets(&random()).is_none());
+    }
+
+    #[test]
+    fn another_run_has_secrets_of_its_own() {
+        let log = log(9);
+        log.add_lines(format!("CLIENT_RANDOM {RANDOM} {}", "07".repeat(48)).as_bytes());
+        let other = log.for_another_run();
+        drop(log.subscribe(random()));
+        assert!(!log.has(&random()) && other.has(&random()) && other.is_in_use());
+        drop(other.subscribe(random()));
+        assert!(!other.has(&random()));
     }
 
     #[test]
