@@ -7,6 +7,7 @@ use crate::wire::epmd::{self, Request};
 use crate::wire::handshake::{self, HandshakeMessage, Status};
 use crate::wire::header::{Credible, credible_frame};
 use crate::wire::proxy::{ProxyStart, proxy_header};
+use crate::wire::tls::{CLIENT_HELLO, ContentType, MAJOR};
 use crate::wire::{Cut, DistFlags, decode, framing};
 
 /// How well bytes fit a protocol.
@@ -55,9 +56,11 @@ pub fn may_be_proxy_header(front: &[u8]) -> bool {
 /// The random bytes of the ClientHello that a TLS stream begins with, by which a key log names its secrets: they come
 /// behind the header of the record, that of the message, and a version.
 pub fn client_random(front: &[u8]) -> Option<&[u8; 32]> {
-    const CLIENT_HELLO: u8 = 1;
+    const HANDSHAKE: u8 = ContentType::HANDSHAKE.0;
     match front {
-        [22, 3, _, _, _, CLIENT_HELLO, _, _, _, 3, _, random @ ..] => random.first_chunk(),
+        [HANDSHAKE, MAJOR, _, _, _, CLIENT_HELLO, _, _, _, MAJOR, _, random @ ..] => {
+            random.first_chunk()
+        }
         _ => None,
     }
 }

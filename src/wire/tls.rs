@@ -257,6 +257,9 @@ fn after_u8(value: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::from(*len))
 }
 
+/// Bytes of the header of a handshake message.
+pub const MESSAGE_HEADER: usize = 4;
+
 /// The header of a handshake message: its type, and the number of bytes behind the header.
 pub fn message_header(bytes: &[u8]) -> Option<(u8, usize)> {
     let &[kind, a, b, c] = bytes.first_chunk()?;
@@ -346,7 +349,7 @@ impl Sealed {
 }
 
 /// The major version of SSL 3.0 and of every TLS.
-const MAJOR: u8 = 3;
+pub const MAJOR: u8 = 3;
 
 /// Number of random bytes in a hello.
 pub const RANDOM_LEN: usize = 32;
@@ -357,9 +360,14 @@ const RETRY_REQUEST: [u8; RANDOM_LEN] = [
     0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 ];
 
-const CLIENT_HELLO: u8 = 1;
+/// Type of the message that opens a connection.
+pub const CLIENT_HELLO: u8 = 1;
 
-const SERVER_HELLO: u8 = 2;
+/// Type of the message that answers it, and of one that asks for another ClientHello.
+pub const SERVER_HELLO: u8 = 2;
+
+/// Type of the message with the certificates of its sender.
+pub const CERTIFICATE: u8 = 11;
 
 const SERVER_NAME: u16 = 0;
 

@@ -3,7 +3,7 @@
 //! In: the content of one side's handshake records, in order. Out: whole messages. A message may begin in one record and
 //! end in another one; one that is longer than any that is read is skipped.
 
-use crate::wire::tls::message_header;
+use crate::wire::tls::{MESSAGE_HEADER, message_header};
 
 /// Assembles the handshake messages of one side.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl HandshakeMessages {
         self.skip -= skipped;
         bytes = bytes.get(skipped..).unwrap_or_default();
         while let Some((kind, len)) = message_header(bytes) {
-            let whole = HEADER + len;
+            let whole = MESSAGE_HEADER + len;
             match bytes.split_at_checked(whole) {
                 Some((message, later)) => {
                     take(kind, message);
@@ -44,9 +44,6 @@ impl HandshakeMessages {
         self.held = bytes.to_vec();
     }
 }
-
-/// Bytes of the header of a message.
-const HEADER: usize = 4;
 
 /// Most bytes of a message that is assembled: a chain of certificates with post-quantum signatures takes some 20 KiB.
 const MOST_HELD: usize = 32 << 10;

@@ -9,7 +9,7 @@ use crate::names;
 use crate::observe::{CertificateFacts, IssuedBy};
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
-use crate::wire::tls::{certificates, message_header};
+use crate::wire::tls::{CERTIFICATE, MESSAGE_HEADER, certificates, message_header};
 use crate::wire::x509::{self, Certificate};
 
 /// Follows the handshake messages of one side as far as they are in clear.
@@ -58,7 +58,8 @@ impl ClearMessages {
                 bytes = bytes.get(here..).unwrap_or_default();
                 continue;
             }
-            let whole = message_header(&self.held).map_or(HEADER, |(_, len)| HEADER + len);
+            let whole =
+                message_header(&self.held).map_or(MESSAGE_HEADER, |(_, len)| MESSAGE_HEADER + len);
             let here = whole.min(MOST_HELD).saturating_sub(self.held.len()).min(bytes.len());
             let Some((now, later)) = bytes.split_at_checked(here) else { break };
             self.held.extend_from_slice(now);
@@ -81,7 +82,7 @@ impl ClearMessages {
 
     /// Reads the certificates in a message of `len` bytes as far as it is held.
     fn on_certificates(&mut self, len: usize, packet: PacketRef, completed: &mut Completed) {
-        let body = self.held.get(HEADER..).unwrap_or_default();
+        let body = self.held.get(MESSAGE_HEADER..).unwrap_or_default();
         let (is_whole, is_full) = (body.len() >= len, self.held.len() >= MOST_HELD);
         let here = certificates(body, false).take(MOST_CERTIFICATES).count();
         // The first one is what matters most, and the capture may lack the rest.
@@ -147,16 +148,12 @@ fn certificate(read: &Certificate, issued: IssuedBy, mark: PacketRef) -> Certifi
     }
 }
 
-/// Bytes of the header of a message.
-const HEADER: usize = 4;
-
 /// Most bytes of a Certificate message that are kept. A certificate takes one or two thousand.
 const MOST_HELD: usize = 16 << 10;
 
 /// Most certificates of one side that are read. A chain of authorities has two or three.
 const MOST_CERTIFICATES: usize = 6;
 
-const CERTIFICATE: u8 = 11;
 const SERVER_HELLO_DONE: u8 = 14;
 const CLIENT_KEY_EXCHANGE: u8 = 16;
 

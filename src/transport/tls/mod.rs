@@ -26,7 +26,7 @@ pub(crate) use crate::observe::{CertificateFacts, SealedRecord, TlsHello, TlsPro
 use crate::packet::PacketRef;
 use crate::stream::{StreamChunk, StreamEvent};
 use crate::wire::decode;
-use crate::wire::tls::{self, Alert, ContentType, RecordHeader, Sealed};
+use crate::wire::tls::{self, Alert, ContentType, MAJOR, RecordHeader, Sealed};
 
 /// What one direction showed of TLS.
 #[derive(Debug)]
@@ -329,9 +329,6 @@ impl TlsFacts {
 
 const ALERT: u8 = ContentType::ALERT.0;
 const HANDSHAKE: u8 = ContentType::HANDSHAKE.0;
-
-/// The major version number of every TLS.
-const MAJOR: u8 = 3;
 
 /// The version number of TLS 1.3.
 const TLS_1_3: u16 = 0x0304;

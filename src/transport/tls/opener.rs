@@ -25,7 +25,9 @@ use crate::stream::{StreamChunk, StreamEvent, TcpOffset};
 use crate::transport::PlainChunk;
 use crate::wire::decode;
 use crate::wire::suites::{CipherSuite, SuiteHash, cipher_suite};
-use crate::wire::tls::{self, Alert, ContentType, RecordHeader};
+use crate::wire::tls::{
+    self, Alert, CERTIFICATE, CLIENT_HELLO, ContentType, MESSAGE_HEADER, SERVER_HELLO,
+};
 
 /// Opens the records of both directions of one connection.
 pub(crate) struct TlsOpener {
@@ -212,7 +214,7 @@ struct HeldItem {
 
 enum HeldEvent {
     Record { header: HeaderBytes, body: Vec<u8>, packet: PacketRef, end: TcpOffset },
-    Broken(RecordHeader),
+    Broken(HeaderBytes),
     Lost(u64),
 }
 
@@ -440,7 +442,7 @@ impl TlsOpener {
                 }
             }
             CERTIFICATE => {
-                if let Some(body) = message.get(HANDSHAKE_HEADER..).filter(|_| self.is_tls13) {
+                if let Some(body) = message.get(MESSAGE_HEADER..).filter(|_| self.is_tls13) {
                     let message = FoundMessage::Certificate(body.to_vec());
                     self.found.push(FoundInside { direction, packet, message });
                 }
@@ -502,17 +504,21 @@ impl TlsOpener {
         }
     }
 
-    /// Counts a record, or a gap, that cannot be opened.
+    /// Counts what is not opened: a record, or those in a gap.
     fn miss(&mut self, direction: Direction, event: &HeldEvent) {
-        let side = &mut self.sides[direction];
-        let header = match event {
-            HeldEvent::Record { header, .. } => decode(header, tls::record_header).ok(),
-            HeldEvent::Broken(header) => Some(*header),
+        match event {
+            HeldEvent::Record { header, .. } => self.miss_record(direction, header),
+            HeldEvent::Broken(header) => self.miss_record(direction, header),
             HeldEvent::Lost(bytes) => {
-                side.missed.add_possible(bytes / SHORTEST_RECORD + 1);
-                return;
+                self.sides[direction].missed.add_possible(bytes / SHORTEST_RECORD + 1);
             }
-        };
+        }
+    }
+
+    /// Counts a record that cannot be opened.
+    fn miss_record(&mut self, direction: Direction, header: &HeaderBytes) {
+        let side = &mut self.sides[direction];
+        let header = decode(header, tls::record_header).ok();
         let length = header.filter(|it| it.content_type == ContentType::APPLICATION_DATA);
         let content = length.zip(side.current.as_ref()).and_then(|(header, current)| {
             let is_data = current.stage != Stage::Handshake;
@@ -534,13 +540,7 @@ impl TlsOpener {
         let is_opened = self.open_into(direction, record, &mut content, out);
         self.content = content;
         if !is_opened && !is_candidate {
-            let header = HeldEvent::Record {
-                header: *record.header,
-                body: Vec::new(),
-                packet: record.packet,
-                end: record.end,
-            };
-            self.miss(direction, &header);
+            self.miss_record(direction, record.header);
             if self.secrets.is_some() {
                 let side = &mut self.sides[direction];
                 side.failures = side.failures.saturating_add(1);
@@ -787,15 +787,8 @@ const SHORTEST_RECORD: u64 = 13;
 /// The length of a gap that is not known. No frame is as long.
 const UNKNOWN: u64 = u64::MAX;
 
-/// Bytes of the header of a handshake message.
-const HANDSHAKE_HEADER: usize = 4;
-
 /// The alert at the end of a connection without a fault.
 const CLOSE_NOTIFY: u8 = 0;
 
 /// The alert of a client that gives up its handshake for a reason outside TLS.
 const USER_CANCELED: u8 = 90;
-
-const CLIENT_HELLO: u8 = 1;
-const SERVER_HELLO: u8 = 2;
-const CERTIFICATE: u8 = 11;

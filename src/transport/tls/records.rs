@@ -7,7 +7,7 @@
 use crate::packet::PacketRef;
 use crate::stream::{StreamChunk, StreamEvent, TcpOffset};
 use crate::wire::decode;
-use crate::wire::tls::{ContentType, RecordHeader, record_header};
+use crate::wire::tls::{ContentType, MAJOR, RecordHeader, record_header};
 
 /// The bytes of a header.
 pub(super) type HeaderBytes = [u8; RecordHeader::LEN];
@@ -20,7 +20,7 @@ pub(super) enum RecordEvent<'a> {
     /// Bytes that may be a record: they have the form of one, behind a gap. The answer decides.
     Candidate(WholeRecord<'a>),
     /// A record with this header, of which the capture lacks a part.
-    Broken(RecordHeader),
+    Broken(HeaderBytes),
     /// So many bytes are missing that the start of the next record is unknown. They held a number of whole records.
     Lost(u64),
 }
@@ -85,12 +85,13 @@ impl RecordAssembler {
     fn on_gap(&mut self, bytes: u64, take: &mut dyn FnMut(RecordEvent<'_>) -> bool) {
         let mut left = self.skip;
         if self.state == AssemblerState::Framed
-            && let Some((header, _)) = self.held.split_first_chunk::<{ RecordHeader::LEN }>()
-            && let Ok(header) = decode(header, record_header)
+            && let Some((bytes_of_header, _)) =
+                self.held.split_first_chunk::<{ RecordHeader::LEN }>()
+            && let Ok(header) = decode(bytes_of_header, record_header)
         {
             left = (RecordHeader::LEN as u64 + u64::from(header.length))
                 .saturating_sub(self.held.len() as u64);
-            take(RecordEvent::Broken(header));
+            take(RecordEvent::Broken(*bytes_of_header));
         }
         self.held.clear();
         self.skip = left.saturating_sub(bytes);
@@ -245,8 +246,6 @@ fn cut(bytes: &[u8]) -> RecordCut<'_> {
 const fn is_record_type(kind: u8) -> bool {
     ContentType::CHANGE_CIPHER_SPEC.0 <= kind && kind <= ContentType::APPLICATION_DATA.0
 }
-
-const MAJOR: u8 = 3;
 
 /// Most bytes of candidates that are offered behind one gap: some records of the longest kind. Nearly always the first one
 /// is a record; others have its form by chance, in the content of an encrypted record.
