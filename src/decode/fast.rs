@@ -34,6 +34,8 @@ pub enum FastDecode<'a> {
 pub struct TcpView<'a> {
     ip: IpHeader<'a>,
     tcp: &'a [u8; TCP],
+    /// The TCP header with its options.
+    header: &'a [u8],
     payload: &'a [u8],
     vlan: Option<&'a [u8; 2]>,
 }
@@ -119,6 +121,11 @@ impl<'a> TcpView<'a> {
                 IpHeader::V4(&[_, _, _, _, i0, i1, ..]) => Some(u16::from_be_bytes([i0, i1])),
                 IpHeader::V6(_) => None,
             },
+            ttl: match self.ip {
+                IpHeader::V4(&[_, _, _, _, _, _, _, _, ttl, ..]) => ttl,
+                IpHeader::V6(&[_, _, _, _, _, _, _, limit, ..]) => limit,
+            },
+            header: self.header,
             payload: self.payload,
             missing: self.missing(),
             layers,
@@ -168,8 +175,8 @@ fn read<'a>(frame: &Frame<'a>) -> Option<FastDecode<'a>> {
             if header_len < TCP {
                 return None;
             }
-            let payload = body.get(header_len..)?;
-            Some(FastDecode::Tcp(TcpView { ip, tcp, payload, vlan }))
+            let (header, payload) = body.split_at_checked(header_len)?;
+            Some(FastDecode::Tcp(TcpView { ip, tcp, header, payload, vlan }))
         }
         ip_number::UDP => {
             let &[s0, s1, d0, d1, ..] = body.first_chunk::<UDP>()?;

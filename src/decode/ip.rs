@@ -22,6 +22,8 @@ pub(super) struct Datagram<'a> {
     pub(super) dst: IpAddr,
     /// The Identification field, which only IPv4 has.
     pub(super) id: Option<u16>,
+    /// Time to live, or hop limit.
+    pub(super) ttl: u8,
     /// Set if `payload` is only a fragment.
     pub(super) fragment: Option<IpFragment>,
     /// Protocol of `payload`, after all extension headers.
@@ -86,6 +88,7 @@ impl<'a> Datagram<'a> {
             src: header.source_addr().into(),
             dst: header.destination_addr().into(),
             id: Some(header.identification()),
+            ttl: header.ttl(),
             fragment,
             protocol,
             payload,
@@ -110,6 +113,7 @@ impl<'a> Datagram<'a> {
             src: header.source_addr().into(),
             dst: header.destination_addr().into(),
             id: None,
+            ttl: header.hop_limit(),
             fragment,
             protocol,
             payload,
@@ -153,6 +157,8 @@ pub(super) fn segment<'a>(
         flags: TcpFlags(header.slice().get(13).copied().unwrap_or_default()),
         window: header.window_size(),
         ip_id: datagram.id,
+        ttl: datagram.ttl,
+        header: slice.bytes.get(..header_len).unwrap_or_default(),
         payload,
         missing,
         layers,

@@ -261,12 +261,28 @@ pub struct Segment<'a> {
     /// Identification of the IPv4 header, which distinguishes a packet captured twice from a retransmission.
     /// `None` for IPv6.
     pub ip_id: Option<u16>,
+    /// Time to live of the IPv4 header, hop limit of the IPv6 header; 0 if it is not known.
+    pub ttl: u8,
+    /// The TCP header with its options; empty if it was not kept, or was not captured completely.
+    pub header: &'a [u8],
     /// Payload bytes that were captured.
     pub payload: &'a [u8],
     /// Number of bytes after `payload` that were sent and not captured (snaplen).
     pub missing: u32,
     /// Outer layers, outermost first.
     pub layers: &'a [Layer],
+}
+
+/// What the checksum of a segment shows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Checksum {
+    /// It fits the bytes.
+    Right,
+    /// It does not fit the bytes: they were damaged.
+    Wrong,
+    /// Not all of the bytes were captured, or the checksum is left to the network card: it has the sum of the pseudo
+    /// header alone, as for packets that go out, and for those that were joined when they came in.
+    Unknown,
 }
 
 impl Segment<'_> {
@@ -280,11 +296,51 @@ impl Segment<'_> {
         self.flow.end(self.direction.reverse())
     }
 
+    /// Verifies the checksum over the pseudo header, the header and the payload (RFC 9293, section 3.1).
+    pub fn checksum(&self) -> Checksum {
+        if self.header.is_empty() || self.missing > 0 {
+            return Checksum::Unknown;
+        }
+        let addresses = [self.src().ip, self.dst().ip].map(|ip| match ip {
+            IpAddr::V4(ip) => sum_of(&ip.octets()),
+            IpAddr::V6(ip) => sum_of(&ip.octets()),
+        });
+        let len = self.header.len() as u64 + self.payload.len() as u64;
+        // A header has an even number of bytes, so the payload begins at a word of its own.
+        let pseudo = addresses.iter().sum::<u64>() + u64::from(ip_number::TCP.0);
+        let len = (len >> 16) + (len & 0xffff);
+        if folded(pseudo + len + sum_of(self.header) + sum_of(self.payload)) == 0xffff {
+            return Checksum::Right;
+        }
+        let field = self.header.get(16..18).map_or(0, sum_of);
+        // Where the card also cuts the segment into smaller ones, the length is left to it as well.
+        if [folded(pseudo + len), folded(pseudo)].contains(&field) {
+            Checksum::Unknown
+        } else {
+            Checksum::Wrong
+        }
+    }
+
     /// Whether it has payload, captured or not.
     #[inline]
     pub const fn has_bytes(&self) -> bool {
         !self.payload.is_empty() || self.missing > 0
     }
+}
+
+/// A sum in 16 bits, with the carries added (RFC 1071).
+const fn folded(mut sum: u64) -> u64 {
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    sum
+}
+
+/// The sum of 16-bit words, the last of which may have one byte (RFC 1071).
+fn sum_of(bytes: &[u8]) -> u64 {
+    let (words, last) = bytes.as_chunks::<2>();
+    let sum: u64 = words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum();
+    sum + last.first().map_or(0, |last| u64::from(*last) << 8)
 }
 
 /// One UDP datagram with its endpoints.

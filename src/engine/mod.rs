@@ -6,6 +6,7 @@
 mod config;
 mod dispatch;
 mod reduce;
+mod reopen;
 mod stats;
 mod timers;
 mod unseen;
@@ -18,6 +19,7 @@ pub use crate::transport::tls::{KeyLog, KeyLogCounts};
 pub use config::{Config, EPMD_PORT};
 use dispatch::Work;
 pub use reduce::{Conclusions, Reducer, judge_facts};
+use reopen::WaitingSyns;
 use timers::{SHORTEST_TIMER, Timers};
 
 use crate::capture::Frame;
@@ -47,6 +49,7 @@ struct Core<S> {
     config: Config,
     triage: Triage,
     flows: FlowTable<Followed>,
+    waiting_syns: WaitingSyns,
     /// Memory for segments that wait for a hole to be filled.
     reassembly: MemoryBudget,
     timers: Timers,
@@ -319,6 +322,7 @@ impl<S: EventSink> Core<S> {
         let mut core = Self {
             triage: Triage::new(config.limits.pending_connections),
             flows: FlowTable::new(config.limits.connections),
+            waiting_syns: WaitingSyns::default(),
             reassembly: MemoryBudget::new(config.limits.held_total),
             timers: Timers::new(),
             forgets: false,
@@ -390,6 +394,7 @@ impl<S: EventSink> Core<S> {
     }
 
     fn close_all(&mut self) {
+        self.end_waiting_syns();
         let mut open: Vec<_> = self.flows.drain().collect();
         open.sort_by_key(|followed| followed.connection.first());
         for followed in open {
@@ -437,21 +442,18 @@ impl<S: EventSink> Core<S> {
 
     #[inline(always)] // each call on the path of a segment costs a hundredth of its time
     fn on_segment(&mut self, segment: &Segment<'_>) {
-        if let Some(id) = self.flows.find(&segment.flow) {
-            let is_another = segment.flags.has(TcpFlags::SYN)
-                && self
-                    .flows
-                    .get_mut(id)
-                    .is_some_and(|it| it.connection.is_other_connection(segment));
-            if !is_another {
-                self.hand_to(id, segment);
-                return;
-            }
-            if let Some(old) = self.flows.remove(id) {
-                self.close(old.connection);
-                self.dispatch();
-            }
+        let Some(id) = self.flows.find(&segment.flow) else {
+            return self.on_first_segment(segment);
+        };
+        if segment.flags.has(TcpFlags::SYN) || !self.waiting_syns.is_empty() {
+            self.on_segment_around_syn(id, segment);
+        } else {
+            self.hand_to(id, segment);
         }
+    }
+
+    /// Takes a segment whose ends have no connection.
+    fn on_first_segment(&mut self, segment: &Segment<'_>) {
         if let Some(known) = self.known_by_port(segment) {
             if can_start_connection(segment) {
                 let opening = self.triage.take_opening(&segment.flow);
@@ -548,11 +550,26 @@ impl<S: EventSink> Core<S> {
         if let Some(evidence) = &mut self.evidence {
             evidence.on_packet(id, segment.frame, [segment.src(), segment.dst()]);
         }
+        if followed.connection.is_unconfirmed() {
+            self.confirm(id, segment);
+        }
+        let Some(followed) = self.flows.get_mut(id) else { return };
         let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
         let keep = followed.connection.on_segment(segment, &context, &mut self.output);
         if keep != Keep::AsBefore {
             self.after(id, keep);
         }
+        if !self.output.is_empty() {
+            self.flush_output();
+        }
+    }
+
+    /// Reports the completion of a handshake that a segment confirms, before the segment.
+    #[cold] // once for each connection
+    fn confirm(&mut self, id: FlowId, segment: &Segment<'_>) {
+        let Some(followed) = self.flows.get_mut(id) else { return };
+        let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
+        followed.connection.confirm(segment, &context, &mut self.output);
         if !self.output.is_empty() {
             self.flush_output();
         }
@@ -721,6 +738,8 @@ mod tests {
                 flags: TcpFlags(flags),
                 window: 1000,
                 ip_id: None,
+                ttl: 0,
+                header: &[],
                 payload,
                 missing: 0,
                 layers: &[],

@@ -8,7 +8,7 @@
 use super::ports::bucket;
 use super::{Direction, FlowKey};
 use crate::decode::{Endpoint, Segment, TcpFlags};
-use crate::packet::FrameRef;
+use crate::packet::{FrameRef, PacketRef};
 use crate::time::Timestamp;
 
 /// The segments that opened a connection, all of them without payload.
@@ -70,6 +70,24 @@ impl SegmentHeader {
 }
 
 impl TcpOpening {
+    /// An opening with its first segment.
+    pub fn new(segment: &Segment<'_>) -> Self {
+        Self { key: segment.flow, segments: vec![SegmentHeader::new(segment)] }
+    }
+
+    /// Adds a segment; retransmissions beyond the first few are left out.
+    pub fn add(&mut self, segment: &Segment<'_>) {
+        if self.segments.len() <= Later::default().len() {
+            self.segments.push(SegmentHeader::new(segment));
+        }
+    }
+
+    /// Its first packet.
+    pub fn first(&self) -> Option<PacketRef> {
+        let SegmentHeader { input, number, at, .. } = *self.segments.first()?;
+        Some(PacketRef { frame: FrameRef { input, number }, at })
+    }
+
     /// Bytes that the sender of `segment` sent before it, if the opening shows its initial sequence number.
     pub fn bytes_before(&self, segment: &Segment<'_>) -> Option<u32> {
         bytes_before(self.segments.iter(), segment.seq, segment.direction)
@@ -87,6 +105,8 @@ impl TcpOpening {
             flags: header.flags,
             window: header.window,
             ip_id: self.key.is_v4().then_some(header.ip_id),
+            ttl: 0,
+            header: &[],
             payload: &[],
             missing: 0,
             layers: &[],
@@ -419,6 +439,8 @@ mod tests {
             flags: TcpFlags(flags),
             window: 0,
             ip_id: None,
+            ttl: 0,
+            header: &[],
             payload: &[],
             missing: 0,
             layers: &[],

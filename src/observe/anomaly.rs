@@ -42,6 +42,8 @@ pub enum AnomalyKind {
     Gap,
     /// Two copies of the same bytes of a stream differ.
     OverlapConflict,
+    /// A packet counts for nothing, since its receiver did not take it, or was never sent what it claims.
+    NotTaken,
     /// A memory limit of the program was reached.
     Limit,
     /// The input ends in the middle of a record.

@@ -6,14 +6,16 @@
 use std::sync::Arc;
 
 use super::dist::Distribution;
+use super::early::EarlySegments;
 use super::epmd::EpmdConnection;
 use super::{ConnContext, ConnOutput};
 use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
-use crate::flow::Direction;
+use crate::flow::{Direction, PerDirection};
 use crate::limits::Limits;
 use crate::observe::{ConnectionIds, Orientation, Settled};
 use crate::packet::{FrameRef, PacketRef};
-use crate::stream::tcp::{Opened, TcpConnection};
+use crate::stream::{SeqNum, TcpOffset};
+use crate::stream::tcp::{REFUSAL_GRACE, Opened, TcpConnection};
 use crate::time::Timestamp;
 use crate::transport::tls::TlsOpener;
 use crate::transport::{PlainChunk, Transport};
@@ -26,6 +28,10 @@ pub struct Connection {
     pub(super) tcp: TcpConnection,
     pub(super) transport: Transport,
     pub(super) protocol: ProtocolState,
+    /// Why it is followed.
+    pub(super) reason: FollowReason,
+    /// Its first segments, until the handshake is over.
+    pub(super) early: Option<EarlySegments>,
     /// The headers that encapsulate its packets, of the first packet that has any.
     pub(super) encap: Vec<String>,
     /// The identifiers of the connection, made with its first observation.
@@ -33,6 +39,8 @@ pub struct Connection {
     /// Whether an observation of its end, or of its state when idle, was reported: not that of its establishment.
     pub(super) observed: bool,
     established_reported: bool,
+    /// The completion of its handshake.
+    completion: Option<Completion>,
     /// Whether its PROXY protocol header was reported.
     pub(super) proxy_reported: bool,
     /// Whether both sides have closed and nothing can change its observation.
@@ -61,6 +69,8 @@ enum IdleAction {
     Report,
     /// Report the current state unless that was done, and drop the connection.
     Drop,
+    /// Report that the handshake is complete.
+    Confirm,
 }
 
 /// The protocol of a connection, and its state.
@@ -116,8 +126,24 @@ pub enum Keep {
     No,
 }
 
+/// The completion of a handshake. Nothing is reported of it before a segment shows that its last message was taken: a
+/// node that refuses the other side closes at that point.
+#[derive(Clone, Copy, Debug)]
+struct Completion {
+    now: Now,
+    /// How far the streams had come.
+    ends: PerDirection<TcpOffset>,
+}
+
+impl Completion {
+    /// When it is believed if no segment comes.
+    fn due(&self, limits: &Limits) -> Timestamp {
+        self.now.at.after(limits.close_grace)
+    }
+}
+
 /// The time of an input, and its frame; a timer has none.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     pub(super) at: Timestamp,
     frame: Option<FrameRef>,
@@ -150,10 +176,13 @@ impl Connection {
             tcp: TcpConnection::new(first, context.reassembly),
             transport: Transport::recognizing(context.key_log),
             protocol,
+            reason,
+            early: Some(EarlySegments::new(context.reassembly)),
             encap: Vec::new(),
             ids: None,
             observed: false,
             established_reported: false,
+            completion: None,
             proxy_reported: false,
             over: false,
             is_reported_idle: false,
@@ -164,6 +193,23 @@ impl Connection {
     /// Whether `segment` opens another connection between the same endpoints.
     pub fn is_other_connection(&self, segment: &Segment<'_>) -> bool {
         self.tcp.is_other_connection(segment)
+    }
+
+    /// Whether it may go on when a SYN with other sequence numbers comes: it has bytes, and no side has closed.
+    pub fn may_go_on(&self) -> bool {
+        !self.over && self.tcp.may_go_on()
+    }
+
+    /// Whether a segment has a sequence number near those that this connection has reached.
+    pub fn has_reached(&self, segment: &Segment<'_>) -> bool {
+        self.tcp.is_near(segment.direction, segment)
+    }
+
+    /// Counts a SYN that the receiver did not take.
+    pub fn note_syn_not_taken(&mut self, syn: Option<PacketRef>) {
+        if let Some(syn) = syn {
+            self.tcp.note_not_taken(syn, "a SYN, behind which the connection went on");
+        }
     }
 
     /// The first packet of the connection.
@@ -198,6 +244,43 @@ impl Connection {
         !self.tcp.both_seen() && matches!(self.tcp.opened(), Opened::Yes)
     }
 
+    /// The completion of the handshake, if nothing has shown yet that its last message was taken.
+    #[inline]
+    fn unconfirmed(&self) -> Option<Completion> {
+        if self.established_reported { None } else { self.completion }
+    }
+
+    /// Whether [`Self::confirm`] is to be called before the next segment.
+    #[inline]
+    pub fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed().is_some()
+    }
+
+    /// Reports that the handshake is complete, if the next segment shows that its last message was taken: the other side
+    /// acknowledges it, or its sender goes on behind it.
+    #[cold] // once for each connection
+    pub fn confirm(&mut self, next: &Segment<'_>, context: &ConnContext<'_>, out: &mut ConnOutput) {
+        let Some(Completion { now, ends }) = self.unconfirmed() else { return };
+        let ProtocolState::Distribution(distribution) = &self.protocol else { return };
+        if next.flags.opens_or_closes() {
+            return;
+        }
+        let acceptor = distribution.initiator().map(|(initiator, _)| initiator.reverse());
+        let is_taken = |by: Direction| {
+            let (stream, end) = (&self.tcp.side(by).stream, Some(ends[by]));
+            if next.direction == by {
+                next.has_bytes() && stream.offset_of(SeqNum(next.seq)) == end
+            } else {
+                next.flags.has(TcpFlags::ACK) && stream.offset_of(SeqNum(next.ack)) >= end
+            }
+        };
+        if acceptor.is_none_or(is_taken) {
+            self.established_reported = true;
+            self.report_established(now, context, out);
+            self.complete(now, out);
+        }
+    }
+
     /// Takes in the next segment of the connection.
     pub fn on_segment(
         &mut self,
@@ -210,10 +293,27 @@ impl Connection {
         }
         let was_steady = self.is_steady();
         // Two segments in five are pure acknowledgements, which change nothing that is reported.
-        if was_steady && !segment.has_bytes() && !segment.flags.opens_or_closes() {
+        if was_steady
+            && !segment.has_bytes()
+            && !segment.flags.opens_or_closes()
+            && self.early.is_none()
+        {
             self.tcp.on_pure_ack(segment, context.limits);
             self.is_reported_idle = false;
             return Keep::AsBefore;
+        }
+        if (!self.established_reported || segment.flags.opens_or_closes())
+            && !self.tcp.is_intact(segment)
+        {
+            return Keep::AsBefore;
+        }
+        if self.early.is_some()
+            && let Some(keep) = self.keep_early(segment, context, out)
+        {
+            return keep;
+        }
+        if self.tcp.has_closed() {
+            self.tcp.refute_close(segment);
         }
         let from_start = self.tcp.has_start(segment.direction) || segment.flags.has(TcpFlags::SYN);
         let Self { tcp, transport, protocol, .. } = self;
@@ -226,7 +326,10 @@ impl Connection {
             });
         });
         let now = Now { at: segment.at, frame: Some(segment.frame) };
-        if was_steady && tcp.flows() && !out.has_events() && !context.warns {
+        if was_steady && out.has_events() {
+            self.doubt_bytes(segment);
+        }
+        if was_steady && self.tcp.flows() && !out.has_events() && !context.warns {
             self.is_reported_idle = false;
             self.complete(now, out);
             return Keep::AsBefore;
@@ -241,6 +344,36 @@ impl Connection {
         let keep = self.report_changes(now, context, out);
         self.complete(now, out);
         keep
+    }
+
+    /// Takes back a corrupt frame that a segment showed, if the segment came another way than those before it, or with a
+    /// wrong checksum: its receiver may not have taken it.
+    #[cold] // few segments of an established connection are reported
+    fn doubt_bytes(&mut self, segment: &Segment<'_>) {
+        if let ProtocolState::Distribution(distribution) = &mut self.protocol
+            && !self.tcp.is_usual(segment)
+        {
+            distribution.take_back(segment.direction, segment.frame);
+        }
+    }
+
+    /// Whether the completion of its handshake was reported.
+    pub(super) const fn is_established_reported(&self) -> bool {
+        self.established_reported
+    }
+
+    /// Takes over that the completion of the handshake was reported of `before`, if it is complete here too.
+    pub(super) const fn was_established(&mut self, before: &Self) {
+        self.established_reported |= before.established_reported && self.completion.is_some();
+    }
+
+    /// Takes over what was reported of `before`, which is the same connection.
+    pub(super) fn take_over(&mut self, before: &mut Self) {
+        self.encap = std::mem::take(&mut before.encap);
+        self.ids = before.ids.take();
+        self.observed = before.observed;
+        self.proxy_reported = before.proxy_reported;
+        self.tcp.take_over(&mut before.tcp);
     }
 
     /// Takes in an ICMP error: the SYN of `direction` was not delivered.
@@ -316,10 +449,17 @@ impl Connection {
             }
         };
         let drop = last.after(limits.handshake_forget);
+        if let Some(completion) = self.unconfirmed()
+            && !self.tcp.has_closed()
+        {
+            return Some((completion.due(limits), IdleAction::Confirm));
+        }
         Some(if self.over {
             report_then_drop(last.after(limits.close_grace), last.after(limits.closed_forget))
         } else if !self.is_erlang() {
             (last.after(limits.handshake_idle), IdleAction::Drop)
+        } else if let Some(refused) = self.tcp.opened().refused() {
+            report_then_drop(refused.at.after(REFUSAL_GRACE), drop)
         } else if self.tcp.first_close().is_some() {
             report_then_drop(last.after(limits.close_grace), drop)
         } else if matches!(self.tcp.opened(), Opened::Unanswered) {
@@ -368,7 +508,7 @@ impl Connection {
             self.report_due_silence(at, context, out);
         }
         match self.next_idle_action(context.limits) {
-            Some((due, action)) if due <= at.at => {
+            Some((due, action)) if due <= at.at && action != IdleAction::Confirm => {
                 if self.is_erlang() {
                     let is_epmd = matches!(self.protocol, ProtocolState::Epmd(_));
                     let is_end = action == IdleAction::Drop && is_epmd;
@@ -395,6 +535,7 @@ impl Connection {
                 return;
             }
         }
+        self.read_again_at_end(context, out);
         self.report(at, ReportReason::End, true, context, out);
         self.complete(at, out);
     }
@@ -427,23 +568,32 @@ impl Connection {
                 return Keep::No;
             }
             if distribution.is_established() && is_certain && !self.established_reported {
-                self.established_reported = true;
-                self.report_established(now, context, out);
+                let ends =
+                    PerDirection::from_fn(|direction| self.tcp.side(direction).stream.end());
+                let completion = *self.completion.get_or_insert(Completion { now, ends });
+                if !self.tcp.both_seen() || now.at >= completion.due(context.limits) {
+                    self.established_reported = true;
+                    self.report_established(now, context, out);
+                }
             }
         }
         if !self.is_erlang() {
             let ProtocolState::Epmd(epmd) = &self.protocol else { return Keep::Yes };
-            if epmd.is_other_protocol() || self.tcp.is_over() {
+            if epmd.is_other_protocol() || self.tcp.is_over(now.at, context.limits) {
                 self.tcp.discard();
                 return Keep::No;
             }
             return Keep::Yes;
         }
-        let refused = self.tcp.opened().refused().is_some();
-        if !self.over && (refused || self.tcp.is_over()) {
+        let is_over = self.tcp.is_over(now.at, context.limits);
+        if !self.over && is_over {
+            self.read_again_at_end(context, out);
             self.over = true;
+            let refused = self.tcp.opened().refused();
+            let now = refused.map_or(now, |it| Now { at: it.at, frame: Some(it.frame) });
             self.report(now, ReportReason::Over, false, context, out);
-        } else if self.over && !refused && !self.tcp.is_over() {
+            self.complete(now, out);
+        } else if self.over && !is_over {
             // A later segment showed that the connection had not ended.
             self.over = false;
         }

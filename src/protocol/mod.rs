@@ -18,6 +18,7 @@
 mod connection;
 pub mod digest;
 mod dist;
+mod early;
 mod epmd;
 mod framing;
 mod messages;

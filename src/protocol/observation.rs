@@ -120,6 +120,9 @@ impl Connection {
             ReportReason::Quiet => Occasion::Quiet,
             ReportReason::End => Occasion::End,
         };
+        if let Some(not_taken) = self.tcp.take_not_taken() {
+            out.push(Observed::Anomaly(Anomaly::new(AnomalyKind::NotTaken, not_taken.to_string())));
+        }
         self.push_observation(now, occasion, is_final, context, out);
         if is_final || reason == ReportReason::Over {
             if let Some(note) = self.transport.take_note() {

@@ -129,7 +129,7 @@ impl ConnOutput {
     #[inline]
     pub(super) fn complete(&mut self, source: Settled, nodes: Option<&Arc<NodeNames>>) {
         self.place_messages();
-        self.source = Some(source);
+        self.source.get_or_insert(source);
         self.nodes = nodes.filter(|_| !self.messages.is_empty()).cloned();
     }
 

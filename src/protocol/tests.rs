@@ -131,6 +131,8 @@ impl TestConnection {
             flags: TcpFlags(flags),
             window: 1000,
             ip_id: None,
+            ttl: 0,
+            header: &[],
             payload,
             missing: 0,
             layers: &[],
@@ -144,6 +146,7 @@ impl TestConnection {
         let context = context(limits, cookies, reassembly, message_memory, others);
         let connection =
             self.connection.get_or_insert_with(|| Connection::new(&segment, *reason, &context));
+        connection.confirm(&segment, &context, out);
         connection.on_segment(&segment, &context, out);
         self
     }

@@ -87,6 +87,7 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
         AnomalyKind::OutOfTurn => "A message is out of sequence",
         AnomalyKind::Gap => "Bytes are missing from the capture",
         AnomalyKind::OverlapConflict => "Two copies of the same bytes differ",
+        AnomalyKind::NotTaken => "A packet counts for nothing",
         AnomalyKind::Limit => "A limit was reached",
         AnomalyKind::InputTruncated => "The input ends in the middle of a record",
         AnomalyKind::InputCorrupt => "The input is damaged",

@@ -69,6 +69,8 @@ pub struct StreamDirection {
     first_gap: Option<TcpOffset>,
     retransmitted: u64,
     conflicts: u64,
+    /// Number of segments that were further on than any window reaches.
+    far_off: u8,
     recent: RecentSegments,
     resent: Option<Box<Resent>>,
 }
@@ -102,6 +104,12 @@ impl PendingData {
     }
 }
 
+/// No window of a connection between nodes is larger, in bytes.
+pub(super) const LARGEST_HOLE: u64 = 16 << 20;
+
+/// Segments behind a larger hole that are dropped before it is believed that the capture lacks what was sent there.
+const FAR_OFF_DROPPED: u8 = 8;
+
 /// What a pending segment costs beside its bytes, about.
 const PENDING_OVERHEAD: usize = 96;
 
@@ -123,6 +131,7 @@ impl StreamDirection {
             first_gap: None,
             retransmitted: 0,
             conflicts: 0,
+            far_off: 0,
             recent: RecentSegments::default(),
             resent: None,
         }
@@ -187,6 +196,16 @@ impl StreamDirection {
         }
         let here = self.anchor.plus(self.next.sequence_distance());
         self.next.0.checked_add_signed(seq.distance(here)).map(TcpOffset)
+    }
+
+    /// Whether a segment of it, or its beginning, is known.
+    pub fn is_begun(&self) -> bool {
+        self.start != Start::Unseen
+    }
+
+    /// Offset behind the last byte known, those that wait behind a hole included.
+    pub fn highest(&self) -> TcpOffset {
+        self.pending.last_key_value().map_or(self.next, |(offset, data)| data.end(*offset))
     }
 
     /// Whether the capture shows where this stream begins.
@@ -268,6 +287,9 @@ impl StreamDirection {
         limits: &Limits,
         out: &mut impl FnMut(StreamChunk<'_>),
     ) {
+        if self.is_far_off(offset) {
+            return;
+        }
         if let Start::Open { segments, lowest, .. } = &mut self.start {
             *segments += 1;
             *lowest = (*lowest).min(offset);
@@ -283,6 +305,17 @@ impl StreamDirection {
                 break;
             }
         }
+    }
+
+    /// Whether a segment is further on than a window reaches, so that its receiver dropped it. The first few of
+    /// them are; if more come, the capture lacks what was sent before them.
+    fn is_far_off(&mut self, offset: TcpOffset) -> bool {
+        let reached = self.next.max(self.acked.unwrap_or(self.next));
+        if self.start != Start::Known || offset <= reached.plus(LARGEST_HOLE) {
+            return false;
+        }
+        self.far_off = self.far_off.saturating_add(1);
+        self.far_off <= FAR_OFF_DROPPED
     }
 
     /// Takes in a segment of which `again` bytes came before, unless it is a packet that was captured twice.

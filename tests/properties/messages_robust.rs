@@ -503,6 +503,8 @@ impl Wire {
             ack: self.seq[peer],
             flags: TcpFlags(flags),
             ip_id: None,
+            ttl: 64,
+            header: Vec::new(),
             payload: bytes.to_vec(),
             missing: 0,
         });

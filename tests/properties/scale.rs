@@ -104,6 +104,8 @@ impl Storm {
                 flags: TcpFlags(*flags),
                 window: 1000,
                 ip_id: None,
+                ttl: 0,
+                header: &[],
                 payload,
                 missing: 0,
                 layers: &[],

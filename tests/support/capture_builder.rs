@@ -309,8 +309,7 @@ impl Connection<'_> {
         // A header of five words, a window of 64 KB, no urgent data.
         tcp.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
         tcp.extend(payload);
-        let sum =
-            checksum(&[&pseudo_header(source.ip(), target.ip(), TCP, &tcp), &tcp[..]].concat());
+        let sum = tcp_checksum(source.ip(), target.ip(), &tcp);
         tcp[16..18].copy_from_slice(&sum);
 
         let ethernet = ethernet(source.ip(), target.ip(), TCP, &tcp);
@@ -378,6 +377,11 @@ fn ethernet(source: IpAddr, target: IpAddr, protocol: u8, body: &[u8]) -> Vec<u8
         }
     };
     [&mac(target)[..], &mac(source), &kind, &ip, body].concat()
+}
+
+/// The checksum of a TCP segment whose own field for it is 0.
+pub(crate) fn tcp_checksum(source: IpAddr, target: IpAddr, segment: &[u8]) -> [u8; 2] {
+    checksum(&[&pseudo_header(source, target, TCP, segment), segment].concat())
 }
 
 /// What the checksum of a protocol over IP begins with: RFC 9293, section 3.1, and RFC 8200, section 8.1.

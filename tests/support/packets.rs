@@ -12,6 +12,8 @@ use beamscope::packet::FrameRef;
 use beamscope::protocol::digest::{CandidateCookies, Cookie};
 use beamscope::time::Timestamp;
 
+use super::capture_builder::tcp_checksum;
+
 /// A segment that owns its payload.
 #[derive(Clone, Debug)]
 pub(crate) struct Owned {
@@ -23,6 +25,9 @@ pub(crate) struct Owned {
     pub(crate) ack: u32,
     pub(crate) flags: TcpFlags,
     pub(crate) ip_id: Option<u16>,
+    pub(crate) ttl: u8,
+    /// Empty where the payload is not that of the packet: then nothing shows whether the checksum is right.
+    pub(crate) header: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     pub(crate) missing: u32,
 }
@@ -40,10 +45,31 @@ impl Owned {
             flags: self.flags,
             window: 64_000,
             ip_id: self.ip_id,
+            ttl: self.ttl,
+            header: &self.header,
             payload: &self.payload,
             missing: self.missing,
             layers: &[],
         }
+    }
+}
+
+impl Owned {
+    /// Writes a header without options that fits the other fields, with a checksum that is right or not.
+    pub(crate) fn fill_header(&mut self, is_right: bool) {
+        let mut header = [self.src.port, self.dst.port].map(u16::to_be_bytes).concat();
+        header.extend([self.seq, self.ack].map(u32::to_be_bytes).concat());
+        header.extend([0x50, self.flags.0, 0xfa, 0, 0, 0, 0, 0]);
+        let segment = [&header[..], &self.payload].concat();
+        let [high, low] = tcp_checksum(self.src.ip, self.dst.ip, &segment);
+        header[16..18].copy_from_slice(&[if is_right { high } else { !high }, low]);
+        self.header = header;
+    }
+
+    /// The same with a wrong checksum.
+    pub(crate) fn damaged(mut self) -> Self {
+        self.fill_header(false);
+        self
     }
 }
 
@@ -70,6 +96,8 @@ pub(crate) fn load(path: &Path) -> Scene {
                 ack: s.ack,
                 flags: s.flags,
                 ip_id: s.ip_id,
+                ttl: s.ttl,
+                header: s.header.to_vec(),
                 payload: s.payload.to_vec(),
                 missing: s.missing,
             });
@@ -122,7 +150,7 @@ pub(crate) fn resegmented(segments: &[Owned], dice: &mut Dice) -> Vec<Owned> {
     let mut out = Vec::new();
     for segment in segments {
         let mut rest = segment.payload.as_slice();
-        let mut piece = Owned { payload: Vec::new(), ..segment.clone() };
+        let mut piece = Owned { payload: Vec::new(), header: Vec::new(), ..segment.clone() };
         // An EPMD on an unknown port is recognised by a request in one segment, as every client sends it.
         let is_first_request =
             ![segment.src.port, segment.dst.port].contains(&4369) && is_epmd_request(rest);

@@ -15,7 +15,7 @@ use crate::observe::{
     Anomaly, AnomalyKind, CallSums, CorruptFrame, ForeignBytes, FrameTraffic, MessageSums,
     Orientation, PauseSpan, PerRole, Role,
 };
-use crate::packet::PacketRef;
+use crate::packet::{FrameRef, PacketRef};
 use crate::stream::tcp::TcpConnection;
 use crate::stream::{StreamEvent, TcpOffset};
 use crate::time::Timestamp;
@@ -376,6 +376,11 @@ impl Distribution {
             corrupt: corrupt.map(|it| CorruptFrame { mark: it.mark, field: it.field.into() }),
             native_records: state.messages.records(),
         }
+    }
+
+    /// Takes back what the bytes in the packet of `frame` showed of `direction` behind the handshake.
+    pub(super) fn take_back(&mut self, direction: Direction, frame: FrameRef) {
+        self.sides[direction].messages.take_back(frame);
     }
 
     /// The first packet of one direction with data of another protocol.

@@ -27,7 +27,7 @@ use crate::flow::Direction;
 use crate::memory::MemoryBudget;
 use crate::observe::messages::{MessageBatch, MessageMeta, RuleTrigger};
 use crate::observe::{MessageSums, NativeRecords, PauseSpan};
-use crate::packet::PacketRef;
+use crate::packet::{FrameRef, PacketRef};
 use crate::record::Role;
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
@@ -264,6 +264,11 @@ impl MessageStream {
     pub(in crate::protocol) fn on_broken(&mut self, mark: PacketRef) {
         self.corrupt.get_or_insert(Corrupt { mark, field: "frame" });
         self.forget();
+    }
+
+    /// Takes back a corrupt frame in the packet of `frame`, whose bytes the receiver did not take.
+    pub(in crate::protocol) fn take_back(&mut self, frame: FrameRef) {
+        self.corrupt = self.corrupt.filter(|corrupt| corrupt.mark.frame != frame);
     }
 
     /// Counts four zero bytes at a place that is not certainly the start of a frame.

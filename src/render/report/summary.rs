@@ -484,6 +484,7 @@ fn unusual(stats: &Stats) -> Option<String> {
         (AnomalyKind::Malformed, "unreadable message"),
         (AnomalyKind::OutOfTurn, "message out of sequence"),
         (AnomalyKind::OverlapConflict, "conflicting retransmission"),
+        (AnomalyKind::NotTaken, "packet that counts for nothing"),
     ];
     let counts =
         kinds.into_iter().filter_map(|(kind, what)| Some((stats.anomalies.get(&kind)?, what)));

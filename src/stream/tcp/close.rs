@@ -2,8 +2,12 @@
 //!
 //! In: the FIN and RST segments of both sides. Out: [`FirstClose`], and whether bytes are missing up to the close.
 
+use std::time::Duration;
+
+use super::taken::Extent;
 use super::{COPIED_WITHIN, TcpConnection, TcpDirection};
 use crate::flow::Direction;
+use crate::limits::Limits;
 use crate::packet::PacketRef;
 use crate::stream::{SeqNum, TcpOffset};
 use crate::time::Timestamp;
@@ -12,13 +16,15 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fin {
     /// Sequence number of the FIN itself.
-    seq: SeqNum,
+    pub(super) seq: SeqNum,
     /// Lowest acknowledgement number of any copy: what the sender had received when it closed.
     ack: Option<SeqNum>,
     /// The earliest copy of the packet, by capture time.
-    mark: PacketRef,
+    pub(super) mark: PacketRef,
     /// Whether the FIN was retransmitted, as opposed to captured twice.
     pub(super) again: bool,
+    /// How far both streams had come.
+    pub(super) extent: Extent,
 }
 
 /// The first RST of one side.
@@ -27,6 +33,10 @@ pub(super) struct Rst {
     pub(super) seq: SeqNum,
     pub(super) ack: Option<SeqNum>,
     pub(super) mark: PacketRef,
+    /// How far both streams had come.
+    pub(super) extent: Extent,
+    /// Whether it has the time to live of the segments of its side before it.
+    pub(super) is_usual: bool,
 }
 
 impl Rst {
@@ -128,7 +138,7 @@ impl TcpConnection {
         let peer = &self.side(direction.reverse()).stream;
         let received = |ack: Option<SeqNum>| ack.and_then(|ack| peer.offset_of(ack));
         let by = Some(direction);
-        if let Some(fin) = side.fin {
+        if let Some(fin) = side.fin.filter(|fin| side.is_reached(fin)) {
             let kind = ClosingFlag::Fin;
             let received = received(fin.ack);
             return Some(FirstClose { by, kind, mark: fin.mark, received, is_answer: false });
@@ -159,13 +169,18 @@ impl TcpConnection {
             && !self.sides.high_to_low.stream.is_waiting()
     }
 
-    /// Whether both sides have closed and no segment is missing that may still come.
+    /// Whether it was refused, or both sides have closed and no segment is missing that may still come. An RST, or an
+    /// ICMP error, is believed when nothing has come for a moment that shows otherwise.
     #[inline]
-    pub(crate) fn is_over(&self) -> bool {
-        self.has_closed && self.is_settled()
+    pub(crate) fn is_over(&self, now: Timestamp, limits: &Limits) -> bool {
+        (self.has_closed || self.icmp.is_some()) && self.is_settled(now, limits)
     }
 
-    fn is_settled(&self) -> bool {
+    fn is_settled(&self, now: Timestamp, limits: &Limits) -> bool {
+        let is_believed = |mark: PacketRef| now >= mark.at.after(limits.close_grace);
+        if let Some(refused) = self.opened().refused() {
+            return now >= refused.at.after(REFUSAL_GRACE);
+        }
         let done = |direction: Direction| {
             let side = self.side(direction);
             side.fin.is_some_and(|fin| side.stream.offset_of(fin.seq) == Some(side.stream.end()))
@@ -173,7 +188,10 @@ impl TcpConnection {
         if self.is_short(Direction::LowToHigh) || self.is_short(Direction::HighToLow) {
             return false;
         }
-        let reset = self.sides.each().iter().any(|side| side.rst.is_some());
+        let resets = || self.sides.each().into_iter().filter_map(|side| side.rst);
+        // The other side answers nothing but resets, or its packets had the usual time to live.
+        let is_sure = |rst: Rst| rst.is_usual || is_believed(rst.mark);
+        let reset = resets().any(is_sure) || resets().count() == 2;
         done(Direction::LowToHigh) && done(Direction::HighToLow)
             || reset
                 && !self.fin_unseen(Direction::LowToHigh)
@@ -222,6 +240,13 @@ impl TcpConnection {
 }
 
 impl TcpDirection {
+    /// Whether nothing is missing before a FIN, or the other side has acknowledged that far, or nothing follows. Else it
+    /// may not be of its sender.
+    fn is_reached(&self, fin: &Fin) -> bool {
+        let at = self.stream.offset_of(fin.seq);
+        self.is_finished || at <= Some(self.stream.highest()) || self.stream.acked() >= at
+    }
+
     /// Capture time of its FIN, or else of its RST.
     pub(crate) fn closed_at(&self) -> Option<Timestamp> {
         let fin = self.fin.map(|fin| fin.mark.at);
@@ -240,9 +265,13 @@ impl TcpDirection {
     }
 
     /// Takes in a FIN, or another copy of it.
-    pub(super) fn on_fin(&mut self, seq: SeqNum, ack: Option<SeqNum>, mark: PacketRef) {
+    pub(super) fn on_fin(&mut self, seq: SeqNum, ack: Option<SeqNum>, mark: PacketRef, extent: Extent) {
         match &mut self.fin {
-            None => self.fin = Some(Fin { seq, ack, mark, again: false }),
+            None => self.fin = Some(Fin { seq, ack, mark, again: false, extent }),
+            // The other one came before bytes of its sender, or behind a hole that the sender did not leave.
+            Some(fin) if fin.seq != seq && self.stream.offset_of(seq) >= Some(self.stream.highest()) => {
+                *fin = Fin { seq, ack, mark, again: false, extent };
+            }
             Some(fin) => {
                 let (earlier, later) =
                     if mark.at < fin.mark.at { (mark, fin.mark) } else { (fin.mark, mark) };
@@ -257,6 +286,9 @@ impl TcpDirection {
         }
     }
 }
+
+/// The true answer to a SYN comes within a round trip.
+pub(crate) const REFUSAL_GRACE: Duration = Duration::from_millis(100);
 
 /// No side has more bytes under way (RFC 7323, section 2.3): a number further on is no acknowledgement.
 const LARGEST_WINDOW: u64 = 1 << 30;

@@ -7,17 +7,20 @@
 mod close;
 mod delivery;
 mod opening;
+mod taken;
 mod window;
 
 use std::time::Duration;
 
-pub(crate) use self::close::{ClosingFlag, FirstClose};
+pub(crate) use self::close::{REFUSAL_GRACE, ClosingFlag, FirstClose};
 use self::close::{Fin, Rst};
 use self::delivery::LargestSegment;
 pub(crate) use self::opening::{Opened, Syn};
+use self::taken::RstFate;
+pub(crate) use self::taken::NotTaken;
 pub(crate) use self::window::ClosedWindow;
 use super::{SegmentData, SeqNum, StreamChunk, StreamDirection};
-use crate::decode::{Segment, TcpFlags, Unreachable};
+use crate::decode::{Checksum, Segment, TcpFlags, Unreachable};
 use crate::flow::{Direction, PerDirection};
 use crate::limits::Limits;
 use crate::memory::MemoryBudget;
@@ -32,6 +35,7 @@ pub(crate) struct TcpConnection {
     /// Whether a side has closed.
     has_closed: bool,
     icmp: Option<Unreachable>,
+    not_taken: Option<Box<NotTaken>>,
     first: PacketRef,
     last: PacketRef,
 }
@@ -62,6 +66,14 @@ pub(crate) struct TcpDirection {
     icmp: Option<Box<Unreachable>>,
     fin: Option<Fin>,
     rst: Option<Rst>,
+    /// An RST that the other side may have dropped.
+    doubtful_rst: Option<Rst>,
+    /// Time to live of its first segment; 0 before that.
+    ttl: u8,
+    /// Whether the checksum of a segment with a SYN or bytes was right: then others are not left to the network card.
+    has_right_checksum: bool,
+    /// Whether nothing of it is expected any more.
+    is_finished: bool,
 }
 
 impl TcpConnection {
@@ -72,6 +84,7 @@ impl TcpConnection {
             originator: None,
             has_closed: false,
             icmp: None,
+            not_taken: None,
             first,
             last: first,
         }
@@ -223,11 +236,22 @@ impl TcpConnection {
             side.after_syn.get_or_insert(mark.at);
         }
         if segment.flags.has(TcpFlags::RST) {
-            side.rst.get_or_insert(Rst { seq, ack, mark });
+            let is_usual = segment.ttl != 0 && self.side(direction).ttl == segment.ttl;
+            let rst = Rst { seq, ack, mark, extent: self.extent(direction), is_usual };
+            let fate = self.fate(direction, &rst, segment.ttl);
+            let side = &mut self.sides[direction];
+            match fate {
+                RstFate::Taken => _ = side.rst.get_or_insert(rst),
+                RstFate::Doubtful => _ = side.doubtful_rst.get_or_insert(rst),
+                RstFate::Dropped => {
+                    return self.note_not_taken(mark, "an RST with another sequence number than the next");
+                }
+            }
         } else if segment.flags.has(TcpFlags::FIN) {
             let sent = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
             let sent = sent.saturating_add(segment.missing).saturating_add(is_syn.into());
-            side.on_fin(seq.plus(sent), ack, mark);
+            let extent = self.extent(direction);
+            self.sides[direction].on_fin(seq.plus(sent), ack, mark, extent);
         }
         self.has_closed |= segment.flags.closes();
     }
@@ -240,11 +264,16 @@ impl TcpConnection {
         limits: &Limits,
         out: &mut impl FnMut(StreamChunk<'_>),
     ) {
+        if self.doubt_ends(limits.close_grace).is_some_and(|due| due <= now) {
+            self.believe_rst(direction);
+        }
         self.sides[direction].stream.settle(now, limits, out);
     }
 
     /// Gives whatever is left of `direction`, holes included: no segment follows.
     pub(crate) fn finish(&mut self, direction: Direction, out: &mut impl FnMut(StreamChunk<'_>)) {
+        self.believe_rst(direction);
+        self.sides[direction].is_finished = true;
         self.sides[direction].stream.finish(out);
     }
 
@@ -258,10 +287,37 @@ impl TcpConnection {
     #[inline]
     pub(crate) fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
         let [a, b] = self.sides.each().map(|side| side.stream.deadline(limits));
-        match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+        let doubt = if self.has_closed { self.doubt_ends(limits.close_grace) } else { None };
+        [a, b, doubt].into_iter().flatten().min()
+    }
+
+    /// Notes the time to live of the first segment of a direction, and whether its checksums are right. Returns false
+    /// for a segment that was damaged on its way: its receiver drops it.
+    #[cold] // before the handshake is complete, and for SYN, FIN and RST
+    pub(crate) fn is_intact(&mut self, segment: &Segment<'_>) -> bool {
+        let side = &mut self.sides[segment.direction];
+        let is_right = match segment.checksum() {
+            Checksum::Wrong if side.has_right_checksum => {
+                let mark = PacketRef { frame: segment.frame, at: segment.at };
+                self.note_not_taken(mark, "a segment with a wrong checksum");
+                return false;
+            }
+            checksum => checksum == Checksum::Right,
+        };
+        if segment.has_bytes() && self.is_beyond_window(segment) {
+            let mark = PacketRef { frame: segment.frame, at: segment.at };
+            self.note_not_taken(mark, "bytes beyond the window of the receiver");
+            return false;
         }
+        let side = &mut self.sides[segment.direction];
+        // A system computes the checksum of an RST itself where it leaves that of others to the network card.
+        if segment.has_bytes() || segment.flags.has(TcpFlags::SYN) {
+            side.has_right_checksum |= is_right;
+            if side.ttl == 0 {
+                side.ttl = segment.ttl;
+            }
+        }
+        true
     }
 }
 
@@ -282,6 +338,10 @@ impl TcpDirection {
             icmp: None,
             fin: None,
             rst: None,
+            doubtful_rst: None,
+            ttl: 0,
+            has_right_checksum: false,
+            is_finished: false,
         }
     }
 

@@ -1,0 +1,312 @@
+//! The first segments of a connection, kept until its handshake is over, to read them again without those that the
+//! receiver did not take.
+//!
+//! Two segments may have different bytes for the same sequence numbers: one of them was damaged, or was never sent by
+//! that host. Which one the receiver took is shown by its acknowledgements and by the sequence number with which the
+//! sender goes on. In: each segment. Out: the segment that counts for nothing, once that is known.
+
+use super::Connection;
+use super::connection::Keep;
+use super::{ConnContext, ConnOutput};
+use crate::decode::{Checksum, Segment, TcpFlags};
+use crate::flow::{Direction, FlowKey};
+use crate::memory::{MemoryBudget, Reservation};
+use crate::packet::{FrameRef, PacketRef};
+use crate::stream::SeqNum;
+use crate::time::Timestamp;
+
+/// The first segments of both directions, in the order in which they came.
+#[derive(Debug)]
+pub(super) struct EarlySegments {
+    kept: Vec<EarlySegment>,
+    memory: Reservation,
+    question: Option<Question>,
+    /// Number of segments that came after the handshake was complete.
+    behind_handshake: u8,
+}
+
+/// A segment with its bytes.
+#[derive(Debug)]
+struct EarlySegment {
+    frame: FrameRef,
+    at: Timestamp,
+    flow: FlowKey,
+    direction: Direction,
+    seq: SeqNum,
+    ack: SeqNum,
+    flags: TcpFlags,
+    window: u16,
+    ip_id: Option<u16>,
+    ttl: u8,
+    missing: u32,
+    header_len: usize,
+    /// The TCP header and the payload.
+    bytes: Box<[u8]>,
+}
+
+/// Two kept segments of one direction that contradict each other, by their index.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    first: usize,
+    second: usize,
+}
+
+/// A kept segment that its receiver did not take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rejected {
+    /// Its index.
+    index: usize,
+    /// The index of the segment whose bytes count, or before which all was read as it was sent.
+    from: usize,
+}
+
+impl EarlySegments {
+    /// No segments yet; their bytes count against `budget`.
+    pub(super) fn new(budget: &MemoryBudget) -> Self {
+        let memory = budget.reservation();
+        Self { kept: Vec::new(), memory, question: None, behind_handshake: 0 }
+    }
+
+    /// Keeps a segment; `None` if no more are kept. Gives the segment that counts for nothing, if this one shows that.
+    pub(super) fn push(
+        &mut self,
+        segment: &Segment<'_>,
+        is_established: bool,
+    ) -> Option<Option<Rejected>> {
+        self.behind_handshake += u8::from(is_established);
+        let early = EarlySegment::new(segment);
+        let is_full = self.kept.len() >= MOST_SEGMENTS
+            || self.memory.held() + early.bytes.len() > MOST_BYTES
+            || self.behind_handshake > MOST_BEHIND;
+        if is_full || !self.memory.take(early.bytes.len()) {
+            return None;
+        }
+        let index = self.kept.len();
+        let decided = match self.question {
+            Some(question) => self.vote(question, &early),
+            None => self.contradicted_by(&early).and_then(|first| {
+                let question = Question { first, second: index };
+                self.question = Some(question);
+                self.by_way(question, &early)
+            }),
+        };
+        if index == 0 {
+            self.kept.reserve_exact(1);
+        }
+        self.kept.push(early);
+        Some(decided)
+    }
+
+    /// The kept segment that has other bytes than `segment` for the same sequence numbers, or bytes where `segment` shows
+    /// that its sender has closed.
+    fn contradicted_by(&self, segment: &EarlySegment) -> Option<usize> {
+        let is_contradicted = |known: &EarlySegment| {
+            known.direction == segment.direction
+                && !known.payload().is_empty()
+                && (segment.differs_from(known) || segment.closes_within(known))
+        };
+        self.kept.iter().position(is_contradicted)
+    }
+
+    /// Decides by the way that the packets took: the other packets of their direction have one time to live.
+    fn by_way(&self, Question { first, second }: Question, latest: &EarlySegment) -> Option<Rejected> {
+        let a = self.kept.get(first)?;
+        let others = self.kept.iter().enumerate().filter(|(index, it)| {
+            *index != first && it.direction == a.direction && it.ttl != 0
+        });
+        let usual = others.map(|(_, it)| it.ttl).next()?;
+        let wrong = |it: &EarlySegment| {
+            it.ttl != usual || it.segment().checksum() == Checksum::Wrong
+        };
+        match (wrong(a), wrong(latest)) {
+            (true, false) => Some(Rejected { index: first, from: second }),
+            (false, true) => Some(Rejected { index: second, from: second }),
+            _ => None,
+        }
+    }
+
+    /// Decides by the next segment of either side, which shows how many bytes the receiver took, or the sender sent.
+    fn vote(&self, Question { first, second }: Question, next: &EarlySegment) -> Option<Rejected> {
+        let (a, b) = (self.kept.get(first)?, self.kept.get(second)?);
+        if next.flags.has(TcpFlags::RST) || next.flags.has(TcpFlags::SYN) {
+            return None;
+        }
+        let shown = if next.direction == a.direction {
+            next.seq
+        } else if next.flags.has(TcpFlags::ACK) {
+            next.ack
+        } else {
+            return None;
+        };
+        if a.end() == b.end() {
+            None
+        } else if shown == b.end() {
+            Some(Rejected { index: first, from: second })
+        } else if shown == a.end() {
+            Some(Rejected { index: second, from: second })
+        } else {
+            None
+        }
+    }
+
+    /// Decides when no segment follows: bytes that were never acknowledged, and behind which the sender did not close,
+    /// were not sent by it.
+    pub(super) fn decide_at_end(&self) -> Option<Rejected> {
+        let Question { first, second } = self.question?;
+        let (a, b) = (self.kept.get(first)?, self.kept.get(second)?);
+        let is_acknowledged = self.kept.iter().any(|it| {
+            it.direction != a.direction
+                && it.flags.has(TcpFlags::ACK)
+                && !it.flags.has(TcpFlags::RST)
+                && it.ack.distance(a.end()) >= 0
+        });
+        let closes = b.flags.has(TcpFlags::FIN)
+            || b.flags.has(TcpFlags::RST) && b.flags.has(TcpFlags::ACK);
+        (closes && b.seq == a.seq && b.payload().is_empty() && !is_acknowledged)
+            .then_some(Rejected { index: first, from: second })
+    }
+
+    fn remove(&mut self, index: usize) -> Option<EarlySegment> {
+        self.question = None;
+        (index < self.kept.len()).then(|| {
+            let removed = self.kept.remove(index);
+            self.memory.release(removed.bytes.len());
+            removed
+        })
+    }
+}
+
+impl EarlySegment {
+    fn new(segment: &Segment<'_>) -> Self {
+        Self {
+            frame: segment.frame,
+            at: segment.at,
+            flow: segment.flow,
+            direction: segment.direction,
+            seq: SeqNum(segment.seq),
+            ack: SeqNum(segment.ack),
+            flags: segment.flags,
+            window: segment.window,
+            ip_id: segment.ip_id,
+            ttl: segment.ttl,
+            missing: segment.missing,
+            header_len: segment.header.len(),
+            bytes: [segment.header, segment.payload].concat().into(),
+        }
+    }
+
+    fn segment(&self) -> Segment<'_> {
+        let (header, payload) = self.bytes.split_at_checked(self.header_len).unwrap_or_default();
+        Segment {
+            frame: self.frame,
+            at: self.at,
+            flow: self.flow,
+            direction: self.direction,
+            seq: self.seq.0,
+            ack: self.ack.0,
+            flags: self.flags,
+            window: self.window,
+            ip_id: self.ip_id,
+            ttl: self.ttl,
+            header,
+            payload,
+            missing: self.missing,
+            layers: &[],
+        }
+    }
+
+    fn payload(&self) -> &[u8] {
+        self.bytes.get(self.header_len..).unwrap_or_default()
+    }
+
+    /// The sequence number behind its bytes and its FIN.
+    fn end(&self) -> SeqNum {
+        let payload = u32::try_from(self.payload().len()).unwrap_or(u32::MAX);
+        let flags = u32::from(self.flags.has(TcpFlags::FIN)) + u32::from(self.flags.has(TcpFlags::SYN));
+        self.seq.plus(payload).plus(self.missing).plus(flags)
+    }
+
+    /// Whether both have bytes for some sequence number, and not the same.
+    fn differs_from(&self, other: &Self) -> bool {
+        let (earlier, later) =
+            if self.seq.distance(other.seq) >= 0 { (other, self) } else { (self, other) };
+        let skip = usize::try_from(later.seq.distance(earlier.seq)).unwrap_or(usize::MAX);
+        let rest = earlier.payload().get(skip..).unwrap_or_default();
+        rest.iter().zip(later.payload()).any(|(a, b)| a != b)
+    }
+
+    /// Whether it shows that its sender has closed, at a sequence number where `other` has bytes.
+    fn closes_within(&self, other: &Self) -> bool {
+        let is_close = self.flags.has(TcpFlags::FIN) || self.flags.has(TcpFlags::RST);
+        let at = i64::try_from(self.payload().len()).unwrap_or(i64::MAX) + self.seq.distance(other.seq);
+        let len = i64::try_from(other.payload().len()).unwrap_or(i64::MAX);
+        is_close && (0..len).contains(&at)
+    }
+}
+
+impl Connection {
+    /// Keeps a segment of the handshake. Gives the state of the connection, if it had to be read again.
+    #[inline(never)]
+    pub(super) fn keep_early(
+        &mut self,
+        segment: &Segment<'_>,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
+    ) -> Option<Keep> {
+        let is_established = self.is_established_reported();
+        match self.early.as_mut()?.push(segment, is_established) {
+            Some(None) => None,
+            Some(Some(rejected)) => self.read_again(rejected, context, out),
+            None => {
+                self.early = None;
+                None
+            }
+        }
+    }
+
+    /// Reads the connection again without what its receiver did not take, if its close shows that.
+    pub(super) fn read_again_at_end(&mut self, context: &ConnContext<'_>, out: &mut ConnOutput) {
+        let rejected = self.early.as_ref().and_then(|early| early.decide_at_end());
+        if let Some(rejected) = rejected {
+            self.read_again(rejected, context, out);
+        }
+    }
+
+    /// Reads the kept segments again without one of them. What the segments before the contradiction showed is in the
+    /// output already.
+    fn read_again(
+        &mut self,
+        Rejected { index, from }: Rejected,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
+    ) -> Option<Keep> {
+        let mut early = self.early.take()?;
+        let rejected = early.remove(index)?;
+        let from = from.saturating_sub(usize::from(index < from));
+        let first = early.kept.first()?;
+        let mut again = Self::new(&first.segment(), self.reason, context);
+        again.take_over(self);
+        again.early = None;
+        let mut keep = Keep::Yes;
+        let mut known = ConnOutput::default();
+        for (place, kept) in early.kept.iter().enumerate() {
+            let out = if place < from { &mut known } else { &mut *out };
+            keep = again.on_segment(&kept.segment(), context, out);
+        }
+        let mark = PacketRef { frame: rejected.frame, at: rejected.at };
+        again.tcp.note_not_taken(mark, "bytes that the rest of the connection contradicts");
+        again.early = Some(early);
+        again.was_established(self);
+        *self = again;
+        Some(if keep == Keep::AsBefore { Keep::Yes } else { keep })
+    }
+}
+
+/// A handshake takes about twelve segments, and those of TLS somewhat more.
+const MOST_SEGMENTS: usize = 40;
+
+/// Bytes kept of one connection: a handshake of nodes takes 300, one with TLS 6,000.
+const MOST_BYTES: usize = 16 * 1024;
+
+/// Segments kept behind the handshake: they show whether the other side took its last message.
+const MOST_BEHIND: u8 = 8;

@@ -1,0 +1,126 @@
+//! Packets that no receiver takes, put into whole captures: the sessions and findings are the same as without them.
+//!
+//! Each decoy is harmless: a packet of one of the two ends, as TCP's own rules let a receiver drop it, or one that the
+//! rest of the capture contradicts.
+
+use beamscope::decode::{Checksum, TcpFlags};
+
+use crate::support::corpus;
+use crate::support::packets::{Dice, Owned, load, renumbered};
+use crate::support::story::{Story, difference, events, story};
+
+/// A kind of decoy: made of a segment of the sender that comes next, and that the receiver takes.
+struct Decoy {
+    name: &'static str,
+    make: fn(&Owned) -> Owned,
+}
+
+/// A segment without payload, from the sender of `next`.
+fn bare(next: &Owned, flags: TcpFlags, seq: u32) -> Owned {
+    let mut bare = Owned { flags, seq, payload: Vec::new(), missing: 0, ..next.clone() };
+    bare.fill_header(true);
+    bare
+}
+
+fn with_payload(next: &Owned, payload: &[u8]) -> Owned {
+    let payload = payload.to_vec();
+    let flags = TcpFlags(next.flags.0 & !TcpFlags::FIN.0);
+    let mut decoy = Owned { flags, payload, missing: 0, ..next.clone() };
+    decoy.fill_header(true);
+    decoy
+}
+
+/// A handshake message that its receiver would believe: a status, or the last message of the acceptor.
+const STATUS: &[u8] = b"\0\x04snok";
+const ACK: &[u8] = b"\0\x11a0123456789abcdef";
+
+const RST: TcpFlags = TcpFlags(0x04);
+const RST_ACK: TcpFlags = TcpFlags(0x14);
+const FIN_ACK: TcpFlags = TcpFlags(0x11);
+
+const DECOYS: [Decoy; 13] = [
+    Decoy { name: "RST before the window", make: |next| bare(next, RST, next.seq.wrapping_sub(9)) },
+    Decoy { name: "RST in the window", make: |next| bare(next, RST, next.seq.wrapping_add(9)) },
+    Decoy { name: "RST and ACK in the window", make: |next| bare(next, RST_ACK, next.seq.wrapping_add(500)) },
+    Decoy { name: "RST far off", make: |next| bare(next, RST, next.seq.wrapping_add(0x4000_0000)) },
+    Decoy { name: "RST that does not arrive", make: |next| Owned { ttl: 2, ..bare(next, RST_ACK, next.seq) } },
+    Decoy { name: "RST with a wrong checksum", make: |next| bare(next, RST_ACK, next.seq).damaged() },
+    Decoy { name: "SYN", make: |next| Owned { ack: 0, ..bare(next, TcpFlags::SYN, next.seq ^ 0x5a5a_5a5a) } },
+    Decoy { name: "FIN in the window", make: |next| bare(next, FIN_ACK, next.seq.wrapping_add(7)) },
+    Decoy { name: "FIN that does not arrive", make: |next| Owned { ttl: 2, ..bare(next, FIN_ACK, next.seq) } },
+    Decoy { name: "status that does not arrive", make: |next| Owned { ttl: 2, ..with_payload(next, STATUS) } },
+    Decoy { name: "ack with a wrong checksum", make: |next| with_payload(next, ACK).damaged() },
+    Decoy { name: "ack that does not arrive", make: |next| Owned { ttl: 2, ..with_payload(next, ACK) } },
+    Decoy { name: "bytes beyond the window", make: |next| {
+        Owned { seq: next.seq.wrapping_add(0x0400_0000), ..with_payload(next, ACK) }
+    } },
+];
+
+/// The places before which a decoy is put: before a segment of an end that still sends, and whose peer acknowledges
+/// what it sent.
+fn places(segments: &[Owned], dice: &mut Dice) -> Vec<usize> {
+    let is_acknowledged = |place: &usize| {
+        let next = &segments[*place];
+        let end = next.seq.wrapping_add(next.payload.len() as u32);
+        let moves = !next.payload.is_empty() || next.flags.has(TcpFlags::FIN);
+        moves && !next.flags.has(TcpFlags::RST) && !next.flags.has(TcpFlags::SYN)
+            && segments[*place + 1..].iter().any(|later| {
+                (later.src, later.dst) == (next.dst, next.src)
+                    && later.flags.has(TcpFlags::ACK)
+                    && !later.flags.has(TcpFlags::RST)
+                    && later.ack.wrapping_sub(end) < 0x8000_0000
+                    && later.ack != next.seq
+            })
+            // A segment that was sent before is a decoy for what it repeats.
+            && !segments[..*place].iter().any(|before| {
+                (before.src, before.dst) == (next.src, next.dst) && before.seq == next.seq && !before.payload.is_empty()
+            })
+    };
+    let mut all: Vec<usize> = (0..segments.len()).filter(is_acknowledged).collect();
+    while all.len() > PLACES {
+        all.remove(dice.roll(all.len()));
+    }
+    all
+}
+
+#[test]
+fn packets_that_no_receiver_takes_change_no_verdict() {
+    corpus::check_all(|path| {
+        let only = std::env::var("BEAMSCOPE_DECOY").ok();
+        let scene = load(path);
+        let plain = story(&events(&scene, &scene.segments));
+        let mut wrong = Vec::new();
+        for place in places(&scene.segments, &mut Dice(1)) {
+            for decoy in DECOYS.iter().filter(|it| only.as_ref().is_none_or(|only| it.name.contains(only.as_str()))) {
+                if decoy.name.contains("checksum") && !shows_checksums(&scene.segments, place) {
+                    continue;
+                }
+                let mut segments = scene.segments.clone();
+                segments.insert(place, (decoy.make)(&scene.segments[place]));
+                let other = story(&events(&scene, &renumbered(segments)));
+                if !is_same(&plain, &other) {
+                    let next = place + 1;
+                    wrong.push(format!("{} before segment {next}\n{}", decoy.name, difference(&plain, &other)));
+                }
+            }
+        }
+        wrong
+    });
+}
+
+/// Whether a segment before that place shows that the checksums of its direction are right where they are captured.
+fn shows_checksums(segments: &[Owned], place: usize) -> bool {
+    let next = &segments[place];
+    segments[..place].iter().any(|before| {
+        (before.src, before.dst) == (next.src, next.dst)
+            && (before.flags.has(TcpFlags::SYN) || !before.payload.is_empty())
+            && before.borrowed().checksum() == Checksum::Right
+    })
+}
+
+fn is_same(plain: &Story, other: &Story) -> bool {
+    plain.outcomes == other.outcomes && plain.findings == other.findings
+}
+
+/// Places tried in each capture.
+const PLACES: usize = 8;
