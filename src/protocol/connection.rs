@@ -262,7 +262,7 @@ impl Connection {
     pub fn confirm(&mut self, next: &Segment<'_>, context: &ConnContext<'_>, out: &mut ConnOutput) {
         let Some(Completion { now, ends }) = self.unconfirmed() else { return };
         let ProtocolState::Distribution(distribution) = &self.protocol else { return };
-        if next.flags.opens_or_closes() {
+        if next.flags.has(TcpFlags::SYN) || next.flags.has(TcpFlags::RST) {
             return;
         }
         let acceptor = distribution.initiator().map(|(initiator, _)| initiator.reverse());
@@ -527,6 +527,7 @@ impl Connection {
     /// Reports the connection at the end of the capture, or when it is dropped to free its entry.
     pub fn on_end(&mut self, now: Timestamp, context: &ConnContext<'_>, out: &mut ConnOutput) {
         let at = Now { at: now.max(self.tcp.last().at), frame: None };
+        let at = if self.over { at } else { self.refused_at().unwrap_or(at) };
         if !self.is_erlang() {
             // A stream whose opening was not seen may still hold the bytes that show its protocol.
             self.give_rest(context, out);
@@ -589,8 +590,7 @@ impl Connection {
         if !self.over && is_over {
             self.read_again_at_end(context, out);
             self.over = true;
-            let refused = self.tcp.opened().refused();
-            let now = refused.map_or(now, |it| Now { at: it.at, frame: Some(it.frame) });
+            let now = self.refused_at().unwrap_or(now);
             self.report(now, ReportReason::Over, false, context, out);
             self.complete(now, out);
         } else if self.over && !is_over {
@@ -598,6 +598,12 @@ impl Connection {
             self.over = false;
         }
         Keep::Yes
+    }
+
+    /// The packet that refused the connection, which is reported a moment later.
+    fn refused_at(&self) -> Option<Now> {
+        let PacketRef { at, frame } = self.tcp.opened().refused()?;
+        Some(Now { at, frame: Some(frame) })
     }
 
     /// Completes the output of one input with its source.
