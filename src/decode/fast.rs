@@ -34,8 +34,6 @@ pub enum FastDecode<'a> {
 pub struct TcpView<'a> {
     ip: IpHeader<'a>,
     tcp: &'a [u8; TCP],
-    /// The TCP header with its options.
-    header: &'a [u8],
     payload: &'a [u8],
     vlan: Option<&'a [u8; 2]>,
 }
@@ -100,9 +98,17 @@ impl<'a> TcpView<'a> {
         sent.saturating_sub(captured.try_into().unwrap_or(u32::MAX))
     }
 
+    /// The TCP header with its options: the bytes of `frame` in front of the payload. It is found again here, because a
+    /// view is made of nearly every frame.
+    #[inline(always)]
+    fn header(&self, frame: &Frame<'a>) -> &'a [u8] {
+        let end = self.payload.as_ptr().addr().wrapping_sub(frame.bytes.as_ptr().addr());
+        frame.bytes.get(end.wrapping_sub(tcp_header_len(self.tcp))..end).unwrap_or_default()
+    }
+
     /// Makes the segment, which is in `frame`; its VLAN tag is pushed to `layers`.
     #[inline(always)]
-    pub(super) fn segment(&self, frame: &Frame<'_>, layers: &'a mut Vec<Layer>) -> Segment<'a> {
+    pub(super) fn segment(&self, frame: &Frame<'a>, layers: &'a mut Vec<Layer>) -> Segment<'a> {
         if let Some(tag) = self.vlan {
             layers.push(Layer::Vlan(u16::from_be_bytes(*tag) & 0x0fff));
         }
@@ -125,7 +131,7 @@ impl<'a> TcpView<'a> {
                 IpHeader::V4(&[_, _, _, _, _, _, _, _, ttl, ..]) => ttl,
                 IpHeader::V6(&[_, _, _, _, _, _, _, limit, ..]) => limit,
             },
-            header: self.header,
+            header: self.header(frame),
             payload: self.payload,
             missing: self.missing(),
             layers,
@@ -175,8 +181,8 @@ fn read<'a>(frame: &Frame<'a>) -> Option<FastDecode<'a>> {
             if header_len < TCP {
                 return None;
             }
-            let (header, payload) = body.split_at_checked(header_len)?;
-            Some(FastDecode::Tcp(TcpView { ip, tcp, header, payload, vlan }))
+            let payload = body.get(header_len..)?;
+            Some(FastDecode::Tcp(TcpView { ip, tcp, payload, vlan }))
         }
         ip_number::UDP => {
             let &[s0, s1, d0, d1, ..] = body.first_chunk::<UDP>()?;

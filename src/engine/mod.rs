@@ -50,6 +50,8 @@ struct Core<S> {
     triage: Triage,
     flows: FlowTable<Followed>,
     waiting_syns: WaitingSyns,
+    /// Connections whose handshake is complete, until a segment shows that its last message was taken.
+    unconfirmed: Vec<FlowId>,
     /// Memory for segments that wait for a hole to be filled.
     reassembly: MemoryBudget,
     timers: Timers,
@@ -323,6 +325,7 @@ impl<S: EventSink> Core<S> {
             triage: Triage::new(config.limits.pending_connections),
             flows: FlowTable::new(config.limits.connections),
             waiting_syns: WaitingSyns::default(),
+            unconfirmed: Vec::new(),
             reassembly: MemoryBudget::new(config.limits.held_total),
             timers: Timers::new(),
             forgets: false,
@@ -546,14 +549,13 @@ impl<S: EventSink> Core<S> {
     /// Hands a segment to its connection. The work that its output calls for is queued.
     #[inline(always)]
     fn feed(&mut self, id: FlowId, segment: &Segment<'_>) {
+        if !self.unconfirmed.is_empty() {
+            self.confirm(id, segment);
+        }
         let Some(followed) = self.flows.get_mut(id) else { return };
         if let Some(evidence) = &mut self.evidence {
             evidence.on_packet(id, segment.frame, [segment.src(), segment.dst()]);
         }
-        if followed.connection.is_unconfirmed() {
-            self.confirm(id, segment);
-        }
-        let Some(followed) = self.flows.get_mut(id) else { return };
         let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
         let keep = followed.connection.on_segment(segment, &context, &mut self.output);
         if keep != Keep::AsBefore {
@@ -567,12 +569,19 @@ impl<S: EventSink> Core<S> {
     /// Reports the completion of a handshake that a segment confirms, before the segment.
     #[cold] // once for each connection
     fn confirm(&mut self, id: FlowId, segment: &Segment<'_>) {
+        if !self.unconfirmed.contains(&id) {
+            return;
+        }
         let Some(followed) = self.flows.get_mut(id) else { return };
         let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
         followed.connection.confirm(segment, &context, &mut self.output);
         if !self.output.is_empty() {
             self.flush_output();
         }
+        let flows = &self.flows;
+        self.unconfirmed.retain(|id| {
+            flows.peek(*id).is_some_and(|followed| followed.connection.is_unconfirmed())
+        });
     }
 
     fn on_unreachable(&mut self, unreachable: &Unreachable) {
@@ -630,6 +639,9 @@ impl<S: EventSink> Core<S> {
                 self.count_closed(&followed.connection);
             }
         } else if let Some(followed) = self.flows.get_mut(id) {
+            if followed.connection.is_unconfirmed() && !self.unconfirmed.contains(&id) {
+                self.unconfirmed.push(id);
+            }
             let due = followed.connection.deadline(&self.config.limits, self.config.warns);
             let Some(due) = due else { return };
             // Time goes forward: what is not settled by now is tried again a moment later.

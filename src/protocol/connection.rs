@@ -14,8 +14,8 @@ use crate::flow::{Direction, PerDirection};
 use crate::limits::Limits;
 use crate::observe::{ConnectionIds, Orientation, Settled};
 use crate::packet::{FrameRef, PacketRef};
+use crate::stream::tcp::{Opened, REFUSAL_GRACE, TcpConnection};
 use crate::stream::{SeqNum, TcpOffset};
-use crate::stream::tcp::{REFUSAL_GRACE, Opened, TcpConnection};
 use crate::time::Timestamp;
 use crate::transport::tls::TlsOpener;
 use crate::transport::{PlainChunk, Transport};
@@ -244,6 +244,15 @@ impl Connection {
         !self.tcp.both_seen() && matches!(self.tcp.opened(), Opened::Yes)
     }
 
+    /// Whether a segment of the handshake is kept: while the protocol is not certain, large ones are of others.
+    fn may_be_kept(&mut self, segment: &Segment<'_>) -> bool {
+        let may = segment.payload.len() <= MOST_HANDSHAKE_BYTES || self.is_erlang();
+        if !may {
+            self.early = None;
+        }
+        may
+    }
+
     /// The completion of the handshake, if nothing has shown yet that its last message was taken.
     #[inline]
     fn unconfirmed(&self) -> Option<Completion> {
@@ -260,6 +269,9 @@ impl Connection {
     /// acknowledges it, or its sender goes on behind it.
     #[cold] // once for each connection
     pub fn confirm(&mut self, next: &Segment<'_>, context: &ConnContext<'_>, out: &mut ConnOutput) {
+        if self.over || self.observed {
+            return;
+        }
         let Some(Completion { now, ends }) = self.unconfirmed() else { return };
         let ProtocolState::Distribution(distribution) = &self.protocol else { return };
         if next.flags.has(TcpFlags::SYN) || next.flags.has(TcpFlags::RST) {
@@ -303,11 +315,13 @@ impl Connection {
             return Keep::AsBefore;
         }
         if (!self.established_reported || segment.flags.opens_or_closes())
+            && segment.payload.len() <= MOST_HANDSHAKE_BYTES
             && !self.tcp.is_intact(segment)
         {
             return Keep::AsBefore;
         }
         if self.early.is_some()
+            && self.may_be_kept(segment)
             && let Some(keep) = self.keep_early(segment, context, out)
         {
             return keep;
@@ -458,14 +472,16 @@ impl Connection {
             report_then_drop(last.after(limits.close_grace), last.after(limits.closed_forget))
         } else if !self.is_erlang() {
             (last.after(limits.handshake_idle), IdleAction::Drop)
-        } else if let Some(refused) = self.tcp.opened().refused() {
-            report_then_drop(refused.at.after(REFUSAL_GRACE), drop)
-        } else if self.tcp.first_close().is_some() {
-            report_then_drop(last.after(limits.close_grace), drop)
-        } else if matches!(self.tcp.opened(), Opened::Unanswered) {
-            let timeout = self.tcp.first().at.after(limits.syn_wait);
-            report_then_drop(timeout.max(last.after(limits.close_grace)), drop)
         } else {
+            let opened = self.tcp.opened();
+            if let Some(refused) = opened.refused() {
+                return Some(report_then_drop(refused.at.after(REFUSAL_GRACE), drop));
+            } else if self.tcp.first_close().is_some() {
+                return Some(report_then_drop(last.after(limits.close_grace), drop));
+            } else if matches!(opened, Opened::Unanswered) {
+                let timeout = self.tcp.first().at.after(limits.syn_wait);
+                return Some(report_then_drop(timeout.max(last.after(limits.close_grace)), drop));
+            }
             match &self.protocol {
                 ProtocolState::Epmd(epmd) if epmd.is_registration() => return None,
                 ProtocolState::Distribution(distribution) if distribution.is_established() => {
@@ -569,8 +585,7 @@ impl Connection {
                 return Keep::No;
             }
             if distribution.is_established() && is_certain && !self.established_reported {
-                let ends =
-                    PerDirection::from_fn(|direction| self.tcp.side(direction).stream.end());
+                let ends = PerDirection::from_fn(|direction| self.tcp.side(direction).stream.end());
                 let completion = *self.completion.get_or_insert(Completion { now, ends });
                 if !self.tcp.both_seen() || now.at >= completion.due(context.limits) {
                     self.established_reported = true;
@@ -580,13 +595,17 @@ impl Connection {
         }
         if !self.is_erlang() {
             let ProtocolState::Epmd(epmd) = &self.protocol else { return Keep::Yes };
-            if epmd.is_other_protocol() || self.tcp.is_over(now.at, context.limits) {
+            let is_refused = self.tcp.opened().refused().is_some();
+            if epmd.is_other_protocol() || is_refused || self.tcp.is_over(now.at, context.limits) {
                 self.tcp.discard();
                 return Keep::No;
             }
             return Keep::Yes;
         }
-        let is_over = self.tcp.is_over(now.at, context.limits);
+        let is_over = match self.refused_at() {
+            Some(refused) => self.is_refusal_sure(refused, now.at),
+            None => self.tcp.is_over(now.at, context.limits),
+        };
         if !self.over && is_over {
             self.read_again_at_end(context, out);
             self.over = true;
@@ -598,6 +617,12 @@ impl Connection {
             self.over = false;
         }
         Keep::Yes
+    }
+
+    /// Whether nothing else answers the SYN: a moment has passed, or the host dialed itself, to see whether its EPMD runs.
+    fn is_refusal_sure(&self, refused: Now, now: Timestamp) -> bool {
+        let [a, b] = self.ends;
+        a.ip == b.ip || now >= refused.at.after(REFUSAL_GRACE)
     }
 
     /// The packet that refused the connection, which is reported a moment later.
@@ -636,6 +661,9 @@ impl Connection {
         }
     }
 }
+
+/// No message of a handshake is longer, but for those of TLS.
+const MOST_HANDSHAKE_BYTES: usize = 512;
 
 /// Segments after which a connection that may be of the distribution protocol is dropped if it has not shown so: more
 /// than a first handshake message takes in segments of one byte.

@@ -109,15 +109,19 @@ impl EarlySegments {
     }
 
     /// Decides by the way that the packets took: the other packets of their direction have one time to live.
-    fn by_way(&self, Question { first, second }: Question, latest: &EarlySegment) -> Option<Rejected> {
+    fn by_way(
+        &self,
+        Question { first, second }: Question,
+        latest: &EarlySegment,
+    ) -> Option<Rejected> {
         let a = self.kept.get(first)?;
-        let others = self.kept.iter().enumerate().filter(|(index, it)| {
-            *index != first && it.direction == a.direction && it.ttl != 0
-        });
+        let others =
+            self.kept.iter().enumerate().filter(|(index, it)| {
+                *index != first && it.direction == a.direction && it.ttl != 0
+            });
         let usual = others.map(|(_, it)| it.ttl).next()?;
-        let wrong = |it: &EarlySegment| {
-            it.ttl != usual || it.segment().checksum() == Checksum::Wrong
-        };
+        let wrong =
+            |it: &EarlySegment| it.ttl != usual || it.segment().checksum() == Checksum::Wrong;
         match (wrong(a), wrong(latest)) {
             (true, false) => Some(Rejected { index: first, from: second }),
             (false, true) => Some(Rejected { index: second, from: second }),
@@ -160,8 +164,8 @@ impl EarlySegments {
                 && !it.flags.has(TcpFlags::RST)
                 && it.ack.distance(a.end()) >= 0
         });
-        let closes = b.flags.has(TcpFlags::FIN)
-            || b.flags.has(TcpFlags::RST) && b.flags.has(TcpFlags::ACK);
+        let closes =
+            b.flags.has(TcpFlags::FIN) || b.flags.has(TcpFlags::RST) && b.flags.has(TcpFlags::ACK);
         (closes && b.seq == a.seq && b.payload().is_empty() && !is_acknowledged)
             .then_some(Rejected { index: first, from: second })
     }
@@ -222,7 +226,8 @@ impl EarlySegment {
     /// The sequence number behind its bytes and its FIN.
     fn end(&self) -> SeqNum {
         let payload = u32::try_from(self.payload().len()).unwrap_or(u32::MAX);
-        let flags = u32::from(self.flags.has(TcpFlags::FIN)) + u32::from(self.flags.has(TcpFlags::SYN));
+        let flags =
+            u32::from(self.flags.has(TcpFlags::FIN)) + u32::from(self.flags.has(TcpFlags::SYN));
         self.seq.plus(payload).plus(self.missing).plus(flags)
     }
 
@@ -238,7 +243,8 @@ impl EarlySegment {
     /// Whether it shows that its sender has closed, at a sequence number where `other` has bytes.
     fn closes_within(&self, other: &Self) -> bool {
         let is_close = self.flags.has(TcpFlags::FIN) || self.flags.has(TcpFlags::RST);
-        let at = i64::try_from(self.payload().len()).unwrap_or(i64::MAX) + self.seq.distance(other.seq);
+        let at =
+            i64::try_from(self.payload().len()).unwrap_or(i64::MAX) + self.seq.distance(other.seq);
         let len = i64::try_from(other.payload().len()).unwrap_or(i64::MAX);
         is_close && (0..len).contains(&at)
     }

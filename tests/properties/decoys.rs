@@ -41,19 +41,41 @@ const FIN_ACK: TcpFlags = TcpFlags(0x11);
 const DECOYS: [Decoy; 13] = [
     Decoy { name: "RST before the window", make: |next| bare(next, RST, next.seq.wrapping_sub(9)) },
     Decoy { name: "RST in the window", make: |next| bare(next, RST, next.seq.wrapping_add(9)) },
-    Decoy { name: "RST and ACK in the window", make: |next| bare(next, RST_ACK, next.seq.wrapping_add(500)) },
+    Decoy {
+        name: "RST and ACK in the window",
+        make: |next| bare(next, RST_ACK, next.seq.wrapping_add(500)),
+    },
     Decoy { name: "RST far off", make: |next| bare(next, RST, next.seq.wrapping_add(0x4000_0000)) },
-    Decoy { name: "RST that does not arrive", make: |next| Owned { ttl: 2, ..bare(next, RST_ACK, next.seq) } },
-    Decoy { name: "RST with a wrong checksum", make: |next| bare(next, RST_ACK, next.seq).damaged() },
-    Decoy { name: "SYN", make: |next| Owned { ack: 0, ..bare(next, TcpFlags::SYN, next.seq ^ 0x5a5a_5a5a) } },
+    Decoy {
+        name: "RST that does not arrive",
+        make: |next| Owned { ttl: 2, ..bare(next, RST_ACK, next.seq) },
+    },
+    Decoy {
+        name: "RST with a wrong checksum",
+        make: |next| bare(next, RST_ACK, next.seq).damaged(),
+    },
+    Decoy {
+        name: "SYN",
+        make: |next| Owned { ack: 0, ..bare(next, TcpFlags::SYN, next.seq ^ 0x5a5a_5a5a) },
+    },
     Decoy { name: "FIN in the window", make: |next| bare(next, FIN_ACK, next.seq.wrapping_add(7)) },
-    Decoy { name: "FIN that does not arrive", make: |next| Owned { ttl: 2, ..bare(next, FIN_ACK, next.seq) } },
-    Decoy { name: "status that does not arrive", make: |next| Owned { ttl: 2, ..with_payload(next, STATUS) } },
+    Decoy {
+        name: "FIN that does not arrive",
+        make: |next| Owned { ttl: 2, ..bare(next, FIN_ACK, next.seq) },
+    },
+    Decoy {
+        name: "status that does not arrive",
+        make: |next| Owned { ttl: 2, ..with_payload(next, STATUS) },
+    },
     Decoy { name: "ack with a wrong checksum", make: |next| with_payload(next, ACK).damaged() },
-    Decoy { name: "ack that does not arrive", make: |next| Owned { ttl: 2, ..with_payload(next, ACK) } },
-    Decoy { name: "bytes beyond the window", make: |next| {
-        Owned { seq: next.seq.wrapping_add(0x0400_0000), ..with_payload(next, ACK) }
-    } },
+    Decoy {
+        name: "ack that does not arrive",
+        make: |next| Owned { ttl: 2, ..with_payload(next, ACK) },
+    },
+    Decoy {
+        name: "bytes beyond the window",
+        make: |next| Owned { seq: next.seq.wrapping_add(0x0400_0000), ..with_payload(next, ACK) },
+    },
 ];
 
 /// The places before which a decoy is put: before a segment of an end that still sends, and whose peer acknowledges
@@ -91,7 +113,10 @@ fn packets_that_no_receiver_takes_change_no_verdict() {
         let plain = story(&events(&scene, &scene.segments));
         let mut wrong = Vec::new();
         for place in places(&scene.segments, &mut Dice(1)) {
-            for decoy in DECOYS.iter().filter(|it| only.as_ref().is_none_or(|only| it.name.contains(only.as_str()))) {
+            for decoy in DECOYS
+                .iter()
+                .filter(|it| only.as_ref().is_none_or(|only| it.name.contains(only.as_str())))
+            {
                 if decoy.name.contains("checksum") && !shows_checksums(&scene.segments, place) {
                     continue;
                 }
@@ -100,7 +125,11 @@ fn packets_that_no_receiver_takes_change_no_verdict() {
                 let other = story(&events(&scene, &renumbered(segments)));
                 if !is_same(&plain, &other) {
                     let next = place + 1;
-                    wrong.push(format!("{} before segment {next}\n{}", decoy.name, difference(&plain, &other)));
+                    wrong.push(format!(
+                        "{} before segment {next}\n{}",
+                        decoy.name,
+                        difference(&plain, &other)
+                    ));
                 }
             }
         }

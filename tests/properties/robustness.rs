@@ -2,8 +2,8 @@
 //! findings are the same; and one packet less, or an earlier end, never turns into an accusation.
 
 use crate::support::corpus;
-use crate::support::story::{Story, difference, events, story};
 use crate::support::packets::{Dice, Owned, Scene, doubled, load, reordered, resegmented};
+use crate::support::story::{Story, difference, events, story};
 use beamscope::decode::{Endpoint, TcpFlags};
 use beamscope::packet::FrameRef;
 use beamscope::protocol::digest::CandidateCookies;

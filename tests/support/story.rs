@@ -118,4 +118,3 @@ pub(crate) fn difference(plain: &Story, other: &Story) -> String {
     }
     out
 }
-

@@ -169,18 +169,15 @@ impl TcpConnection {
             && !self.sides.high_to_low.stream.is_waiting()
     }
 
-    /// Whether it was refused, or both sides have closed and no segment is missing that may still come. An RST, or an
-    /// ICMP error, is believed when nothing has come for a moment that shows otherwise.
+    /// Whether both sides have closed and no segment is missing that may still come. An RST is believed when nothing has
+    /// come for a moment that shows otherwise.
     #[inline]
     pub(crate) fn is_over(&self, now: Timestamp, limits: &Limits) -> bool {
-        (self.has_closed || self.icmp.is_some()) && self.is_settled(now, limits)
+        self.has_closed && self.is_settled(now, limits)
     }
 
     fn is_settled(&self, now: Timestamp, limits: &Limits) -> bool {
         let is_believed = |mark: PacketRef| now >= mark.at.after(limits.close_grace);
-        if let Some(refused) = self.opened().refused() {
-            return now >= refused.at.after(REFUSAL_GRACE);
-        }
         let done = |direction: Direction| {
             let side = self.side(direction);
             side.fin.is_some_and(|fin| side.stream.offset_of(fin.seq) == Some(side.stream.end()))
@@ -265,11 +262,19 @@ impl TcpDirection {
     }
 
     /// Takes in a FIN, or another copy of it.
-    pub(super) fn on_fin(&mut self, seq: SeqNum, ack: Option<SeqNum>, mark: PacketRef, extent: Extent) {
+    pub(super) fn on_fin(
+        &mut self,
+        seq: SeqNum,
+        ack: Option<SeqNum>,
+        mark: PacketRef,
+        extent: Extent,
+    ) {
         match &mut self.fin {
             None => self.fin = Some(Fin { seq, ack, mark, again: false, extent }),
             // The other one came before bytes of its sender, or behind a hole that the sender did not leave.
-            Some(fin) if fin.seq != seq && self.stream.offset_of(seq) >= Some(self.stream.highest()) => {
+            Some(fin)
+                if fin.seq != seq && self.stream.offset_of(seq) >= Some(self.stream.highest()) =>
+            {
                 *fin = Fin { seq, ack, mark, again: false, extent };
             }
             Some(fin) => {

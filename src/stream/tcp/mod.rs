@@ -12,12 +12,12 @@ mod window;
 
 use std::time::Duration;
 
-pub(crate) use self::close::{REFUSAL_GRACE, ClosingFlag, FirstClose};
+pub(crate) use self::close::{ClosingFlag, FirstClose, REFUSAL_GRACE};
 use self::close::{Fin, Rst};
 use self::delivery::LargestSegment;
 pub(crate) use self::opening::{Opened, Syn};
-use self::taken::RstFate;
 pub(crate) use self::taken::NotTaken;
+use self::taken::RstFate;
 pub(crate) use self::window::ClosedWindow;
 use super::{SegmentData, SeqNum, StreamChunk, StreamDirection};
 use crate::decode::{Checksum, Segment, TcpFlags, Unreachable};
@@ -244,7 +244,8 @@ impl TcpConnection {
                 RstFate::Taken => _ = side.rst.get_or_insert(rst),
                 RstFate::Doubtful => _ = side.doubtful_rst.get_or_insert(rst),
                 RstFate::Dropped => {
-                    return self.note_not_taken(mark, "an RST with another sequence number than the next");
+                    return self
+                        .note_not_taken(mark, "an RST with another sequence number than the next");
                 }
             }
         } else if segment.flags.has(TcpFlags::FIN) {
@@ -287,8 +288,15 @@ impl TcpConnection {
     #[inline]
     pub(crate) fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
         let [a, b] = self.sides.each().map(|side| side.stream.deadline(limits));
-        let doubt = if self.has_closed { self.doubt_ends(limits.close_grace) } else { None };
-        [a, b, doubt].into_iter().flatten().min()
+        let due = match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        if !self.has_closed {
+            return due;
+        }
+        let doubt = self.doubt_ends(limits.close_grace);
+        due.into_iter().chain(doubt).min()
     }
 
     /// Notes the time to live of the first segment of a direction, and whether its checksums are right. Returns false

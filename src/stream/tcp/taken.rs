@@ -144,14 +144,20 @@ impl TcpConnection {
             let acked = self.side(receiver).stream.offset_of(SeqNum(segment.ack));
             let is_alone = self.side(receiver).segments == 0;
             let sent = side.stream.offset_of(SeqNum(segment.seq));
-            segment.at > rst.mark.at.after(ROUND_TRIP) && acked.is_some_and(|acked| acked > peer.plus(1))
+            segment.at > rst.mark.at.after(ROUND_TRIP)
+                && acked.is_some_and(|acked| acked > peer.plus(1))
                 || is_alone && segment.has_bytes() && sent.is_some_and(|sent| sent >= own)
         }
     }
 
     /// Whether `segment` acknowledges bytes that the other side sent behind a FIN or RST: more than it had sent by then,
     /// and more than the sequence number of that segment.
-    fn acknowledges_beyond(&self, segment: &Segment<'_>, seq: Option<SeqNum>, sent: TcpOffset) -> bool {
+    fn acknowledges_beyond(
+        &self,
+        segment: &Segment<'_>,
+        seq: Option<SeqNum>,
+        sent: TcpOffset,
+    ) -> bool {
         let stream = &self.side(segment.direction.reverse()).stream;
         let closed = seq.and_then(|seq| stream.offset_of(seq));
         let beyond = closed.map_or(sent, |at| at.max(sent)).plus(1);
@@ -201,9 +207,9 @@ impl TcpConnection {
     pub(crate) fn is_near(&self, direction: Direction, segment: &Segment<'_>) -> bool {
         let stream = &self.side(direction).stream;
         let end = stream.highest();
-        stream
-            .offset_of(SeqNum(segment.seq))
-            .is_some_and(|offset| offset <= end.plus(LARGEST_HOLE) && offset >= end.minus(LARGEST_HOLE))
+        stream.offset_of(SeqNum(segment.seq)).is_some_and(|offset| {
+            offset <= end.plus(LARGEST_HOLE) && offset >= end.minus(LARGEST_HOLE)
+        })
     }
 
     /// Whether the bytes of a segment are further on than any window of a handshake reaches.
