@@ -2,6 +2,7 @@
 
 mod anonymize;
 mod damage;
+mod exhaustion;
 mod loss;
 mod messages_robust;
 mod observations;
