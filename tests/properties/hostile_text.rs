@@ -49,10 +49,10 @@ fn is_refused(c: char) -> bool {
 
 fn assert_clean(text: &str, what: &str) {
     if let Some(line) = text.lines().find(|line| line.contains(is_refused)) {
-        let at = line.find(is_refused).unwrap();
-        let start = line.floor_char_boundary(at.saturating_sub(80));
-        let end = line.ceil_char_boundary((at + 40).min(line.len()));
-        panic!("{what}: {}", line[start..end].escape_default());
+        let (before, behind) = line.split_at(line.find(is_refused).unwrap());
+        let around = before.chars().rev().take(80).collect::<Vec<_>>().into_iter().rev();
+        let around: String = around.chain(behind.chars().take(40)).collect();
+        panic!("{what}: {}", around.escape_default());
     }
 }
 
