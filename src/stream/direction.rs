@@ -691,6 +691,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::cast_possible_truncation, reason = "lengths of what the test makes")]
     fn any_order_of_whole_and_cut_segments_gives_what_octets_one_by_one_would() {
         let mut random = 7_u64;
         let mut dice = |sides: u32| {

@@ -403,6 +403,7 @@ const REMEMBERED: usize = 1024;
 mod tests {
     use super::*;
 
+    #[expect(clippy::cast_possible_truncation, reason = "numbers that the tests make")]
     fn hello(dials: &mut Dials, n: usize, from: &str, to: &str) {
         use crate::judge::samples::dial;
         use crate::observe::HandshakeObservation;
@@ -458,6 +459,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::cast_possible_truncation, reason = "numbers that the test makes")]
     fn the_listener_that_was_not_heard_of_for_longest_gives_way() {
         let mut listeners = Listeners::default();
         let end = |port: usize| Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port: port as u16 };
