@@ -270,8 +270,8 @@ impl Reports {
             Occasion::Over | Occasion::Quiet | Occasion::End => {
                 let known = self.last.get(&id).copied();
                 let before = known.map(|known| known.last);
-                let more_was_told = known.is_some_and(|known| known.more);
-                let is_end = seen.is_final || seen.occasion == Occasion::Over && !more_was_told;
+                let had_more = known.is_some_and(|known| known.more);
+                let is_end = seen.is_final || seen.occasion == Occasion::Over && !had_more;
                 let is_news = before.is_none_or(|before| own.is_news(before, is_end));
                 let has_damage = seen.tcp.gaps + seen.tcp.conflicts > 0;
                 let was_damaged = known.is_some_and(|known| known.damage);
@@ -279,7 +279,7 @@ impl Reports {
                     ended.push(own.outcome);
                     self.last.remove(&id);
                 } else if is_news {
-                    let more = more_was_told || before.is_some_and(|before| !own.is_other(before));
+                    let more = had_more || before.is_some_and(|before| !own.is_other(before));
                     let damage = was_damaged || has_damage;
                     self.remember(id, Reported { last: own, damage, more });
                 }

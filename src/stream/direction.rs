@@ -692,7 +692,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::cast_possible_truncation, reason = "lengths of what the test makes")]
-    fn any_order_of_whole_and_cut_segments_gives_what_octets_one_by_one_would() {
+    fn any_order_of_whole_and_cut_segments_gives_what_single_bytes_would() {
         let mut random = 7_u64;
         let mut dice = |sides: u32| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -704,26 +704,26 @@ mod tests {
             bench.budget = MemoryBudget::new(1 << 20);
             bench.direction = StreamDirection::new(&bench.budget);
             bench.direction.begins_at(SeqNum(1));
-            let (mut octets, mut again) = (vec![None; 400], 0);
+            let (mut slots, mut again) = (vec![None; 400], 0);
             for _ in 0..1 + dice(60) {
                 let (start, captured) = (dice(200) as usize, 1 + dice(4) as usize);
                 let missing = dice(3).saturating_sub(1) as usize * dice(100) as usize;
                 let payload = vec![b'a' + dice(26) as u8; captured];
-                for (place, octet) in
-                    octets.iter_mut().enumerate().skip(start).take(captured + missing)
+                for (place, slot) in
+                    slots.iter_mut().enumerate().skip(start).take(captured + missing)
                 {
-                    again += u64::from(octet.is_some());
-                    octet.get_or_insert(payload.get(place - start).copied());
+                    again += u64::from(slot.is_some());
+                    slot.get_or_insert(payload.get(place - start).copied());
                 }
                 let ms = u64::from(dice(5)) * 10;
                 bench.push(ms, 1 + start as u32, &payload, missing as u32);
             }
             assert!(bench.direction.retransmitted() <= again, "copies within 2 ms are not counted");
-            let last = octets.iter().rposition(Option::is_some).unwrap();
+            let last = slots.iter().rposition(Option::is_some).unwrap();
             let (mut wanted, mut hole) = (Vec::new(), 0);
-            for octet in &octets[..=last] {
-                match octet.flatten() {
-                    Some(octet) => wanted.push(octet),
+            for slot in &slots[..=last] {
+                match slot.flatten() {
+                    Some(slot) => wanted.push(slot),
                     None => {
                         hole += 1;
                         wanted.push(b'_');

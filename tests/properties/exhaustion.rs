@@ -128,12 +128,12 @@ fn packets_that_come_after_a_reset_give_no_record_each() {
 }
 
 #[test]
-fn a_handshake_in_octets_with_pauses_gives_no_record_each() {
+fn a_handshake_in_bytes_with_pauses_gives_no_record_each() {
     let mut flood = Flood::new(Limits::default(), Vec::<Event>::new());
     let mut link = flood.open(1, 9100);
-    for octet in hello(&"n".repeat(200), None) {
+    for byte in hello(&"n".repeat(200), None) {
         flood.wait(Duration::from_secs(20));
-        flood.send(&mut link, 0, ACK, &[octet]);
+        flood.send(&mut link, 0, ACK, &[byte]);
     }
     let events = flood.engine.finish();
     let sessions = events.iter().filter(|event| matches!(event.body, Body::Session { .. })).count();

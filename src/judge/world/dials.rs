@@ -111,7 +111,7 @@ fn is_empty_without_first(numbers: &mut VecDeque<u64>) -> bool {
 #[derive(Debug, Default)]
 struct Listeners {
     by_end: HashMap<Endpoint, Listener, RandomState>,
-    /// The endpoints by the turn in which they were last heard of.
+    /// The endpoints by the turn in which their nodes last sent a name.
     turns: BTreeMap<u64, Endpoint>,
     next_turn: u64,
 }
@@ -125,7 +125,7 @@ struct Listener {
 }
 
 impl Listeners {
-    /// Notes the name of the node at `end`. Too many push out the one that was not heard of for longest.
+    /// Notes the name of the node at `end`. If there are too many, the one whose node sent its name first gives way.
     fn note(&mut self, end: Endpoint, name: &Arc<str>, creation: Option<u32>) {
         let turn = self.next_turn;
         self.next_turn += 1;
@@ -460,7 +460,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::cast_possible_truncation, reason = "numbers that the test makes")]
-    fn the_listener_that_was_not_heard_of_for_longest_gives_way() {
+    fn the_listener_that_sent_its_name_first_gives_way() {
         let mut listeners = Listeners::default();
         let end = |port: usize| Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port: port as u16 };
         for n in 0..REMEMBERED {
