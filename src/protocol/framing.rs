@@ -343,11 +343,11 @@ mod tests {
         let parts = [&b"\0\x0cnthis is too"[..], b"\0\x03s", b"ok"];
         let found: Vec<_> = parts.iter().flat_map(|part| cut(&mut framing, part, 99)).collect();
         assert_eq!(found, ["nthis is too", "sok"], "whole ones need no memory");
-        let parts = [&b"\0\x20nthis is too"[..], b" long for what is kept", b"\0\x03s", b"ok"];
+        let parts = [&b"\0\x22nthis is too"[..], b" long for what is kept", b"\0\x03s", b"ok"];
         let mut framing = Framing::new(600, budget.reservation());
         framing.begin();
         let found: Vec<_> = parts.iter().flat_map(|part| cut(&mut framing, part, 99)).collect();
-        assert_eq!(found, ["HandshakeLost(32)", "sok"]);
+        assert_eq!(found, ["HandshakeLost(34)", "sok"]);
         assert_eq!(budget.used(), 0, "what was kept was given back");
     }
 
