@@ -2,6 +2,8 @@
 
 mod anonymize;
 mod damage;
+mod exhaustion;
+mod hostile_text;
 mod loss;
 mod messages_robust;
 mod observations;
