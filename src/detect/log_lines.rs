@@ -370,8 +370,7 @@ mod tests {
 
     const WRONG_COOKIE: &[&str] = &["cookie-mismatch"];
     const REFUSED_DIGEST: &[&str] = &["cookie-guessing", "cookie-mismatch", "unproven-name"];
-    const COOKIE_OR_LIST: &[&str] =
-        &["cookie-guessing", "cookie-mismatch", "not-allowed", "unproven-name"];
+    const COOKIE_OR_LIST: &[&str] = &["cookie-guessing", "cookie-mismatch", "not-allowed"];
 
     #[test]
     fn common_lines_name_rules_that_exist() {

@@ -40,11 +40,6 @@ const DOC: RuleDoc = RuleDoc {
             releases: "OTP 23 and newer",
             text: "** Connection attempt from node 'a@h' rejected. Invalid challenge reply. **",
         },
-        LogLine {
-            writer: "the dialed node, if it refuses the cookie",
-            releases: "OTP 22 and older",
-            text: "** Connection attempt from disallowed node a@h **",
-        },
         LogLine { writer: "the node of that name", releases: "all", text: "" },
     ],
     remedy: &[
