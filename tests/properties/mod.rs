@@ -2,6 +2,7 @@
 
 mod anonymize;
 mod damage;
+mod exhaustion;
 mod hostile_text;
 mod loss;
 mod messages_robust;
