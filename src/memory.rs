@@ -65,6 +65,17 @@ impl Reservation {
         true
     }
 
+    /// Makes it a reservation of so many bytes; returns false, and changes nothing, when the budget does not have them.
+    pub fn resize(&mut self, bytes: usize) -> bool {
+        match bytes.checked_sub(self.held) {
+            Some(more) => more == 0 || self.take(more),
+            None => {
+                self.release(self.held - bytes);
+                true
+            }
+        }
+    }
+
     /// Reserves so many bytes more even beyond the budget: for a holder that then releases others until
     /// [`Self::is_over_budget`] is false.
     pub fn take_beyond(&mut self, bytes: usize) {

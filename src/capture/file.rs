@@ -11,6 +11,7 @@ use std::path::Path;
 use super::buffer::Buffer;
 use super::compressed::{Decompressed, is_compressed};
 use super::counted::ReadCounter;
+use super::follow::Shrunk;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::read_ahead::{DecompressionThreads, ReadAhead};
@@ -383,7 +384,8 @@ impl CaptureFile {
     /// Classifies a failed read: damaged compression is part of the capture, and gives a notice; a failing device
     /// is an error.
     fn stopped(&mut self, failure: io::Error) -> Result<(NoticeKind, String), Error> {
-        if failure.raw_os_error().is_some() {
+        let has_shrunk = failure.get_ref().is_some_and(|source| source.is::<Shrunk>());
+        if has_shrunk || failure.raw_os_error().is_some() {
             let offset = self.buffer.offset().saturating_add(self.buffer.len() as u64);
             self.ended = true;
             return Err(Error::Read { name: self.name.clone(), offset, source: failure });

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::console;
 use beamscope::capture::Order;
 use beamscope::detect;
 use beamscope::network::Cidr;
@@ -416,7 +417,14 @@ impl Args {
     /// The arguments of this process. Ends the process after `--help`, or with status 2 after a usage
     /// error.
     pub(crate) fn from_process() -> Self {
-        Self::of(std::env::args_os()).unwrap_or_else(|error| error.exit())
+        Self::of(std::env::args_os()).unwrap_or_else(|error| {
+            // Arguments may be names of files, which may contain anything.
+            if error.use_stderr() && !console::is_safe(&error.render().to_string()) {
+                console::report(&error.render(), None);
+                std::process::exit(error.exit_code());
+            }
+            error.exit()
+        })
     }
 
     /// Parses the arguments, the first of which is the name of the program.

@@ -4,6 +4,7 @@
 //! In: errors, warnings, texts. Out: lines on the two streams. Nothing here knows why a line is
 //! written.
 
+use std::borrow::Cow;
 use std::env;
 use std::fmt::Display;
 use std::fs::Metadata;
@@ -25,17 +26,22 @@ pub(crate) fn report_error(error: &dyn Display, hint: Option<String>) {
 /// Prints a line and a hint on standard error.
 pub(super) fn report(line: &dyn Display, hint: Option<String>) {
     let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
-    // Names of files may contain anything.
-    let text = format!("{line}\n{hint}");
-    let text: String = text
-        .split_inclusive('\n')
-        .flat_map(|it| [escape(it.trim_end_matches('\n')), "\n".into()])
-        .collect();
+    let text = safe_lines(&format!("{line}\n{hint}"));
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     match &mut *held {
         Some(held) => held.push_str(&text),
         None => above_status(|| drop(io::stderr().lock().write_all(text.as_bytes()))),
     }
+}
+
+/// Lines without anything that controls a terminal: names of files, and texts of captures, may contain anything.
+fn safe_lines(text: &str) -> String {
+    text.lines().flat_map(|line| [escape(line), "\n".into()]).collect()
+}
+
+/// Whether lines have nothing that controls a terminal.
+pub(super) fn is_safe(lines: &str) -> bool {
+    lines.lines().all(|line| matches!(escape(line), Cow::Borrowed(_)))
 }
 
 /// Errors that wait until the terminal shows no screen any more.
@@ -86,7 +92,8 @@ impl Warnings {
 
     /// Prints a line that was asked for, so also with `--quiet`.
     pub(super) fn answer(self, line: &dyn Display) {
-        above_status(|| drop(writeln!(io::stderr(), "{line}")));
+        let text = safe_lines(&line.to_string());
+        above_status(|| drop(io::stderr().write_all(text.as_bytes())));
     }
 }
 
@@ -147,13 +154,13 @@ impl StatusLine {
     /// Shows how many bytes were read, and what was found.
     pub(super) fn update(&self, bytes: u64, found: &str) {
         self.0.set_position(bytes);
-        self.0.set_message(found.to_owned());
+        self.0.set_message(escape(found).into_owned());
     }
 
     /// Shows this text as the whole line.
     #[cfg(feature = "live")]
-    pub(super) fn set(&self, text: String) {
-        self.0.set_message(text);
+    pub(super) fn set(&self, text: &str) {
+        self.0.set_message(escape(text).into_owned());
     }
 }
 

@@ -152,8 +152,8 @@ impl<S: EventSink> Core<S> {
         if !self.lacks_room && self.pool.refused() > 0 {
             self.lacks_room = true;
             self.report_limit(format!(
-                "messages need more than the {} bytes that are kept of them: some atoms, names and calls \
-                 stay unknown",
+                "messages need more than the {} bytes that are kept of them: some atoms, names, calls and \
+                 messages in several packets stay unknown",
                 self.config.limits.messages
             ));
         }

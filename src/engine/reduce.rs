@@ -124,7 +124,8 @@ impl Reducer {
             let body = Body::Anomaly { anomaly: Box::new(anomaly) };
             out.events.push(Event::of(&settled, body));
         }
-        let it = JudgedConnection { settled, seen, verdict, is_repeated: again };
+        let claim = self.world.claim(&settled, &seen, &verdict);
+        let it = JudgedConnection { settled, seen, verdict, claim, is_repeated: again };
         let (mut changes, mut detected) = (Vec::new(), Vec::new());
         self.world.on_session(&it, &mut out.node_ports, &mut changes);
         let incident = self.detector.on_session(&it, &self.world, &mut detected);
@@ -207,6 +208,8 @@ struct Reported {
     last: LastReport,
     /// Whether what its streams lack was reported.
     damage: bool,
+    /// Whether a record was reported for more bytes alone.
+    more: bool,
 }
 
 /// What of a record is compared to see whether another one has anything new.
@@ -216,6 +219,19 @@ struct LastReport {
     state: State,
     closed_by: Option<Role>,
     bytes: u64,
+}
+
+impl LastReport {
+    /// Whether a record with this is worth another one. More bytes alone are so when the connection is over, once, and at the
+    /// end: otherwise each packet that comes after a close, and after silence, would have a record of its own.
+    fn is_news(self, before: Self, is_end: bool) -> bool {
+        self.is_other(before) || is_end && self.bytes != before.bytes
+    }
+
+    fn is_other(self, before: Self) -> bool {
+        let rest = |it: Self| (it.outcome, it.state, it.closed_by);
+        rest(self) != rest(before)
+    }
 }
 
 /// A record that is to be reported.
@@ -255,14 +271,18 @@ impl Reports {
             Occasion::Over | Occasion::Quiet | Occasion::End => {
                 let known = self.last.get(&id).copied();
                 let before = known.map(|known| known.last);
-                let is_news = before != Some(own);
+                let had_more = known.is_some_and(|known| known.more);
+                let is_end = seen.is_final || seen.occasion == Occasion::Over && !had_more;
+                let is_news = before.is_none_or(|before| own.is_news(before, is_end));
                 let has_damage = seen.tcp.gaps + seen.tcp.conflicts > 0;
                 let was_damaged = known.is_some_and(|known| known.damage);
                 if seen.is_final {
                     ended.push(own.outcome);
                     self.last.remove(&id);
                 } else if is_news {
-                    self.remember(id, Reported { last: own, damage: was_damaged || has_damage });
+                    let more = had_more || before.is_some_and(|before| !own.is_other(before));
+                    let damage = was_damaged || has_damage;
+                    self.remember(id, Reported { last: own, damage, more });
                 }
                 return is_news.then(|| NextReport {
                     again: before.is_some_and(|before| before.outcome == own.outcome),

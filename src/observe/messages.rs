@@ -267,7 +267,8 @@ impl<'a> Iterator for Fields<'a> {
 pub struct FieldView<'a> {
     /// What the field is.
     pub kind: FieldKind,
-    /// Whether its text has no control character, quotation mark or backslash, so that no output escapes any of it.
+    /// Whether its text is ASCII without control characters, quotation marks or backslashes, so that no output escapes any
+    /// of it.
     pub is_plain: bool,
     len: usize,
     /// Begins with its text.
@@ -541,7 +542,7 @@ impl FieldWriter<'_> {
 
 /// Whether no output escapes any character of a text.
 fn is_plain(text: &str) -> bool {
-    !text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
+    !text.bytes().any(|byte| !matches!(byte, b' '..=b'~') || byte == b'"' || byte == b'\\')
 }
 
 /// Bytes that the fields of one message may take: a dozen terms of 600 bytes and what closes them, and four atoms

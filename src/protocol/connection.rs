@@ -155,26 +155,27 @@ impl Connection {
         let first = PacketRef { frame: segment.frame, at: segment.at };
         let ends = [Direction::LowToHigh, Direction::HighToLow]
             .map(|direction| segment.flow.end(direction));
-        let protocol = match reason {
-            FollowReason::Epmd(requester) => {
-                ProtocolState::Epmd(Box::new(EpmdConnection::new(requester, true)))
-            }
-            FollowReason::MaybeEpmd(requester) => {
-                ProtocolState::Epmd(Box::new(EpmdConnection::new(requester, false)))
-            }
-            FollowReason::Node(initiator) => {
-                let mut distribution = Distribution::new(true, context);
-                distribution.orient(initiator, Orientation::Epmd);
-                ProtocolState::Distribution(Box::new(distribution))
-            }
-            FollowReason::Maybe => {
-                ProtocolState::Distribution(Box::new(Distribution::new(false, context)))
-            }
-        };
+        let protocol =
+            match reason {
+                FollowReason::Epmd(requester) => ProtocolState::Epmd(Box::new(
+                    EpmdConnection::new(requester, true, context.message_memory),
+                )),
+                FollowReason::MaybeEpmd(requester) => ProtocolState::Epmd(Box::new(
+                    EpmdConnection::new(requester, false, context.message_memory),
+                )),
+                FollowReason::Node(initiator) => {
+                    let mut distribution = Distribution::new(true, context);
+                    distribution.orient(initiator, Orientation::Epmd);
+                    ProtocolState::Distribution(Box::new(distribution))
+                }
+                FollowReason::Maybe => {
+                    ProtocolState::Distribution(Box::new(Distribution::new(false, context)))
+                }
+            };
         Self {
             ends,
             tcp: TcpConnection::new(first, context.reassembly),
-            transport: Transport::recognizing(context.key_log),
+            transport: Transport::recognizing(context.key_log, context.message_memory),
             protocol,
             reason,
             early: Some(EarlySegments::new(context.reassembly)),

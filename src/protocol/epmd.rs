@@ -12,6 +12,7 @@ use super::{ConnOutput, Observed};
 use crate::flow::Direction;
 use crate::identify;
 use crate::limits::Limits;
+use crate::memory::{MemoryBudget, Reservation};
 use crate::observe::{
     Anomaly, AnomalyKind, EpmdObservation, EpmdOutcome, EpmdPackets, Foreign, PerRole,
     ProxyHeaderFacts, RegisteredName, Role, TlsSide,
@@ -48,14 +49,45 @@ pub(super) struct EpmdConnection {
 }
 
 /// The bytes of one direction that are not parsed yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct StreamBuffer {
     /// Never longer than `Limits::epmd_reply`.
     bytes: Vec<u8>,
-    /// Whether bytes are missing behind `bytes`, because of a gap or of the bound.
+    /// Memory that `bytes` uses.
+    memory: Reservation,
+    /// Whether bytes are missing behind `bytes`, because of a gap or of a bound.
     is_cut: bool,
     first: Option<PacketRef>,
     last: Option<PacketRef>,
+}
+
+impl StreamBuffer {
+    const fn new(memory: Reservation) -> Self {
+        Self { bytes: Vec::new(), memory, is_cut: false, first: None, last: None }
+    }
+
+    /// Adds bytes, up to a length of `most` and as far as there is memory.
+    fn add(&mut self, bytes: &[u8], most: usize) {
+        let room = most.saturating_sub(self.bytes.len()).min(bytes.len());
+        let kept = bytes.get(..room).unwrap_or_default();
+        let has_memory = self.memory.take(kept.len());
+        if has_memory {
+            self.bytes.extend_from_slice(kept);
+        }
+        self.is_cut = !has_memory || kept.len() < bytes.len();
+    }
+
+    /// Drops the first bytes, which were read.
+    fn drop_front(&mut self, bytes: usize) {
+        self.bytes.drain(..bytes.min(self.bytes.len()));
+        self.memory.release(bytes);
+    }
+
+    /// Drops all bytes of this direction.
+    fn clear(&mut self) {
+        self.bytes = Vec::new();
+        self.memory.release_all();
+    }
 }
 
 /// A request, and the packet with its last byte.
@@ -84,12 +116,12 @@ pub(super) struct EpmdCarrier {
 }
 
 impl EpmdConnection {
-    pub(super) fn new(requester: Direction, is_certain: bool) -> Self {
+    pub(super) fn new(requester: Direction, is_certain: bool, memory: &MemoryBudget) -> Self {
         Self {
             requester,
             is_certain,
-            request: StreamBuffer::default(),
-            reply: StreamBuffer::default(),
+            request: StreamBuffer::new(memory.reservation()),
+            reply: StreamBuffer::new(memory.reservation()),
             first_request: None,
             pipelined: Vec::new(),
             malformed: None,
@@ -141,12 +173,7 @@ impl EpmdConnection {
         stream.last = Some(*chunk.packet);
         match chunk.event {
             StreamEvent::Gap(_) => stream.is_cut = true,
-            StreamEvent::Data(bytes) if !stream.is_cut => {
-                let room = limits.epmd_reply.saturating_sub(stream.bytes.len());
-                let kept = bytes.get(..room.min(bytes.len())).unwrap_or_default();
-                stream.bytes.extend_from_slice(kept);
-                stream.is_cut = kept.len() < bytes.len();
-            }
+            StreamEvent::Data(bytes) if !stream.is_cut => stream.add(bytes, limits.epmd_reply),
             StreamEvent::Data(_) => {}
         }
         if from_requester {
@@ -176,7 +203,7 @@ impl EpmdConnection {
                 Ok(request) => {
                     let seen =
                         SeenRequest { tag: request.tag(), record: observation_of(&request), mark };
-                    self.request.bytes.drain(..used);
+                    self.request.drop_front(used);
                     if self.first_request.is_none() {
                         self.first_request = Some(seen);
                     } else {
@@ -196,7 +223,7 @@ impl EpmdConnection {
         }
         let looks_like = looks_like.into();
         self.malformed = Some(Foreign { from: Role::Initiator, mark, looks_like });
-        self.request.bytes = Vec::new();
+        self.request.clear();
     }
 
     /// Reports the request as soon as its reply is complete by its own length.

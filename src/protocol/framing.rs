@@ -4,6 +4,7 @@
 //! which `messages/` cuts. The caller decides after which message the frames begin.
 
 use crate::identify::{self, PayloadMatch};
+use crate::memory::Reservation;
 use crate::wire::header::{Credible, credible_frame};
 use crate::wire::{Cut, framing};
 
@@ -28,6 +29,8 @@ pub(super) struct Framing {
     mode: Mode,
     /// The incomplete message; never longer than a handshake message with its length prefix.
     tail: Vec<u8>,
+    /// Memory that `tail` uses, but for the length of the message.
+    memory: Reservation,
     /// Number of bytes of the message in `tail` that the capture lacks.
     missing: usize,
     /// Length of the longest handshake message accepted, without its prefix.
@@ -49,9 +52,10 @@ enum Mode {
 }
 
 impl Framing {
-    /// A cutter of bytes that may begin anywhere in the stream; `max` bounds a handshake message.
-    pub(super) const fn new(max: usize) -> Self {
-        Self { mode: Mode::Searching, tail: Vec::new(), missing: 0, max, prefix: 2 }
+    /// A cutter of bytes that may begin anywhere in the stream; `max` bounds a handshake message. Incomplete messages count
+    /// against the budget of `memory`.
+    pub(super) const fn new(max: usize, memory: Reservation) -> Self {
+        Self { mode: Mode::Searching, tail: Vec::new(), memory, missing: 0, max, prefix: 2 }
     }
 
     /// Expects lengths of four bytes before handshake messages, as inside TLS (`inet_tls_dist.erl`).
@@ -66,8 +70,7 @@ impl Framing {
 
     /// Expects frames next, since the last handshake message of this direction has come.
     pub(super) fn switch_to_frames(&mut self) {
-        self.mode = Mode::Frames;
-        self.tail.clear();
+        self.restart(Mode::Frames);
     }
 
     /// Whether frames are expected next.
@@ -83,13 +86,17 @@ impl Framing {
 
     /// Ignores the rest of this direction, which cannot be read.
     pub(super) fn close(&mut self) {
-        self.mode = Mode::Opaque;
+        self.restart(Mode::Opaque);
         self.tail = Vec::new();
     }
 
     /// Takes the bytes of an incomplete message out, for the caller to put before the next ones.
     pub(super) fn take_tail(&mut self) -> Option<Vec<u8>> {
-        (self.missing == 0 && !self.tail.is_empty()).then(|| std::mem::take(&mut self.tail))
+        let is_whole = self.missing == 0 && !self.tail.is_empty();
+        is_whole.then(|| {
+            self.memory.release_all();
+            std::mem::take(&mut self.tail)
+        })
     }
 
     /// Cuts the next item from the front of `input`; `None` if it is used up or frames begin.
@@ -132,6 +139,7 @@ impl Framing {
     fn restart(&mut self, mode: Mode) {
         self.mode = mode;
         self.tail.clear();
+        self.memory.release_all();
         self.missing = 0;
     }
 
@@ -234,8 +242,20 @@ impl Framing {
         FramingItem::Foreign(std::mem::take(input))
     }
 
+    /// Keeps the bytes of an incomplete message. Without memory for them, they are as if the capture lacked them, and the
+    /// length of the message is kept, so that the next one is found.
     fn keep_tail(&mut self, input: &mut &[u8]) {
-        self.tail.extend_from_slice(std::mem::take(input));
+        let bytes = std::mem::take(input);
+        let of_length = self.prefix.saturating_sub(self.tail.len()).min(bytes.len());
+        let (length, rest) = bytes.split_at_checked(of_length).unwrap_or_default();
+        self.tail.extend_from_slice(length);
+        if self.memory.take(rest.len()) {
+            self.tail.extend_from_slice(rest);
+        } else if self.mode == Mode::Handshake {
+            self.missing += rest.len();
+        } else {
+            self.restart(Mode::Searching);
+        }
     }
 }
 
@@ -257,6 +277,7 @@ const MAX_SEARCHED: usize = 2048;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::MemoryBudget;
 
     /// Feeds `stream` in chunks of `size` bytes and returns the items in a short form.
     fn cut(framing: &mut Framing, stream: &[u8], size: usize) -> Vec<String> {
@@ -278,7 +299,7 @@ mod tests {
     }
 
     fn from_start() -> Framing {
-        let mut framing = Framing::new(600);
+        let mut framing = Framing::new(600, MemoryBudget::new(1 << 20).reservation());
         framing.begin();
         framing
     }
@@ -312,6 +333,22 @@ mod tests {
             let out = cut(&mut framing(), stream, 99);
             assert!(out[0].starts_with("Foreign"), "{out:?}");
         }
+    }
+
+    #[test]
+    fn without_memory_a_message_in_parts_is_lost_and_the_next_one_is_found() {
+        let budget = MemoryBudget::new(8);
+        let mut framing = Framing::new(600, budget.reservation());
+        framing.begin();
+        let parts = [&b"\0\x0cnthis is too"[..], b"\0\x03s", b"ok"];
+        let found: Vec<_> = parts.iter().flat_map(|part| cut(&mut framing, part, 99)).collect();
+        assert_eq!(found, ["nthis is too", "sok"], "whole ones need no memory");
+        let parts = [&b"\0\x22nthis is too"[..], b" long for what is kept", b"\0\x03s", b"ok"];
+        let mut framing = Framing::new(600, budget.reservation());
+        framing.begin();
+        let found: Vec<_> = parts.iter().flat_map(|part| cut(&mut framing, part, 99)).collect();
+        assert_eq!(found, ["HandshakeLost(34)", "sok"]);
+        assert_eq!(budget.used(), 0, "what was kept was given back");
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use crate::record::Cluster;
+use crate::render::escape::escape;
 use crate::render::report::{ClusterTable, Problem, Sections, Summary};
-use crate::render::words::{count, escape, grouped, listed, state_word};
+use crate::render::words::{count, grouped, listed, state_word};
 
 /// Writes the short form.
 pub(super) fn write(

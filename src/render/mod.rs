@@ -8,6 +8,7 @@
 //! The crate uses `serde_json` nowhere else.
 
 mod background;
+mod escape;
 mod html;
 mod json;
 mod ladder;
@@ -20,6 +21,7 @@ mod text;
 mod words;
 
 pub use background::BackgroundWriter;
+pub use escape::escape;
 pub use html::ReportForm;
 pub use json::{
     JsonTerm, KeptEvents, PairRecord, ReadError, Records, input_names, json_line, schema,
@@ -30,7 +32,7 @@ pub use report::{CommentCollector, Comments};
 pub use screen::{Screen, ScreenList, ScreenRow, ScreenTone};
 pub use shown::{Pattern, Shown};
 pub use text::{Layout, TextOptions};
-pub use words::{escape, plural, wrapped};
+pub use words::{plural, wrapped};
 
 use std::io::{self, Write};
 use std::sync::Arc;

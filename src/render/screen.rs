@@ -8,11 +8,12 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::escape::{ascii, escape};
 use super::ladder;
 use super::ladder::text::LadderText;
 use super::report::{LadderStore, Report, TimelineDetail, Tone, node_facts};
 use super::text::Styles;
-use super::words::{ascii, escape, times};
+use super::words::times;
 use super::{InputNames, Renderer};
 use crate::cursor::LineBuffer;
 use crate::limits::{BoundedMap, SCREEN_ROWS};

@@ -12,7 +12,8 @@ use crate::limits::BoundedMap;
 use crate::network::Cidr;
 use crate::observe::messages::{FieldKind, MessageEvent, MessageView};
 use crate::record::{Body, Cluster, ConnectionIds, Event, FailedPair, Finding};
-use crate::render::words::{escape, listed};
+use crate::render::escape::escape;
+use crate::render::words::listed;
 
 /// What is written. Each list that is not empty must have an entry that fits.
 #[derive(Clone, Debug, Default)]

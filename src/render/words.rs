@@ -3,12 +3,12 @@
 //! In: single values of an event. Out: the phrase, number or time span for people, and text from the wire
 //! without control characters.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::record::{
     AnomalyKind, Confidence, EpmdOutcome, EpmdTag, IncidentState, MessageKind, Outcome, Shows,
 };
+use crate::render::escape::is_unsafe;
 use crate::time::{Timestamp, Zone};
 
 pub(super) const fn outcome_words(outcome: Outcome) -> &'static str {
@@ -73,6 +73,7 @@ pub(super) fn shell_word(text: &str) -> String {
     for c in text.chars() {
         let _ = match c {
             '\'' | '\\' => write!(word, "\\{c}"),
+            c if is_unsafe(c) && c > '\u{ffff}' => write!(word, "\\U{:08x}", u32::from(c)),
             c if is_unsafe(c) => write!(word, "\\u{:04x}", u32::from(c)),
             c => word.write_char(c),
         };
@@ -248,52 +249,6 @@ pub fn wrapped(lead: &str, text: &str, width: usize) -> String {
     lines
 }
 
-/// `text` without anything that controls a terminal: control characters become `\xNN`, and characters
-/// that change the direction or the breaking of lines become `\u{NNNN}`.
-pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        let _ = match c {
-            c if !is_unsafe(c) => safe.write_char(c),
-            c if c.is_control() => write!(safe, "\\x{:02x}", u32::from(c)),
-            c => write!(safe, "\\u{{{:04x}}}", u32::from(c)),
-        };
-    }
-    Cow::Owned(safe)
-}
-
-/// `text` in ASCII, without anything that controls a terminal: signs that reports use become those of ASCII, and any
-/// other character becomes `\u{NNNN}`.
-pub(super) fn ascii(text: &str) -> Cow<'_, str> {
-    let safe = escape(text);
-    if safe.is_ascii() {
-        return safe;
-    }
-    let mut plain = String::with_capacity(safe.len());
-    for c in safe.chars() {
-        let _ = match c {
-            c if c.is_ascii() => plain.write_char(c),
-            'µ' => plain.write_char('u'),
-            '…' => plain.write_str("..."),
-            '→' => plain.write_str("->"),
-            '–' | '—' => plain.write_char('-'),
-            c => write!(plain, "\\u{{{:04x}}}", u32::from(c)),
-        };
-    }
-    Cow::Owned(plain)
-}
-
-pub(super) const fn is_unsafe(c: char) -> bool {
-    matches!(c,
-        '\0'..='\x1f' | '\x7f'..='\u{9f}' // C0, DEL, C1
-        | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' // marks and embeddings
-        | '\u{2066}'..='\u{206f}' // isolates, and deprecated ones
-        | '\u{2028}' | '\u{2029}' | '\u{feff}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,15 +268,10 @@ mod tests {
             ("a b;rm -rf $HOME", "'a b;rm -rf $HOME'"),
             ("it's", r"'it'\''s'"),
             ("\x1b[2J'", r"$'\u001b[2J\''"),
+            ("a\u{e0041}", r"$'a\U000e0041'"),
         ] {
             assert_eq!(shell_word(text), word);
         }
-    }
-
-    #[test]
-    fn ascii_keeps_the_meaning_of_signs_and_names_other_characters() {
-        assert_eq!(ascii("527 µs → a@café\x1b"), "527 us -> a@caf\\u{00e9}\\x1b");
-        assert!(matches!(ascii("plain"), Cow::Borrowed("plain")));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub(crate) mod tls;
 pub(crate) use self::plain::PlainChunk;
 use self::tls::{Beginning, KeyLog, KeyNote, TlsFacts, TlsObserver, TlsOpener};
 use crate::flow::{Direction, PerDirection};
+use crate::memory::{MemoryBudget, Reservation};
 use crate::packet::PacketRef;
 use crate::stream::{StreamChunk, StreamEvent, TcpOffset};
 use crate::wire::proxy::{ProxyHeader, ProxyStart, proxy_header};
@@ -25,6 +26,8 @@ pub(crate) struct Transport {
     key_log: KeyLog,
     /// Opens the records of TLS; allocated with the first hello, if there is a key log.
     opener: Option<Box<TlsOpener>>,
+    /// Memory for bytes that wait for the rest of a header, message or record.
+    memory: Reservation,
 }
 
 /// A PROXY protocol header at the beginning of a direction.
@@ -53,13 +56,15 @@ enum Carrier {
 
 impl Transport {
     /// A transport that recognizes TLS and PROXY protocol headers by the first bytes of a direction.
-    pub(crate) fn recognizing(key_log: &KeyLog) -> Self {
+    /// What it holds counts against `memory`.
+    pub(crate) fn recognizing(key_log: &KeyLog, memory: &MemoryBudget) -> Self {
         let (low_to_high, high_to_low) = (Carrier::Unseen, Carrier::Unseen);
         Self {
             directions: PerDirection { low_to_high, high_to_low },
             proxy: None,
             key_log: key_log.clone(),
             opener: None,
+            memory: memory.reservation(),
         }
     }
 
@@ -164,6 +169,60 @@ impl Transport {
         from_start: bool,
         out: &mut dyn FnMut(Direction, &PlainChunk<'_>),
     ) {
+        self.take(direction, chunk, from_start, out);
+        let held = self.held();
+        if !self.memory.resize(held) {
+            self.drop_held(direction, chunk, out);
+        }
+    }
+
+    /// Number of bytes that wait for the rest of a header, message or record.
+    fn held(&self) -> usize {
+        let carried = self.directions.each().map(|carrier| match carrier {
+            Carrier::Undecided { held, .. } => held.len(),
+            Carrier::Tls(observer) => observer.held(),
+            Carrier::Unseen | Carrier::Plain => 0,
+        });
+        carried.iter().sum::<usize>() + self.opener.as_ref().map_or(0, |opener| opener.held())
+    }
+
+    /// Drops the bytes that wait, as if the capture lacked them. `chunk` is the last one, of `direction`.
+    #[cold]
+    fn drop_held(
+        &mut self,
+        direction: Direction,
+        chunk: &StreamChunk<'_>,
+        out: &mut dyn FnMut(Direction, &PlainChunk<'_>),
+    ) {
+        for side in [Direction::LowToHigh, Direction::HighToLow] {
+            let carrier = &mut self.directions[side];
+            match carrier {
+                Carrier::Undecided { held, packet, end } => {
+                    let event = StreamEvent::Gap(held.len() as u64);
+                    out(side, &PlainChunk::from(&StreamChunk { packet, end: *end, event }));
+                    *carrier = Carrier::Plain;
+                }
+                Carrier::Tls(observer) => observer.drop_held(),
+                Carrier::Unseen | Carrier::Plain => {}
+            }
+        }
+        if let Some(opener) = &mut self.opener {
+            // The record that is incomplete cannot be opened; the next one begins where its length shows.
+            for side in [direction, direction.reverse()] {
+                opener.on_chunk(side, &StreamChunk { event: StreamEvent::Gap(0), ..*chunk }, out);
+            }
+        }
+        let held = self.held();
+        let _ = self.memory.resize(held);
+    }
+
+    fn take(
+        &mut self,
+        direction: Direction,
+        chunk: &StreamChunk<'_>,
+        from_start: bool,
+        out: &mut dyn FnMut(Direction, &PlainChunk<'_>),
+    ) {
         let carrier = &mut self.directions[direction];
         let mut held = match carrier {
             Carrier::Tls(observer) => {
@@ -243,7 +302,7 @@ mod tests {
 
     /// The plain bytes of a direction that begins with `stream`, in chunks of `size` bytes; and the header.
     fn carried(stream: &[u8], size: usize) -> (Vec<u8>, Option<ProxyHeader>, bool) {
-        let mut transport = Transport::recognizing(&KeyLog::default());
+        let mut transport = Transport::recognizing(&KeyLog::default(), &MemoryBudget::new(1 << 20));
         let (mut plain, mut end) = (Vec::new(), TcpOffset::BASE);
         let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(0) };
         for bytes in stream.chunks(size) {
@@ -285,7 +344,8 @@ mod tests {
     #[test]
     fn bytes_that_remain_undecided_are_given_at_the_end() {
         for held in [&b"\x16\x03\x01"[..], b"PROXY TCP4 ", b"\r\n"] {
-            let mut transport = Transport::recognizing(&KeyLog::default());
+            let mut transport =
+                Transport::recognizing(&KeyLog::default(), &MemoryBudget::new(1 << 20));
             let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(0) };
             let end = TcpOffset::BASE.plus(held.len() as u64);
             let chunk = StreamChunk { packet: &packet, end, event: StreamEvent::Data(held) };

@@ -462,3 +462,33 @@ fn statistics_of_a_followed_file_come_although_nothing_is_written() {
     assert_eq!(stats[0]["stats"]["packets"], 65);
     assert_eq!(stats[0]["stats"]["final"], false);
 }
+
+/// Begins a copy of the seed anew while it is followed, as a log rotation that copies and truncates does.
+#[cfg(unix)]
+#[test]
+fn a_followed_file_that_shrinks_keeps_what_was_read_and_is_named() {
+    let path = scratch("shrinking.pcap");
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("captures").join(SEED), &path).unwrap();
+    let arguments = ["--follow", "--duration", "60", path.to_str().unwrap()];
+    let mut command = beamscope(&arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(24).unwrap();
+    let rest = lines.map(|line| line.unwrap());
+    let events: Vec<Value> =
+        [first].into_iter().chain(rest).map(|line| serde_json::from_str(&line).unwrap()).collect();
+    let ended = child.wait_with_output().unwrap();
+    fs::remove_file(&path).unwrap();
+
+    assert_eq!(ended.status.code(), Some(2));
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(errors.contains("the file has become shorter while it was followed"), "{errors}");
+    let of = |kind: &str| events.iter().filter(|event| event["event_type"] == kind).count();
+    let whole = run(&[SEED]);
+    for kind in ["session", "epmd", "handshake", "finding", "node"] {
+        let wanted = whole.events.iter().filter(|event| event["event_type"] == kind).count();
+        assert_eq!(of(kind), wanted, "{kind}");
+    }
+    assert_eq!((of("anomaly"), of("stats")), (1, 1));
+}

@@ -3,6 +3,8 @@
 mod anonymize;
 mod damage;
 mod decoys;
+mod exhaustion;
+mod hostile_text;
 mod loss;
 mod messages_robust;
 mod observations;

@@ -1,16 +1,18 @@
 //! The recent dials, and the names of listening nodes. Crossing dials, shared names and cookie guesses are detected
 //! from them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use super::{PriorLookup, alive_of};
 use crate::decode::Endpoint;
 use crate::judge::JudgedConnection;
 use crate::judge::identity::is_tool;
-use crate::limits::remember;
 use crate::observe::{HandshakeObservation, MessageKind, Observation, Role, Settled};
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
@@ -18,17 +20,126 @@ use crate::time::Timestamp;
 /// The last dials, and the names of the nodes that answered.
 #[derive(Debug, Default)]
 pub struct Dials {
-    recent: VecDeque<Dial>,
-    /// The last names and creations that acceptors sent, by the endpoint on which they listen.
-    listeners: VecDeque<Listener>,
+    recent: RecentDials,
+    listeners: Listeners,
+}
+
+/// The last dials, found by what they have in common with another one: a flood of dials does not make each look-up longer.
+#[derive(Debug, Default)]
+struct RecentDials {
+    /// In the order in which they came.
+    dials: VecDeque<Dial>,
+    /// Number of dials that gave up their place. A dial has this number and its place in `dials` as its own number.
+    dropped: u64,
+    /// The number of the last dial of each connection.
+    by_session: HashMap<Arc<str>, u64, RandomState>,
+    /// The numbers of the dials from one address to another.
+    by_hosts: HashMap<[IpAddr; 2], VecDeque<u64>, RandomState>,
+    /// The numbers of the dials under each name.
+    by_name: HashMap<Arc<str>, VecDeque<u64>, RandomState>,
+}
+
+impl RecentDials {
+    fn get(&self, number: u64) -> Option<&Dial> {
+        self.dials.get(usize::try_from(number.checked_sub(self.dropped)?).ok()?)
+    }
+
+    /// The last dial of a connection.
+    fn of_session(&mut self, session_id: &str) -> Option<&mut Dial> {
+        let number = *self.by_session.get(session_id)?;
+        self.dials.get_mut(usize::try_from(number.checked_sub(self.dropped)?).ok()?)
+    }
+
+    /// The dials from one address to another, the oldest first.
+    fn between(&self, from: IpAddr, to: IpAddr) -> impl DoubleEndedIterator<Item = &Dial> {
+        self.all(self.by_hosts.get(&[from, to]))
+    }
+
+    /// The dials under a name, the oldest first.
+    fn with_name(&self, name: &str) -> impl DoubleEndedIterator<Item = &Dial> {
+        self.all(self.by_name.get(name))
+    }
+
+    fn all<'a>(
+        &'a self,
+        numbers: Option<&'a VecDeque<u64>>,
+    ) -> impl DoubleEndedIterator<Item = &'a Dial> {
+        numbers.into_iter().flatten().filter_map(|number| self.get(*number))
+    }
+
+    /// Adds a dial, in the place of the oldest one if there are too many.
+    fn add(&mut self, dial: Dial) -> Option<&mut Dial> {
+        if self.dials.len() >= REMEMBERED {
+            self.drop_oldest();
+        }
+        let number = self.dropped + self.dials.len() as u64;
+        self.by_session.insert(Arc::clone(&dial.session_id), number);
+        self.by_hosts.entry([dial.from, dial.to.ip]).or_default().push_back(number);
+        if let Some(name) = &dial.name {
+            self.by_name.entry(Arc::clone(name)).or_default().push_back(number);
+        }
+        self.dials.push_back(dial);
+        self.dials.back_mut()
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(dial) = self.dials.pop_front() else { return };
+        let number = self.dropped;
+        self.dropped += 1;
+        if self.by_session.get(&dial.session_id) == Some(&number) {
+            self.by_session.remove(&dial.session_id);
+        }
+        let hosts = [dial.from, dial.to.ip];
+        if self.by_hosts.get_mut(&hosts).is_some_and(is_empty_without_first) {
+            self.by_hosts.remove(&hosts);
+        }
+        if let Some(name) = &dial.name
+            && self.by_name.get_mut(name).is_some_and(is_empty_without_first)
+        {
+            self.by_name.remove(name);
+        }
+    }
+}
+
+/// Removes the first number, and returns whether it was the only one.
+fn is_empty_without_first(numbers: &mut VecDeque<u64>) -> bool {
+    numbers.pop_front();
+    numbers.is_empty()
+}
+
+/// The last names and creations that acceptors sent, by the endpoint on which they listen.
+#[derive(Debug, Default)]
+struct Listeners {
+    by_end: HashMap<Endpoint, Listener, RandomState>,
+    /// The endpoints by the turn in which their nodes last sent a name.
+    turns: BTreeMap<u64, Endpoint>,
+    next_turn: u64,
 }
 
 /// A node that answered with its name.
 #[derive(Debug)]
 struct Listener {
-    end: Endpoint,
     name: Arc<str>,
     creation: Option<u32>,
+    turn: u64,
+}
+
+impl Listeners {
+    /// Notes the name of the node at `end`. If there are too many, the one whose node sent its name first gives way.
+    fn note(&mut self, end: Endpoint, name: &Arc<str>, creation: Option<u32>) {
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        let listener = Listener { name: Arc::clone(name), creation, turn };
+        if let Some(known) = self.by_end.insert(end, listener) {
+            self.turns.remove(&known.turn);
+        }
+        self.turns.insert(turn, end);
+        if self.by_end.len() > REMEMBERED
+            && let Some((_, oldest)) = self.turns.pop_first()
+        {
+            self.by_end.remove(&oldest);
+        }
+    }
 }
 
 /// A connection on which a node sent its name to another one.
@@ -67,7 +178,7 @@ impl Dials {
         message: &HandshakeObservation,
     ) -> bool {
         let (at, ids) = (settled.at, &settled.connection);
-        let mut known = self.recent.iter_mut().rev().find(|dial| dial.session_id == ids.session_id);
+        let mut known = self.recent.of_session(&ids.session_id);
         if let (MessageKind::Status | MessageKind::Challenge, Some(dial)) =
             (message.message, &mut known)
         {
@@ -75,9 +186,9 @@ impl Dials {
         }
         match (message.message, message.status.as_deref(), known) {
             (MessageKind::SendName, ..) => {
-                self.add(settled, message.name.clone(), message.creation);
                 let named = message.name.as_deref().zip(message.flags);
-                if let (Some(dial), Some((name, flags))) = (self.recent.back_mut(), named) {
+                let dial = self.add(settled, message.name.clone(), message.creation);
+                if let (Some(dial), Some((name, flags))) = (dial, named) {
                     dial.is_tool = is_tool(name, flags);
                 }
             }
@@ -86,18 +197,15 @@ impl Dials {
             }
             (MessageKind::Status, Some("nok"), Some(dial)) => dial.declined = true,
             (MessageKind::Status, Some("ok_simultaneous"), None) => {
-                self.add(settled, None, None);
-                if let Some(dial) = self.recent.back_mut() {
+                if let Some(dial) = self.add(settled, None, None) {
                     dial.accepted_instead = Some(at);
                 }
             }
             (MessageKind::ChallengeReply, _, Some(dial)) => {
                 let (from, to, name, dialed) = (dial.from, dial.to, dial.name.clone(), dial.at);
                 return name.is_some()
-                    && self.recent.iter().any(|other| {
-                        (other.from, other.to, &other.name) == (from, to, &name)
-                            && other.at > dialed
-                            && other.at < at
+                    && self.recent.between(from, to.ip).any(|other| {
+                        other.at > dialed && other.at < at && (other.to, &other.name) == (to, &name)
                     });
             }
             _ => {}
@@ -105,9 +213,14 @@ impl Dials {
         false
     }
 
-    fn add(&mut self, settled: &Settled, name: Option<Arc<str>>, creation: Option<u32>) {
+    fn add(
+        &mut self,
+        settled: &Settled,
+        name: Option<Arc<str>>,
+        creation: Option<u32>,
+    ) -> Option<&mut Dial> {
         let ids = &settled.connection;
-        let dial = Dial {
+        self.recent.add(Dial {
             session_id: Arc::clone(&ids.session_id),
             from: ids.src_ip,
             to: Endpoint { ip: ids.dest_ip, port: ids.dest_port },
@@ -119,40 +232,30 @@ impl Dials {
             declined: false,
             answered: false,
             is_tool: false,
-        };
-        remember(&mut self.recent, dial, REMEMBERED);
+        })
     }
 
     pub(super) fn on_session(&mut self, it: &JudgedConnection) {
         if let Some(name) = it.name(Role::Acceptor) {
-            let end = it.acceptor_end();
             let creation = it.seen.handshake.creation(Role::Acceptor);
-            self.listeners.retain(|known| known.end != end);
-            let listener = Listener { end, name: Arc::clone(name), creation };
-            remember(&mut self.listeners, listener, REMEMBERED);
+            self.listeners.note(it.acceptor_end(), name, creation);
         }
     }
 
     /// Whether a command-line tool at `from` dialed a node at `to` shortly before. Such tools then check the port, and ask
     /// EPMD for all names (`rabbit_nodes_common:diagnostics/1` of `RabbitMQ`).
     pub fn tool_dialed(&self, from: IpAddr, to: IpAddr, at: Timestamp) -> bool {
-        self.recent.iter().any(|dial| {
-            dial.is_tool
-                && (dial.from, dial.to.ip) == (from, to)
-                && dial.at <= at
-                && at.since(dial.at) <= TOOL_CHECKS
-        })
+        self.recent
+            .between(from, to)
+            .any(|dial| dial.is_tool && dial.at <= at && at.since(dial.at) <= TOOL_CHECKS)
     }
 
     /// Whether the initiator accepted a connection from the acceptor in place of this one, at about the same time.
     pub(super) fn crossed(&self, about: &Observation, lookup: Option<&PriorLookup>) -> bool {
         let (opened, closed) = (about.tcp.first.at, about.open_until());
-        self.recent.iter().any(|dial| {
-            dial.to.ip == about.ends.initiator.ip
-                && dial.from == about.ends.acceptor.ip
-                && dial
-                    .accepted_instead
-                    .is_some_and(|at| at >= opened.before(CROSSING) && at <= closed.after(CROSSING))
+        self.back_from(about).any(|dial| {
+            dial.accepted_instead
+                .is_some_and(|at| at >= opened.before(CROSSING) && at <= closed.after(CROSSING))
                 && dial.may_be_asked_for(lookup)
         })
     }
@@ -166,12 +269,10 @@ impl Dials {
     ) -> bool {
         let (opened, closed) = (about.tcp.first.at, about.open_until());
         let (since, until) = (opened.before(CROSSING), closed.after(CROSSING));
-        // What takes least to compare comes first: nearly all dials are answered.
-        self.recent.iter().any(|dial| {
+        self.back_from(about).any(|dial| {
             !dial.answered
                 && dial.at >= since
                 && dial.at <= until
-                && (dial.from, dial.to.ip) == (about.ends.acceptor.ip, about.ends.initiator.ip)
                 && dial.to != about.ends.acceptor
                 && dial.may_be_asked_for(lookup)
         })
@@ -181,12 +282,16 @@ impl Dials {
     /// was opened.
     pub(super) fn dialed_back(&self, about: &Observation, lookup: Option<&PriorLookup>) -> bool {
         let (opened, closed) = (about.tcp.first.at, about.open_until());
-        self.recent.iter().any(|dial| {
-            (dial.from, dial.to.ip) == (about.ends.acceptor.ip, about.ends.initiator.ip)
-                && dial.at <= closed
+        self.back_from(about).any(|dial| {
+            dial.at <= closed
                 && dial.at >= opened.before(DIALED_BACK)
                 && dial.may_be_asked_for(lookup)
         })
+    }
+
+    /// The dials from the acceptor of a connection to its initiator.
+    fn back_from(&self, about: &Observation) -> impl Iterator<Item = &Dial> {
+        self.recent.between(about.ends.acceptor.ip, about.ends.initiator.ip)
     }
 
     /// The dial from the acceptor of a connection to its initiator that crossed it at about `at`.
@@ -196,21 +301,20 @@ impl Dials {
         let initiator = it.name(Role::Initiator)?;
         let lookup = it.verdict.lookup.as_ref();
         let acceptor = it.name(Role::Acceptor).map(|name| &**name).or_else(|| self.listener(end));
-        self.recent.iter().rev().find(|dial| {
-            let is_from_acceptor = match (acceptor, &dial.name) {
+        self.recent.between(end.ip, from).rev().find(|dial| {
+            let is_from_acceptor = || match (acceptor, &dial.name) {
                 (Some(acceptor), Some(name)) => acceptor == name.as_ref(),
                 // On one host the addresses are the same, and only the names show which node dialed which.
                 (None, _) if from == end.ip && lookup.is_none() => false,
                 _ => dial.may_be_asked_for(lookup),
             };
             let is_to_initiator =
-                self.listener(dial.to).is_none_or(|name| name == initiator.as_ref());
-            (dial.from, dial.to.ip) == (end.ip, from)
-                && dial.name.as_ref() != Some(initiator)
-                && is_from_acceptor
-                && is_to_initiator
-                && at.since(dial.at) <= CROSSING
+                || self.listener(dial.to).is_none_or(|name| name == initiator.as_ref());
+            at.since(dial.at) <= CROSSING
                 && dial.at.since(at) <= CROSSING
+                && dial.name.as_ref() != Some(initiator)
+                && is_from_acceptor()
+                && is_to_initiator()
         })
     }
 
@@ -221,12 +325,12 @@ impl Dials {
         let Some(at) = hello.map(|mark| mark.at) else { return false };
         let (from, end) = (it.ip(Role::Initiator), it.acceptor_end());
         let name = it.name(Role::Initiator);
-        let mut others = self.recent.iter();
-        self.recent.iter().any(|dial| {
-            (dial.from, dial.to, dial.name.as_ref()) == (from, end, name)
-                && dial.declined
-                && at.since(dial.at) >= ANOTHER_TIME
-        }) && !others.any(|dial| (dial.from, dial.to.ip) == (end.ip, from))
+        self.recent.between(end.ip, from).next().is_none()
+            && self.recent.between(from, end.ip).any(|dial| {
+                dial.declined
+                    && at.since(dial.at) >= ANOTHER_TIME
+                    && (dial.to, dial.name.as_ref()) == (end, name)
+            })
     }
 
     /// The dials with a hello of this name and creation, the last one first.
@@ -235,14 +339,12 @@ impl Dials {
         name: &str,
         creation: Option<u32>,
     ) -> impl Iterator<Item = &Dial> {
-        let is_same =
-            move |dial: &&Dial| dial.name.as_deref() == Some(name) && dial.creation == creation;
-        self.recent.iter().rev().filter(is_same)
+        self.recent.with_name(name).rev().filter(move |dial| dial.creation == creation)
     }
 
     /// The last name that the node at `end` sent.
     pub fn listener(&self, end: Endpoint) -> Option<&str> {
-        self.listeners.iter().find(|known| known.end == end).map(|known| known.name.as_ref())
+        self.listeners.by_end.get(&end).map(|known| known.name.as_ref())
     }
 
     /// Whether a node that dials under the name of the acceptor is the acceptor itself: the node there answered another
@@ -255,9 +357,11 @@ impl Dials {
             return false;
         };
         let (from, end, name) = (it.ip(Role::Initiator), it.acceptor_end(), &*hello.what.name);
-        let answered = self.listeners.iter().any(|known| {
-            known.end == end && &*known.name == name && known.creation == Some(creation)
-        });
+        let answered = self
+            .listeners
+            .by_end
+            .get(&end)
+            .is_some_and(|known| &*known.name == name && known.creation == Some(creation));
         let is_other_leg = |dial: &Dial| {
             let apart = dial.at.since(hello.mark.at).max(hello.mark.at.since(dial.at));
             dial.session_id != *it.session_id()
@@ -298,6 +402,76 @@ const REMEMBERED: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[expect(clippy::cast_possible_truncation, reason = "numbers that the tests make")]
+    fn hello(dials: &mut Dials, n: usize, from: &str, to: &str) {
+        use crate::judge::samples::dial;
+        use crate::observe::HandshakeObservation;
+        let step = dial(1000 + n as u64, from, to).judged();
+        let mut settled = step.settled.clone();
+        let mut ids = (*settled.connection).clone();
+        ids.session_id = n.to_string().into();
+        settled.connection = Arc::new(ids);
+        let name = from.split('/').next().map(Arc::from);
+        let message = HandshakeObservation {
+            name,
+            creation: Some(n as u32 % 7),
+            ..HandshakeObservation::new(MessageKind::SendName, Role::Initiator)
+        };
+        dials.on_handshake(&settled, &message);
+    }
+
+    #[test]
+    fn every_index_has_the_last_dials_and_no_other() {
+        let mut dials = Dials::default();
+        for n in 0..5000 {
+            let (from, to) = (n % 3, n % 2);
+            hello(
+                &mut dials,
+                n,
+                &format!("n{}@h1/10.0.0.{from}/1", n % 11),
+                &format!("b@h2/10.0.1.{to}/9100"),
+            );
+        }
+        let recent = &dials.recent;
+        assert_eq!((recent.dials.len(), recent.by_session.len()), (REMEMBERED, REMEMBERED));
+        let numbers = recent.by_hosts.values().chain(recent.by_name.values());
+        assert_eq!(numbers.map(VecDeque::len).sum::<usize>(), 2 * REMEMBERED);
+        for (n, dial) in (5000 - REMEMBERED..).zip(&recent.dials) {
+            assert_eq!(*dial.session_id, *n.to_string());
+            let is_it = |other: &Dial| other.session_id == dial.session_id;
+            assert_eq!(recent.between(dial.from, dial.to.ip).filter(|it| is_it(it)).count(), 1);
+            assert_eq!(
+                dials
+                    .with_hello(&format!("n{}@h1", n % 11), dial.creation)
+                    .filter(|it| is_it(it))
+                    .count(),
+                1
+            );
+        }
+        // What a look-up visits are the dials between two hosts, in whatever flood of others.
+        for n in 5000..10_000 {
+            hello(&mut dials, n, "flood@h9/10.9.9.9/1", "b@h2/10.0.1.1/9100");
+        }
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(dials.recent.between(ip("10.0.0.1"), ip("10.0.1.1")).count(), 0);
+        assert_eq!((dials.recent.by_hosts.len(), dials.recent.by_name.len()), (1, 1));
+    }
+
+    #[test]
+    #[expect(clippy::cast_possible_truncation, reason = "numbers that the test makes")]
+    fn the_listener_that_sent_its_name_first_gives_way() {
+        let mut listeners = Listeners::default();
+        let end = |port: usize| Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port: port as u16 };
+        for n in 0..REMEMBERED {
+            listeners.note(end(n), &"a@h1".into(), None);
+        }
+        (0..5000).for_each(|_| listeners.note(end(0), &"b@h1".into(), Some(5)));
+        listeners.note(end(REMEMBERED), &"c@h1".into(), None);
+        assert_eq!((listeners.by_end.len(), listeners.turns.len()), (REMEMBERED, REMEMBERED));
+        let name = |port: usize| listeners.by_end.get(&end(port)).map(|known| &*known.name);
+        assert_eq!((name(0), name(1), name(2)), (Some("b@h1"), None, Some("a@h1")));
+    }
 
     #[test]
     fn only_a_tool_that_dialed_this_host_shortly_before_checks_it() {

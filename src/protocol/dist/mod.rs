@@ -54,7 +54,10 @@ pub(super) struct DirectionState {
 impl DirectionState {
     fn new(context: &ConnContext<'_>) -> Self {
         Self {
-            framing: Framing::new(context.limits.handshake_message),
+            framing: Framing::new(
+                context.limits.handshake_message,
+                context.message_memory.reservation(),
+            ),
             has_data: false,
             messages: MessageStream::new(context.message_memory),
             maybe_frames: 0,

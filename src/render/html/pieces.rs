@@ -10,8 +10,8 @@ use std::sync::Arc;
 use minijinja::Value;
 use serde::Serialize;
 
+use crate::render::escape::escape;
 use crate::render::report::FrameLabel;
-use crate::render::words::escape;
 
 /// A part of a sentence.
 #[derive(Debug, Eq, PartialEq, Serialize)]

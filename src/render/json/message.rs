@@ -14,6 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::escaped::{escape_char, to_writer};
 use super::term::JsonTerm;
 use crate::cursor::{CHUNK, Cursor, LineBuffer, nine_digits};
 use crate::observe::NodeNames;
@@ -24,6 +25,7 @@ use crate::observe::messages::{
 use crate::packet::PacketRef;
 use crate::record::{ConnectionIds, Role, VERSION};
 use crate::render::TermStyle;
+use crate::render::escape::is_unsafe;
 use crate::time::Timestamp;
 
 /// Writes lines, and keeps the parts that lines have in common.
@@ -77,7 +79,7 @@ impl MessageLines {
         });
         match message.payload {
             Some(payload) if is_written => {
-                serde_json::to_writer(&mut *lines, &PayloadJson { payload, terms: *terms })?;
+                to_writer(&mut *lines, &PayloadJson { payload, terms: *terms })?;
                 lines.write_all(b"}}\n")
             }
             _ => Ok(()),
@@ -93,7 +95,7 @@ impl MessageLines {
             let mut buffer = LineBuffer::with_capacity(CHUNK);
             if let Some(name) = name(input) {
                 buffer.write_all(b",\"input\":")?;
-                serde_json::to_writer(&mut buffer, &*name)?;
+                to_writer(&mut buffer, &*name)?;
             }
             buffer.write_all(b",\"frame\":")?;
             self.input = Some((input, buffer));
@@ -158,13 +160,23 @@ fn write_field<'c>(cursor: Cursor<'c>, field: &FieldView<'_>) -> Option<Cursor<'
     let JsonKey { start, end } = KEYS.get(field.kind as usize)?;
     let cursor = cursor.put_prefix(&start.0, start.1)?;
     let cursor =
-        if field.is_plain { field.copy_to(cursor)? } else { write_escaped(cursor, field.bytes())? };
+        if field.is_plain { field.copy_to(cursor)? } else { write_escaped(cursor, field.text())? };
     cursor.put_prefix(b"\"", *end)
 }
 
 #[cold]
-fn write_escaped<'c>(cursor: Cursor<'c>, text: &[u8]) -> Option<Cursor<'c>> {
-    text.iter().try_fold(cursor, |cursor, byte| write_escaped_byte(cursor, *byte))
+fn write_escaped<'c>(cursor: Cursor<'c>, text: &str) -> Option<Cursor<'c>> {
+    text.chars().try_fold(cursor, |cursor, c| match u8::try_from(c) {
+        Ok(byte @ ..0x7f) => write_escaped_byte(cursor, byte),
+        _ if is_unsafe(c) => {
+            let mut escaped = [0; 2 * MAX_ESCAPE];
+            let mut rest = &mut escaped[..];
+            escape_char(&mut rest, c).ok()?;
+            let left = rest.len();
+            cursor.copy(escaped.get(..2 * MAX_ESCAPE - left)?)
+        }
+        _ => cursor.copy(c.encode_utf8(&mut [0; 4]).as_bytes()),
+    })
 }
 
 fn write_escaped_byte(cursor: Cursor<'_>, byte: u8) -> Option<Cursor<'_>> {
@@ -342,7 +354,8 @@ impl Connections {
                 && names.as_ref().map(Arc::as_ptr) == nodes.map(Arc::as_ptr)
         };
         if !entry.as_ref().is_some_and(is_known) {
-            let mut bytes = serde_json::to_vec(&**connection)?;
+            let mut bytes = Vec::new();
+            to_writer(&mut bytes, &**connection)?;
             // The fields of the object, without its braces.
             bytes.pop();
             if let Some(open) = bytes.first_mut() {
@@ -353,7 +366,7 @@ impl Connections {
             for (role, name) in names {
                 if let Some(name) = name {
                     write!(bytes, "\"{role}\":")?;
-                    serde_json::to_writer(&mut bytes, &**name)?;
+                    to_writer(&mut bytes, &**name)?;
                     bytes.push(b',');
                 }
             }
@@ -487,7 +500,7 @@ mod tests {
     use crate::render::samples;
 
     /// Texts of every kind that JSON escapes, and some that look like JSON.
-    const TEXTS: [&str; 10] = [
+    const TEXTS: [&str; 11] = [
         "plain",
         "",
         "\"",
@@ -496,6 +509,7 @@ mod tests {
         "\u{1}\n\u{1f}u",
         "\":\"to\":",
         "é\\…",
+        "\u{7f}\u{9b}a\u{202e}\u{200b}\u{e0041}",
         "\u{8}\u{c}\r\t",
         "a text that is longer than one chunk of sixty-four bytes, which is the case for some pids",
     ];

@@ -2,6 +2,7 @@
 //!
 //! In: events and messages. Out: one JSON object a line, and from such lines the session records again.
 
+mod escaped;
 mod message;
 mod ndjson;
 mod read;

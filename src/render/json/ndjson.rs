@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::escaped::to_writer;
 use crate::record::{Body, ConnectionIds, Event, VERSION};
 use crate::time::Timestamp;
 
@@ -68,7 +69,7 @@ pub(super) fn write(
 ///
 /// Writing to `out` failed.
 pub fn json_line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
+    to_writer(&mut *out, value)?;
     out.write_all(b"\n")
 }
 

@@ -18,7 +18,7 @@ use crate::packet::FrameRef;
 use crate::record::{
     self, Body, ConnectionIds, Event, Hex, Outcome, Severity, Shows, State, VERSION,
 };
-use crate::render::words::escape;
+use crate::render::escape::escape;
 use crate::time::Timestamp;
 
 /// Why lines cannot be read back.

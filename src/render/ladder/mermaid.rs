@@ -6,8 +6,8 @@
 use std::fmt::Write;
 
 use super::text::cut;
+use crate::render::escape::escape;
 use crate::render::report::{Arrow, Ladder, Row};
-use crate::render::words::escape;
 
 /// Writes the ladder as a diagram.
 pub(in crate::render) fn mermaid(ladder: &Ladder) -> String {

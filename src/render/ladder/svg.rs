@@ -7,8 +7,8 @@
 use std::fmt::Write;
 
 use super::text::{columns_of, cut, milliseconds};
+use crate::render::escape::escape;
 use crate::render::report::{Arrow, Ladder, Row, Tone};
-use crate::render::words::escape;
 
 /// Draws a ladder. Widths are those of a font of which no character is wider than 0.62 of its size, as is the case for
 /// fixed-width fonts.

@@ -7,9 +7,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::render::escape::escape;
 use crate::render::report::{Arrow, Ladder, Lifeline, Row};
 use crate::render::text::Styles;
-use crate::render::words::{escape, grouped};
+use crate::render::words::grouped;
 
 /// How a ladder is written as text.
 #[derive(Clone, Copy)]

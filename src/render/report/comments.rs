@@ -23,8 +23,9 @@ use crate::record::{
     Finding, Handshake, Incident, IncidentState, Node, Outcome, Role, Session, SettledBy, Severity,
     Shows, State, Step, StepKind,
 };
+use crate::render::escape::escape;
 use crate::render::shown::{EventFilter, Shown};
-use crate::render::words::{confidence, count, duration, escape, listed, times};
+use crate::render::words::{confidence, count, duration, listed, times};
 use crate::time::Timestamp;
 
 /// Collects comments from the events of a run.

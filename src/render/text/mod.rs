@@ -206,9 +206,9 @@ const NOTES: usize = 20;
 mod tests {
     use super::*;
     use crate::record::{Change, EpmdOutcome, Outcome, Pair, PairChangeKind, Severity, State};
+    use crate::render::escape::is_unsafe;
     use crate::render::report::MAX_HELD;
     use crate::render::samples;
-    use crate::render::words::is_unsafe;
 
     fn inputs() -> InputNames {
         InputNames::new(vec!["a.pcap".into()])

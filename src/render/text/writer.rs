@@ -10,8 +10,9 @@ use anstyle::{AnsiColor, Style};
 
 use super::TextOptions;
 use crate::record::Severity;
+use crate::render::escape::{ascii, escape};
 use crate::render::report::{TimelineEntry, Tone};
-use crate::render::words::{ascii, escape, grouped, time, wrapped};
+use crate::render::words::{grouped, time, wrapped};
 use crate::time::{Timestamp, Zone};
 
 /// Writes text line by line.

@@ -62,7 +62,7 @@ fn opened(capture: &Path, log: &KeyLog) -> Vec<OpenedConnection> {
             let first = PacketRef { frame: segment.frame, at: segment.at };
             all.push(OpenedConnection {
                 tcp: TcpConnection::new(first, &budget),
-                transport: Transport::recognizing(log),
+                transport: Transport::recognizing(log, &MemoryBudget::new(1 << 20)),
                 bytes: PerDirection::default(),
                 has_gap: false,
                 client: {

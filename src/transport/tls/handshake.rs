@@ -15,6 +15,11 @@ pub(super) struct HandshakeMessages {
 }
 
 impl HandshakeMessages {
+    /// Number of bytes that wait for the rest of a message.
+    pub(super) const fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Takes the next bytes. `take` gets the type and the bytes of each whole message, its header included.
     pub(super) fn on_bytes(&mut self, bytes: &[u8], take: &mut dyn FnMut(u8, &[u8])) {
         let mut joined = std::mem::take(&mut self.held);

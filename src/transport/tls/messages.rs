@@ -42,6 +42,11 @@ impl ClearMessages {
         self.is_over
     }
 
+    /// Number of bytes that wait for the rest of a message.
+    pub(super) const fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Gives up: bytes are missing, or the rest is encrypted.
     pub(super) fn give_up(&mut self) {
         self.is_over = true;

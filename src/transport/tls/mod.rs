@@ -167,6 +167,16 @@ impl TlsObserver {
         }
     }
 
+    /// Number of bytes that wait for the rest of a message.
+    pub(super) fn held(&self) -> usize {
+        self.held.len() + self.messages.held()
+    }
+
+    /// Drops the message that is incomplete: no certificate of this direction is read any more.
+    pub(super) fn drop_held(&mut self) {
+        self.messages.give_up();
+    }
+
     /// Takes bytes of handshake messages in clear.
     fn on_handshake(&mut self, bytes: &[u8], packet: PacketRef) {
         if self.messages.is_over() {
@@ -349,6 +359,7 @@ const MAX_RECORD: usize = 1 << 14;
 mod tests {
     use super::*;
     use crate::flow::Direction;
+    use crate::memory::MemoryBudget;
     use crate::packet::FrameRef;
     use crate::stream::TcpOffset;
     use crate::time::Timestamp;
@@ -363,7 +374,7 @@ mod tests {
 
     impl Fed {
         fn new() -> Self {
-            let transport = Transport::recognizing(&KeyLog::default());
+            let transport = Transport::recognizing(&KeyLog::default(), &MemoryBudget::new(1 << 20));
             Self { transport, plain: Vec::new(), end: TcpOffset::BASE }
         }
 
@@ -499,7 +510,7 @@ mod tests {
         let event = StreamEvent::Data(CLEAR_ALERT);
         let chunk = StreamChunk { packet: &packet, end: TcpOffset::BASE, event };
         let mut plain = Vec::new();
-        Transport::recognizing(&KeyLog::default()).on_chunk(
+        Transport::recognizing(&KeyLog::default(), &MemoryBudget::new(1 << 20)).on_chunk(
             Direction::HighToLow,
             &chunk,
             false,

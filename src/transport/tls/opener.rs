@@ -287,6 +287,12 @@ impl TlsOpener {
         self.facts.has_data && self.sides.each().iter().any(is_closed)
     }
 
+    /// Number of bytes that wait for the rest of a record or message.
+    pub(crate) fn held(&self) -> usize {
+        let sides = self.sides.each();
+        sides.iter().map(|side| side.records.held() + side.messages.held()).sum()
+    }
+
     /// Takes the messages that were found in encrypted records since the last call.
     pub(crate) fn take_found(&mut self) -> Vec<FoundInside> {
         std::mem::take(&mut self.found)

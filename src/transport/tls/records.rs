@@ -69,6 +69,11 @@ enum AssemblerState {
 }
 
 impl RecordAssembler {
+    /// Number of bytes that wait for the rest of a record.
+    pub(super) const fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Takes the next chunk. `take` gets each event; its answer counts for candidates alone.
     pub(super) fn on_chunk(
         &mut self,

@@ -10,6 +10,7 @@ use super::keylog::{KeyLog, Secret};
 use super::keys::{expand_label, next_secret};
 use crate::flow::Direction;
 use crate::limits::KeyLogLimits;
+use crate::memory::MemoryBudget;
 use crate::packet::{FrameRef, PacketRef};
 use crate::stream::{StreamChunk, StreamEvent, TcpOffset};
 use crate::time::Timestamp;
@@ -131,7 +132,7 @@ impl Fed {
         let log = KeyLog::new(KeyLogLimits { waiting_each: 4096, ..KeyLogLimits::default() });
         log.add_lines(lines.as_bytes());
         Self {
-            transport: Transport::recognizing(&log),
+            transport: Transport::recognizing(&log, &MemoryBudget::new(1 << 20)),
             log,
             ends: [TcpOffset::BASE; 2],
             given: Vec::new(),

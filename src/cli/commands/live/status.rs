@@ -48,12 +48,12 @@ impl LiveStatus {
         let new = packets - std::mem::replace(&mut self.packets, packets);
         if packets == 0 {
             self.idle += 1;
-            self.line.set(self.nothing());
+            self.line.set(&self.nothing());
             return;
         }
         let of = |count: u64, what: &str| format!("{count} {}", plural(count, what));
         let dropped = drops.kernel.unwrap_or(0).saturating_add(drops.interface.unwrap_or(0));
-        self.line.set(format!(
+        self.line.set(&format!(
             "{}: {}/s, {}, {}, {dropped} dropped",
             self.names,
             of(new, "packet"),
