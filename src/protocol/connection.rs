@@ -270,7 +270,7 @@ impl Connection {
     /// acknowledges it, or its sender goes on behind it.
     #[cold] // once for each connection
     pub fn confirm(&mut self, next: &Segment<'_>, context: &ConnContext<'_>, out: &mut ConnOutput) {
-        if self.over || self.observed {
+        if self.tcp.has_closed() {
             return;
         }
         let Some(Completion { now, ends }) = self.unconfirmed() else { return };
@@ -585,7 +585,12 @@ impl Connection {
                 self.tcp.discard();
                 return Keep::No;
             }
-            if distribution.is_established() && is_certain && !self.established_reported {
+            if distribution.is_established()
+                && is_certain
+                && !self.established_reported
+                // Then the report of its end has all.
+                && !self.tcp.has_closed()
+            {
                 let ends = PerDirection::from_fn(|direction| self.tcp.side(direction).stream.end());
                 let completion = *self.completion.get_or_insert(Completion { now, ends });
                 if !self.tcp.both_seen() || now.at >= completion.due(context.limits) {

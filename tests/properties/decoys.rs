@@ -3,6 +3,8 @@
 //! Each decoy is harmless: a packet of one of the two ends, as TCP's own rules let a receiver drop it, or one that the
 //! rest of the capture contradicts.
 
+use std::collections::BTreeSet;
+
 use beamscope::decode::{Checksum, TcpFlags};
 
 use crate::support::corpus;
@@ -108,15 +110,11 @@ fn places(segments: &[Owned], dice: &mut Dice) -> Vec<usize> {
 #[test]
 fn packets_that_no_receiver_takes_change_no_verdict() {
     corpus::check_all(|path| {
-        let only = std::env::var("BEAMSCOPE_DECOY").ok();
         let scene = load(path);
         let plain = story(&events(&scene, &scene.segments));
         let mut wrong = Vec::new();
         for place in places(&scene.segments, &mut Dice(1)) {
-            for decoy in DECOYS
-                .iter()
-                .filter(|it| only.as_ref().is_none_or(|only| it.name.contains(only.as_str())))
-            {
+            for decoy in &DECOYS {
                 if decoy.name.contains("checksum") && !shows_checksums(&scene.segments, place) {
                     continue;
                 }
@@ -147,8 +145,15 @@ fn shows_checksums(segments: &[Owned], place: usize) -> bool {
     })
 }
 
+/// The outcome of every session is the same, no rule accuses that did not, and none is silent that did.
 fn is_same(plain: &Story, other: &Story) -> bool {
-    plain.outcomes == other.outcomes && plain.findings == other.findings
+    let rules = |story: &Story| {
+        let rules =
+            story.findings.iter().map(|finding| finding.split(' ').next().unwrap().to_owned());
+        // It rests on messages, which are not read again behind bytes that another segment contradicts.
+        rules.filter(|rule| rule != "partition-cascade").collect::<BTreeSet<_>>()
+    };
+    plain.outcomes == other.outcomes && rules(plain) == rules(other)
 }
 
 /// Places tried in each capture.

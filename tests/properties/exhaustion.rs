@@ -84,6 +84,8 @@ impl<S: EventSink> Flood<S> {
             flags: TcpFlags(flags),
             window: 1000,
             ip_id: None,
+            ttl: 0,
+            header: &[],
             payload,
             missing: 0,
             layers: &[],

@@ -246,7 +246,7 @@ impl TcpDirection {
 
     /// Capture time of its FIN, or else of its RST.
     pub(crate) fn closed_at(&self) -> Option<Timestamp> {
-        let fin = self.fin.map(|fin| fin.mark.at);
+        let fin = self.fin.filter(|fin| self.is_reached(fin)).map(|fin| fin.mark.at);
         fin.or_else(|| Some(self.rst?.mark.at))
     }
 
