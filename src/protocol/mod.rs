@@ -9,6 +9,7 @@
 //! | `connection` | [`Connection`]: segments to plain bytes, and the times at which it is reported |
 //! | `observation` | the identifiers of a connection, and its [`Observation`](crate::observe::Observation) |
 //! | `output` | [`ConnOutput`]: what one segment or timer made a connection report |
+//! | `early` | the first segments of a connection, read again without those that their receiver did not take |
 //! | `epmd` | a request to EPMD and its reply |
 //! | `dist` | a distribution connection: roles, handshake, and frames behind it |
 //! | `framing` | handshake messages and the position at which frames begin |

@@ -15,8 +15,8 @@ use crate::judge::{
     judge_related,
 };
 use crate::observe::{
-    ConnectionIds, EpmdOutcome, EpmdPackets, MessageKind, Observation, Occasion, Role, State,
-    TransportProtocol,
+    AnomalyKind, ConnectionIds, EpmdOutcome, EpmdPackets, MessageKind, Observation, Occasion, Role,
+    State, TransportProtocol,
 };
 use crate::packet::FrameRef;
 use crate::record::{Session, StepKind};
@@ -1372,4 +1372,113 @@ fn a_step_names_the_messages_that_were_sent_again_and_whether_they_arrived() {
     let (seen, verdict) = conn.verdict();
     let found = steps(&seen, &verdict);
     assert!(found.contains(&(7, Some(Acceptor), StepKind::SentAgain, 2)), "{found:?}");
+}
+
+/// The kinds of anomaly that a connection has reported.
+fn not_taken(conn: &TestConnection) -> usize {
+    let is_not_taken = |observed: &&Observed| matches!(observed, Observed::Anomaly(it) if it.kind == AnomalyKind::NotTaken);
+    conn.out.observed().filter(is_not_taken).count()
+}
+
+impl TestConnection {
+    /// Sends a segment that does not arrive, with its sequence number `ahead` of the next, and nothing of it counts.
+    fn decoy(&mut self, from: Role, ahead: u32, flags: u8, payload: &[u8]) -> &mut Self {
+        let (seq, arrived) = (self.seq, self.arrived);
+        self.seq[from.index()] = seq[from.index()].wrapping_add(ahead);
+        self.segment(from, flags, payload);
+        (self.seq, self.arrived) = (seq, arrived);
+        self
+    }
+}
+
+#[test]
+fn an_rst_that_is_not_the_next_segment_ends_nothing() {
+    for from in [Initiator, Acceptor] {
+        for ahead in [7, 600, 0x4000_0000, 0_u32.wrapping_sub(9)] {
+            let mut conn = TestConnection::new();
+            conn.up_to_reply().decoy(from, ahead, 0x14, b"").sends(Acceptor, &ack("C"));
+            conn.segment(Initiator, 0x10, b"").sends_raw(Initiator, &[0; 4]);
+            conn.segment(Acceptor, 0x10, b"").waits(3000);
+            conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"");
+            let (seen, verdict) = conn.verdict();
+            assert_eq!(verdict.outcome, Outcome::Connected, "{from:?} {ahead}");
+            assert_eq!(seen.tcp.close, None, "{from:?} {ahead}");
+            assert_eq!(not_taken(&conn), 1, "{from:?} {ahead}");
+        }
+    }
+}
+
+#[test]
+fn an_rst_in_the_window_ends_the_connection_if_nothing_follows() {
+    // The capture lacks what was sent before it.
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+    conn.decoy(Acceptor, 40, 0x14, b"").time_passes(3);
+    let (seen, _) = conn.verdict();
+    assert_eq!(seen.closed_by(), Some(Acceptor));
+    assert_eq!(not_taken(&conn), 0);
+}
+
+#[test]
+fn the_last_message_counts_for_nothing_where_its_sender_closes_before_it() {
+    for close in [0x11, 0x14] {
+        let mut conn = TestConnection::new();
+        conn.up_to_reply().segment(Acceptor, 0x10, b"");
+        conn.decoy(Acceptor, 0, 0x18, &framed(&ack("C")));
+        conn.segment(Acceptor, close, b"").segment(Initiator, 0x11, b"").time_passes(3);
+        let established = conn.out.observed().filter(|observed| {
+            matches!(observed, Observed::Connection(seen) if seen.occasion == Occasion::Established)
+        });
+        assert_eq!(established.count(), 0, "{close:#x}");
+        assert_eq!(conn.outcome(), (Outcome::CookieMismatch, Some(Acceptor)), "{close:#x}");
+        assert_eq!(not_taken(&conn), 1, "{close:#x}");
+    }
+}
+
+#[test]
+fn of_two_statuses_that_one_counts_behind_which_both_sides_go_on() {
+    for decoy_is_first in [true, false] {
+        let mut conn = TestConnection::new();
+        conn.open().sends(Initiator, &send_name("a@one"));
+        if decoy_is_first {
+            conn.decoy(Acceptor, 0, 0x18, &framed(b"snot_allowed")).sends(Acceptor, b"sok");
+        } else {
+            conn.sends(Acceptor, b"sok");
+            let before = conn.seq;
+            conn.seq[Acceptor.index()] -= 5;
+            conn.decoy(Acceptor, 0, 0x18, &framed(b"snot_allowed"));
+            conn.seq = before;
+        }
+        conn.segment(Initiator, 0x10, b"").sends(Acceptor, &challenge("b@two"));
+        conn.sends(Initiator, &reply()).sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+        assert_eq!(conn.outcome(), (Outcome::Connected, None), "{decoy_is_first}");
+        assert_eq!(not_taken(&conn), 1, "{decoy_is_first}");
+    }
+}
+
+#[test]
+fn a_fin_behind_which_its_sender_goes_on_closes_nothing() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().decoy(Acceptor, 0, 0x11, b"").sends(Acceptor, &ack("C"));
+    conn.segment(Initiator, 0x10, b"").sends_raw(Initiator, &[0; 4]);
+    let (seen, verdict) = conn.verdict();
+    assert_eq!((verdict.outcome, seen.tcp.close), (Outcome::Connected, None));
+    assert_eq!(not_taken(&conn), 1);
+}
+
+#[test]
+fn a_refusal_in_front_of_the_answer_to_a_syn_refuses_nothing() {
+    // An RST that acknowledges another SYN, and one that acknowledges this, in front of the answer.
+    for acked in [0, 77] {
+        let mut conn = TestConnection::new();
+        conn.segment(Initiator, 0x02, b"");
+        conn.arrived[Initiator.index()] += acked;
+        conn.decoy(Acceptor, 0, 0x14, b"");
+        conn.arrived[Initiator.index()] -= acked;
+        conn.segment(Acceptor, 0x12, b"").segment(Initiator, 0x10, b"");
+        conn.sends(Initiator, &send_name("a@one")).sends(Acceptor, b"sok");
+        conn.segment(Initiator, 0x10, b"").time_passes(3);
+        let (seen, _) = conn.verdict();
+        assert!(!seen.is_closed(), "{acked}");
+    }
 }

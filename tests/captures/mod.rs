@@ -2,6 +2,7 @@
 
 mod addresses;
 mod claims;
+mod decoys;
 mod golden;
 mod ladders;
 mod links;

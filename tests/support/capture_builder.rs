@@ -67,16 +67,29 @@ impl CaptureBuilder {
 
     /// A connection whose three-way handshake succeeds.
     pub(crate) fn connect(&mut self, initiator: &str, acceptor: &str) -> Connection<'_> {
-        let mut connection = self.dial(initiator, acceptor);
-        connection.packet(End::Acceptor, SYN | ACK, b"");
-        connection.packet(End::Initiator, ACK, b"");
+        self.connect_from(initiator, acceptor, 1_000)
+    }
+
+    /// A connection whose initiator begins with this sequence number.
+    pub(crate) fn connect_from(
+        &mut self,
+        initiator: &str,
+        acceptor: &str,
+        seq: u32,
+    ) -> Connection<'_> {
+        let mut connection = self.dial_from(initiator, acceptor, seq);
+        connection.answer_syn();
         connection
     }
 
     /// A connection of which there is only the SYN so far.
     pub(crate) fn dial(&mut self, initiator: &str, acceptor: &str) -> Connection<'_> {
+        self.dial_from(initiator, acceptor, 1_000)
+    }
+
+    fn dial_from(&mut self, initiator: &str, acceptor: &str, seq: u32) -> Connection<'_> {
         let addresses = [initiator, acceptor].map(|address| address.parse().unwrap());
-        let (next_seq, arrived) = ([1_000, 5_000], [1_000, 5_000]);
+        let (next_seq, arrived) = ([seq, 5_000], [seq, 5_000]);
         let mut connection = Connection { capture: self, addresses, next_seq, arrived };
         connection.packet(End::Initiator, SYN, b"");
         connection
@@ -255,6 +268,46 @@ impl Connection<'_> {
         self.packet(from, RST | ACK, b"")
     }
 
+    /// A SYN with another sequence number, from this end.
+    pub(crate) fn decoy_syn(&mut self, from: End) -> &mut Self {
+        let before = (self.next_seq, self.arrived);
+        self.next_seq[from as usize] ^= 0x5a5a_5a5a;
+        self.packet(from, SYN, b"");
+        (self.next_seq, self.arrived) = before;
+        self
+    }
+
+    /// Bytes that the other end does not get.
+    pub(crate) fn decoy(&mut self, from: End, payload: &[u8]) -> &mut Self {
+        let before = (self.next_seq, self.arrived);
+        self.send(from, payload);
+        (self.next_seq, self.arrived) = before;
+        self
+    }
+
+    /// An RST without an acknowledgement, as a host without the connection answers.
+    pub(crate) fn reset_bare(&mut self, from: End) -> &mut Self {
+        self.packet(from, RST, b"")
+    }
+
+    /// The answer to the SYN, and its acknowledgement.
+    pub(crate) fn answer_syn(&mut self) -> &mut Self {
+        self.packet(End::Acceptor, SYN | ACK, b"").packet(End::Initiator, ACK, b"")
+    }
+
+    /// An ICMP error about the SYN, by the acceptor: port unreachable (RFC 792).
+    pub(crate) fn unreachable(&mut self) -> &mut Self {
+        let [source, target] = self.addresses;
+        let mut tcp = [source.port(), target.port()].map(u16::to_be_bytes).concat();
+        tcp.extend(self.next_seq[0].wrapping_sub(1).to_be_bytes());
+        let quoted = &ethernet(source.ip(), target.ip(), TCP, &tcp)[14..];
+        let mut icmp = [&[3, 3, 0, 0, 0, 0, 0, 0][..], quoted].concat();
+        let sum = checksum(&icmp);
+        icmp[2..4].copy_from_slice(&sum);
+        self.capture.frame(&ethernet(target.ip(), source.ip(), ICMP, &icmp));
+        self
+    }
+
     /// `send_name` of OTP 23 and later, by the initiator.
     pub(crate) fn send_name(&mut self, node: &str) -> &mut Self {
         self.send_name_of(node, CREATION)
@@ -429,6 +482,9 @@ const FLAGS: [u8; 8] = 0xd_07df_7fbd_u64.to_be_bytes();
 
 /// A creation, as a node gets one from EPMD when it registers.
 const CREATION: [u8; 4] = 0x6a00_0001_u32.to_be_bytes();
+
+/// The number of ICMP among the protocols over IP.
+const ICMP: u8 = 1;
 
 /// The number of TCP among the protocols over IP.
 const TCP: u8 = 6;

@@ -237,11 +237,11 @@ impl TcpConnection {
 }
 
 impl TcpDirection {
-    /// Whether nothing is missing before a FIN, or the other side has acknowledged that far, or nothing follows. Else it
-    /// may not be of its sender.
+    /// Whether a FIN is behind all bytes, and nothing is missing before it, or the other side has acknowledged that far, or
+    /// nothing follows. Else it may not be of its sender.
     fn is_reached(&self, fin: &Fin) -> bool {
-        let at = self.stream.offset_of(fin.seq);
-        self.is_finished || at <= Some(self.stream.highest()) || self.stream.acked() >= at
+        let (at, end) = (self.stream.offset_of(fin.seq), Some(self.stream.highest()));
+        at == end || at > end && (self.is_finished || self.stream.acked() >= at)
     }
 
     /// Capture time of its FIN, or else of its RST.

@@ -1,0 +1,104 @@
+//! Packets that no receiver took, in captures made for them: what the property over whole captures does not show.
+
+use serde_json::Value;
+
+use crate::support::capture_builder::{CaptureBuilder, Connection, End};
+use crate::support::{TestDir, lines_of};
+
+const A: &str = "10.0.0.1:40000";
+const B: &str = "10.0.0.2:9100";
+
+/// The events of a capture, of one type.
+fn events(capture: &CaptureBuilder, kind: &str, options: &[&str]) -> Vec<Value> {
+    let folder = TestDir::new("decoys");
+    let path = capture.write(&folder, "decoys.pcap");
+    let output = lines_of(&[&["--json", &path][..], options].concat());
+    let events = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events.filter(|event| event["event_type"] == kind).map(|mut it| it[kind].take()).collect()
+}
+
+/// The rules that accuse somebody.
+fn accusations(capture: &CaptureBuilder) -> Vec<String> {
+    let findings = events(capture, "finding", &[]);
+    let findings = findings.iter().filter(|finding| finding["severity"] != "info");
+    findings.map(|finding| finding["rule"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The outcome of the last record of the only session.
+fn outcome(capture: &CaptureBuilder) -> String {
+    let sessions = events(capture, "session", &[]);
+    sessions.last().unwrap()["outcome"].as_str().unwrap().to_owned()
+}
+
+fn kinds_of_anomalies(capture: &CaptureBuilder) -> Vec<String> {
+    let anomalies = events(capture, "anomaly", &[]);
+    anomalies.iter().map(|it| it["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A handshake whose cookies are the same, with a tick behind it.
+fn shake_hands(connection: &mut Connection<'_>) {
+    connection.send_name("a@10.0.0.1").send_status("ok").send_challenge("b@10.0.0.2", 7);
+    connection.send_challenge_reply("c", 7, 9).send_challenge_ack("c", 9);
+    connection.acknowledge(End::Initiator).send_tick(End::Initiator).acknowledge(End::Acceptor);
+}
+
+#[test]
+fn a_syn_of_another_host_does_not_end_a_connection_that_goes_on() {
+    for from in [End::Initiator, End::Acceptor] {
+        let mut capture = CaptureBuilder::new();
+        let mut connection = capture.connect(A, B);
+        shake_hands(&mut connection);
+        connection.decoy_syn(from).acknowledge(from.peer());
+        connection.send_tick(from).acknowledge(from.peer());
+        connection.close(End::Initiator);
+        let sessions = events(&capture, "session", &[]);
+        assert!(sessions.iter().all(|it| it["outcome"] == "connected"), "{sessions:#?}");
+        assert_eq!(sessions.len(), 2, "its beginning and its end");
+        assert_eq!(accusations(&capture), [""; 0]);
+        assert_eq!(kinds_of_anomalies(&capture), ["not_taken"]);
+    }
+}
+
+#[test]
+fn a_host_that_lost_its_connection_opens_another_between_the_same_ports() {
+    let mut capture = CaptureBuilder::new();
+    let mut connection = capture.connect(A, B);
+    shake_hands(&mut connection);
+    // The host was switched off. Its SYN is answered with an acknowledgement of the old connection, which it resets.
+    connection.decoy_syn(End::Initiator).acknowledge(End::Acceptor);
+    connection.reset_bare(End::Initiator);
+    let mut again = capture.connect_from(A, B, 777_000);
+    shake_hands(&mut again);
+    let sessions = events(&capture, "session", &[]);
+    let ids: std::collections::BTreeSet<_> =
+        sessions.iter().map(|it| it["steps"][0]["frame"].to_string()).collect();
+    assert_eq!(ids.len(), 2, "{sessions:#?}");
+    assert_eq!(outcome(&capture), "connected");
+}
+
+#[test]
+fn an_icmp_error_in_front_of_the_answer_accuses_nobody() {
+    let mut capture = CaptureBuilder::new();
+    let mut connection = capture.dial(A, B);
+    connection.unreachable();
+    connection.answer_syn();
+    shake_hands(&mut connection);
+    assert_eq!(outcome(&capture), "connected");
+    assert_eq!(accusations(&capture), [""; 0]);
+}
+
+#[test]
+fn a_guess_that_a_decoy_accepts_is_refused() {
+    let mut capture = CaptureBuilder::new();
+    for guess in 0..6 {
+        let from = format!("10.0.0.1:{}", 41_000 + guess);
+        let mut connection = capture.connect(&from, B);
+        connection.send_name("a@10.0.0.1").send_status("ok").send_challenge("b@10.0.0.2", 7);
+        connection.send_challenge_reply(&format!("guess{guess}"), 7, 9);
+        connection.decoy(End::Acceptor, b"\0\x11a0123456789abcdef");
+        connection.close(End::Acceptor);
+    }
+    let sessions = events(&capture, "session", &[]);
+    let outcomes: Vec<_> = sessions.iter().map(|it| it["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["cookie_mismatch"; 6]);
+}
