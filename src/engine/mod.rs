@@ -399,7 +399,10 @@ impl<S: EventSink> Core<S> {
     fn close_all(&mut self) {
         self.end_waiting_syns();
         let mut open: Vec<_> = self.flows.drain().collect();
-        open.sort_by_key(|followed| followed.connection.first());
+        // A refused one would have been reported by now, were the capture a moment longer.
+        open.sort_by_key(|followed| {
+            (!followed.connection.is_refused(), followed.connection.first())
+        });
         for followed in open {
             self.close(followed.connection);
             self.dispatch();

@@ -254,10 +254,14 @@ impl Connection {
         may
     }
 
-    /// The completion of the handshake, if nothing has shown yet that its last message was taken.
+    /// The completion of the handshake, or a refusal of EPMD, if nothing has shown yet that the last message was taken.
     #[inline]
     fn unconfirmed(&self) -> Option<Completion> {
-        if self.established_reported { None } else { self.completion }
+        let is_reported = match &self.protocol {
+            ProtocolState::Distribution(_) => self.established_reported,
+            ProtocolState::Epmd(epmd) => !epmd.has_refusal(),
+        };
+        if is_reported { None } else { self.completion }
     }
 
     /// Whether [`Self::confirm`] is to be called before the next segment.
@@ -266,19 +270,22 @@ impl Connection {
         self.unconfirmed().is_some()
     }
 
-    /// Reports that the handshake is complete, if the next segment shows that its last message was taken: the other side
-    /// acknowledges it, or its sender goes on behind it.
+    /// Reports that the handshake is complete, or that EPMD refused, if the next segment shows that this last message was
+    /// taken: the other side acknowledges it, or its sender goes on behind it.
     #[cold] // once for each connection
     pub fn confirm(&mut self, next: &Segment<'_>, context: &ConnContext<'_>, out: &mut ConnOutput) {
-        if self.tcp.has_closed() {
-            return;
-        }
         let Some(Completion { now, ends }) = self.unconfirmed() else { return };
-        let ProtocolState::Distribution(distribution) = &self.protocol else { return };
-        if next.flags.has(TcpFlags::SYN) || next.flags.has(TcpFlags::RST) {
+        let is_contested = self.early.as_ref().is_some_and(EarlySegments::is_contested);
+        if next.flags.has(TcpFlags::SYN) || next.flags.has(TcpFlags::RST) || is_contested {
             return;
         }
-        let acceptor = distribution.initiator().map(|(initiator, _)| initiator.reverse());
+        let acceptor = match &self.protocol {
+            ProtocolState::Epmd(epmd) => Some(epmd.requester().reverse()),
+            ProtocolState::Distribution(_) if self.tcp.has_closed() => return,
+            ProtocolState::Distribution(distribution) => {
+                distribution.initiator().map(|(initiator, _)| initiator.reverse())
+            }
+        };
         let is_taken = |by: Direction| {
             let (stream, end) = (&self.tcp.side(by).stream, Some(ends[by]));
             if next.direction == by {
@@ -288,9 +295,29 @@ impl Connection {
             }
         };
         if acceptor.is_none_or(is_taken) {
-            self.established_reported = true;
-            self.report_established(now, context, out);
-            self.complete(now, out);
+            self.report_completion(now, context, out);
+        }
+    }
+
+    /// Reports that the handshake is complete, or that EPMD refused.
+    fn report_completion(&mut self, now: Now, context: &ConnContext<'_>, out: &mut ConnOutput) {
+        match &mut self.protocol {
+            ProtocolState::Epmd(epmd) => epmd.report_refusal(out),
+            ProtocolState::Distribution(_) => {
+                self.established_reported = true;
+                self.report_established(now, context, out);
+            }
+        }
+        self.complete(now, out);
+    }
+
+    /// Notes that the last message of a handshake has come, or a refusal of EPMD. It is reported at once where the capture
+    /// has one direction alone, and when a moment has passed.
+    fn note_completion(&mut self, now: Now, context: &ConnContext<'_>, out: &mut ConnOutput) {
+        let ends = PerDirection::from_fn(|direction| self.tcp.side(direction).stream.end());
+        let completion = *self.completion.get_or_insert(Completion { now, ends });
+        if !self.tcp.both_seen() || now.at >= completion.due(context.limits) {
+            self.report_completion(completion.now, context, out);
         }
     }
 
@@ -591,13 +618,13 @@ impl Connection {
                 // Then the report of its end has all.
                 && !self.tcp.has_closed()
             {
-                let ends = PerDirection::from_fn(|direction| self.tcp.side(direction).stream.end());
-                let completion = *self.completion.get_or_insert(Completion { now, ends });
-                if !self.tcp.both_seen() || now.at >= completion.due(context.limits) {
-                    self.established_reported = true;
-                    self.report_established(now, context, out);
-                }
+                self.note_completion(now, context, out);
             }
+        }
+        if let ProtocolState::Epmd(epmd) = &self.protocol
+            && epmd.has_refusal()
+        {
+            self.note_completion(now, context, out);
         }
         if !self.is_erlang() {
             let ProtocolState::Epmd(epmd) = &self.protocol else { return Keep::Yes };
@@ -629,6 +656,11 @@ impl Connection {
     fn is_refusal_sure(&self, refused: Now, now: Timestamp) -> bool {
         let [a, b] = self.ends;
         a.ip == b.ip || now >= refused.at.after(REFUSAL_GRACE)
+    }
+
+    /// Whether the SYN was answered with a refusal.
+    pub fn is_refused(&self) -> bool {
+        self.refused_at().is_some()
     }
 
     /// The packet that refused the connection, which is reported a moment later.

@@ -97,6 +97,11 @@ impl EarlySegments {
         Some(decided)
     }
 
+    /// Whether two of them contradict each other, and it is not known yet which one counts.
+    pub(super) const fn is_contested(&self) -> bool {
+        self.question.is_some()
+    }
+
     /// The kept segment that has other bytes than `segment` for the same sequence numbers, or bytes where `segment` shows
     /// that its sender has closed.
     fn contradicted_by(&self, segment: &EarlySegment) -> Option<usize> {

@@ -44,6 +44,8 @@ pub(super) struct EpmdConnection {
     /// The outcome of the first request in its last observation; `None` before the first one.
     reported: Option<EpmdOutcome>,
     /// Whether it was reported that the reply did not arrive.
+    /// The reply with which EPMD refused the request, until it is reported.
+    refusal: Option<Box<EpmdObservation>>,
     lost_reply_reported: bool,
     registration: Option<ActiveRegistration>,
 }
@@ -127,6 +129,7 @@ impl EpmdConnection {
             malformed: None,
             requester_close: None,
             reported: None,
+            refusal: None,
             lost_reply_reported: false,
             registration: None,
         }
@@ -278,7 +281,23 @@ impl EpmdConnection {
             });
         }
         self.reported = Some(record.outcome);
-        out.push(Observed::Epmd(Box::new(record)));
+        if record.outcome == EpmdOutcome::Answered {
+            out.push(Observed::Epmd(Box::new(record)));
+        } else {
+            self.refusal = Some(Box::new(record));
+        }
+    }
+
+    /// Whether EPMD refused, and that was not reported: nothing has shown yet that the requester took the reply.
+    pub(super) const fn has_refusal(&self) -> bool {
+        self.refusal.is_some()
+    }
+
+    /// Reports a refusal.
+    pub(super) fn report_refusal(&mut self, out: &mut ConnOutput) {
+        if let Some(record) = self.refusal.take() {
+            out.push(Observed::Epmd(record));
+        }
     }
 
     /// Whether the reported outcome is final. One without an answer is not, since the answer may come late.
@@ -335,6 +354,7 @@ impl EpmdConnection {
         }
         if outcome.is_none() && self.first_request.is_some() {
             self.report_reply(out);
+            self.report_refusal(out);
         } else {
             let outcome = outcome.unwrap_or_default();
             self.reported = Some(outcome);

@@ -110,6 +110,7 @@ impl Connection {
             let carrier = EpmdCarrier { proxy: self.proxy(requester), tls: self.tls(requester) };
             let Self { tcp, protocol, .. } = &mut *self;
             if let ProtocolState::Epmd(epmd) = protocol {
+                epmd.report_refusal(out);
                 epmd.on_end(tcp, &carrier, now, reason, context.lost_until, out);
             }
         } else {

@@ -88,6 +88,20 @@ fn an_icmp_error_in_front_of_the_answer_accuses_nobody() {
 }
 
 #[test]
+fn a_reply_of_epmd_that_the_requester_did_not_take_accuses_nobody() {
+    let mut capture = CaptureBuilder::new();
+    let mut connection = capture.connect(A, "10.0.0.2:4369");
+    connection.send_framed(End::Initiator, b"zb");
+    connection.decoy(End::Acceptor, &CaptureBuilder::port_response("b", None));
+    connection.send(End::Acceptor, &CaptureBuilder::port_response("b", Some(9100)));
+    connection.acknowledge(End::Initiator).close(End::Acceptor);
+    let mut connection = capture.connect("10.0.0.1:40001", B);
+    shake_hands(&mut connection);
+    assert_eq!(accusations(&capture), [""; 0]);
+    assert_eq!(outcome(&capture), "connected");
+}
+
+#[test]
 fn a_guess_that_a_decoy_accepts_is_refused() {
     let mut capture = CaptureBuilder::new();
     for guess in 0..6 {
