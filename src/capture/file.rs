@@ -41,6 +41,8 @@ pub struct CaptureFile {
     record: FrameRecord,
     /// The end or an error was returned: nothing follows.
     ended: bool,
+    /// Nanoseconds that are added to the times of its frames.
+    shift: i64,
     /// Number of damaged places that were reported one by one.
     reported: u32,
     /// Number of damaged places beyond those, and their bytes.
@@ -135,6 +137,7 @@ impl CaptureFile {
                 place: 0..0,
             },
             ended: false,
+            shift: 0,
             reported: 0,
             unreported: (0, 0),
         }
@@ -156,6 +159,11 @@ impl CaptureFile {
             Advance::Other(other) => Some(self.item(other)),
             Advance::End => None,
         })
+    }
+
+    /// Adds so many nanoseconds to the times of its frames from now on.
+    pub(super) const fn set_shift(&mut self, nanos: i64) {
+        self.shift = nanos;
     }
 
     /// The input number of this capture.
@@ -211,7 +219,8 @@ impl CaptureFile {
     pub(super) fn step(&mut self) -> Option<FrameRecord> {
         let number = &mut self.id.number;
         match &mut self.format {
-            _ if self.ended => None,
+            // Corrected times are given by `advance`.
+            _ if self.ended || self.shift != 0 => None,
             CaptureFormat::Pcap(pcap) => pcap.step(&mut self.buffer, number),
             CaptureFormat::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number),
             // Records of other formats are read by `advance`.
@@ -264,7 +273,10 @@ impl CaptureFile {
                 return Ok(Advance::Other(Other::Pause));
             }
             match step {
-                FormatStep::Frame => return Ok(Advance::Frame(self.record.at)),
+                FormatStep::Frame => {
+                    self.record.at = self.record.at.shifted(self.shift);
+                    return Ok(Advance::Frame(self.record.at));
+                }
                 FormatStep::Names => return Ok(Advance::Other(Other::Names)),
                 FormatStep::Secrets => return Ok(Advance::Other(Other::Secrets)),
                 FormatStep::Interface(index) => return Ok(Advance::Other(Other::Interface(index))),

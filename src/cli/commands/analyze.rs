@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use beamscope::anonymize::{Anonymized, Replacements};
 use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Input, Inputs, Item, ReadCounter};
+use beamscope::clocks;
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::limits::AnonymizeLimits;
@@ -74,6 +75,7 @@ pub(super) fn read(
     let read = ReadCounter::default();
     let inputs = Inputs::new(inputs, order)?.with_threads(threads);
     let mut inputs = inputs.with_counter(read.clone());
+    clocks::align(&mut inputs);
     let evidence_failed = Arc::<AtomicBool>::default();
     let limits = run.config.limits.evidence;
     let open_evidence = |it| EvidenceDir::open(it, &saved_names, limits, &evidence_failed);
