@@ -1,12 +1,12 @@
 //! Clocks of several captures of one traffic, compared by TCP's own numbers.
 //!
-//! In: the first frames of each capture file. Out: how far the clock of each is from that of the first, told to
+//! In: the first frames of each capture file. Out: how far the clock of each is from that of the first, for
 //! [`Inputs`], which corrects the times. An acknowledgement is captured after the bytes that it acknowledges, wherever
 //! the two were captured. So bytes in one file and their acknowledgement in another bound the difference of the clocks
 //! from one side, and those in the other direction from the other side, as the round trips of NTP do (RFC 5905, section
 //! 8). Files without a common connection are left as they are.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -84,7 +84,7 @@ struct Head {
 type Times = HashMap<(FlowKey, Direction, u32), Timestamp, RandomState>;
 
 impl Head {
-    fn read(path: &PathBuf, frames: usize) -> Self {
+    fn read(path: &Path, frames: usize) -> Self {
         let mut head = Self::default();
         let Ok(mut capture) = CaptureFile::open(path, 0) else { return head };
         let mut decoder = Decoder::new(DefragLimits::default());
@@ -152,7 +152,7 @@ struct Bounds {
 enum Fit {
     /// None, as far as their packets show.
     Same,
-    /// Nanoseconds to add.
+    /// Nanoseconds to add to the times of one.
     Shift(i64),
     /// No single one: a clock was set in between.
     None,
