@@ -40,7 +40,7 @@ pub struct CaptureFile {
     id: FrameRef,
     record: FrameRecord,
     /// Whether frames follow, and how they are taken. After the end or an error, nothing follows.
-    reading: Reading,
+    reading: FrameSteps,
     /// Nanoseconds that are added to the times of its frames.
     shift: i64,
     /// Number of damaged places that were reported one by one.
@@ -80,11 +80,11 @@ pub(super) enum Other {
 
 /// How the frames of a capture are taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Reading {
+enum FrameSteps {
     /// By [`CaptureFile::step`] where that is possible.
-    Steps,
+    Fast,
     /// By [`CaptureFile::advance`] alone, which corrects their times.
-    Advances,
+    Corrected,
     /// There are no more of them.
     Ended,
 }
@@ -147,7 +147,7 @@ impl CaptureFile {
                 wire_len: 0,
                 place: 0..0,
             },
-            reading: Reading::Steps,
+            reading: FrameSteps::Fast,
             shift: 0,
             reported: 0,
             unreported: (0, 0),
@@ -178,9 +178,9 @@ impl CaptureFile {
         self.go_on();
     }
 
-    /// Frames follow.
+    /// Lets frames follow from now on.
     const fn go_on(&mut self) {
-        self.reading = if self.shift == 0 { Reading::Steps } else { Reading::Advances };
+        self.reading = if self.shift == 0 { FrameSteps::Fast } else { FrameSteps::Corrected };
     }
 
     /// The input number of this capture.
@@ -236,7 +236,7 @@ impl CaptureFile {
     pub(super) fn step(&mut self) -> Option<FrameRecord> {
         let number = &mut self.id.number;
         match &mut self.format {
-            _ if self.reading != Reading::Steps => None,
+            _ if self.reading != FrameSteps::Fast => None,
             CaptureFormat::Pcap(pcap) => pcap.step(&mut self.buffer, number),
             CaptureFormat::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number),
             // Records of other formats are read by `advance`.
@@ -255,7 +255,7 @@ impl CaptureFile {
 
     /// Reads up to the next item. A frame then stays available until the next call.
     pub(super) fn advance(&mut self) -> Result<Advance, Error> {
-        while self.reading != Reading::Ended {
+        while self.reading != FrameSteps::Ended {
             let number = &mut self.id.number;
             let step = match &mut self.format {
                 CaptureFormat::Pcap(pcap) => {
@@ -268,7 +268,7 @@ impl CaptureFile {
                     snoop.advance(&mut self.buffer, number, &mut self.record)
                 }
                 CaptureFormat::Unknown => {
-                    self.reading = Reading::Ended;
+                    self.reading = FrameSteps::Ended;
                     let begun = self.begin();
                     if self.buffer.take_pause() {
                         self.go_on();
@@ -374,7 +374,7 @@ impl CaptureFile {
         let (kind, offset, skipped, detail) = match step {
             FormatStep::Corrupt { offset, skipped, detail } => {
                 if skipped.is_none() {
-                    self.reading = Reading::Ended;
+                    self.reading = FrameSteps::Ended;
                 }
                 self.reported += 1;
                 (NoticeKind::Corrupt, offset, skipped, detail)
@@ -402,7 +402,7 @@ impl CaptureFile {
                     let detail = format!("{places} more damaged places were passed over");
                     (NoticeKind::Corrupt, offset, Some(bytes), detail)
                 } else {
-                    self.reading = Reading::Ended;
+                    self.reading = FrameSteps::Ended;
                     return Ok(Advance::End);
                 }
             }
@@ -417,7 +417,7 @@ impl CaptureFile {
         let has_shrunk = failure.get_ref().is_some_and(|source| source.is::<Shrunk>());
         if has_shrunk || failure.raw_os_error().is_some() {
             let offset = self.buffer.offset().saturating_add(self.buffer.len() as u64);
-            self.reading = Reading::Ended;
+            self.reading = FrameSteps::Ended;
             return Err(Error::Read { name: self.name.clone(), offset, source: failure });
         }
         Ok(match failure.kind() {
