@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use beamscope::anonymize::Replacements;
 use beamscope::engine::{Config, Engine};
-use beamscope::limits::AnonymizeLimits;
 use beamscope::record::{Anomaly, AnomalyKind, Severity, Stats};
 use beamscope::render::Output;
 
@@ -27,9 +26,9 @@ use super::settings::{FailSettings, OutputSettings};
 use super::sinks::{self, EventStream};
 
 /// Replacements with which a run is anonymised: ports that the settings name stay, so that the same settings fit.
-fn replacements(config: &Config, limits: AnonymizeLimits) -> Replacements {
+fn replacements(config: &Config) -> Replacements {
     let kept = config.dist_ports.iter().flat_map(Clone::clone);
-    Replacements::new(&config.epmd_ports, kept, limits)
+    Replacements::new(&config.epmd_ports, kept, config.limits.anonymize)
 }
 
 /// What so many inputs are called in files that are anonymised.
