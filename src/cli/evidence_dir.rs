@@ -4,10 +4,10 @@
 //! is complete when it appears there. Comments in it contain the text of the finding, so that
 //! Wireshark shows it beside the packets.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,16 +19,18 @@ use beamscope::render::escape;
 
 use super::console::Warnings;
 use super::error::Error;
-use super::save::mode::create_private;
+use super::place::{Directory, FileIdentity, Trusted};
 use super::save::rotate::file_time;
 use super::settings::EvidenceSettings;
 
 /// The directory of the files, and how much it may still take.
 pub(super) struct EvidenceDir {
     path: PathBuf,
-    /// Whether this run made the directory.
-    #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "only -Z changes its owner"))]
-    is_new: bool,
+    directory: Directory,
+    /// Files that are read, of which none is replaced.
+    read: Vec<FileIdentity>,
+    /// Names of files whose usual name was taken, by that name.
+    renamed: HashMap<String, String>,
     /// Names of the inputs, as events show them.
     inputs: Vec<Arc<str>>,
     min_severity: Severity,
@@ -41,28 +43,20 @@ pub(super) struct EvidenceDir {
 }
 
 impl EvidenceDir {
-    /// Opens the directory of the settings, and makes it if need be. `inputs` are the names of the
-    /// inputs. `has_failed` is set when a file could not be written.
-    ///
-    /// # Errors
-    ///
-    /// The directory cannot be made, or is something else.
-    pub(super) fn open(
+    /// Files go into `directory`, that of the settings. `inputs` are the names of the inputs, and `read` the files that are
+    /// read. `has_failed` is set when a file could not be written.
+    pub(super) fn new(
         settings: &EvidenceSettings,
-        inputs: &[Arc<str>],
+        directory: Directory,
+        (inputs, read): (&[Arc<str>], Vec<FileIdentity>),
         limits: EvidenceLimits,
         has_failed: &Arc<AtomicBool>,
-    ) -> Result<Self, Error> {
-        let path = &settings.directory;
-        let failed = |source| Error::Output { name: path.display().to_string(), source };
-        let is_new = !path.exists();
-        make_private(path).map_err(failed)?;
-        if !path.is_dir() {
-            return Err(failed(io::ErrorKind::NotADirectory.into()));
-        }
-        Ok(Self {
-            path: path.clone(),
-            is_new,
+    ) -> Self {
+        Self {
+            path: settings.directory.clone(),
+            directory,
+            read,
+            renamed: HashMap::new(),
             inputs: inputs.to_vec(),
             min_severity: settings.min_severity,
             limits,
@@ -71,27 +65,37 @@ impl EvidenceDir {
             is_full: false,
             warnings: settings.warnings,
             has_failed: Arc::clone(has_failed),
-        })
-    }
-
-    /// The path of the directory, if this run made it.
-    #[cfg(feature = "live")]
-    pub(super) fn path_if_new(&self) -> Option<&Path> {
-        self.is_new.then_some(&self.path)
+        }
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         // Renamed when complete, so that a program that watches the directory finds whole files only.
-        let unfinished = self.path.join(format!(".{name}.part"));
-        let written = fs::remove_file(&unfinished)
-            .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
-            .and_then(|()| create_private(&unfinished))
+        let unfinished = format!(".{name}.part");
+        let made = self.directory.make_private(&unfinished);
+        let written = made
             .and_then(|mut file| file.write_all(bytes))
-            .and_then(|()| fs::rename(&unfinished, self.path.join(name)));
+            .and_then(|()| self.directory.rename(&unfinished, name));
         if written.is_err() {
-            let _ = fs::remove_file(&unfinished);
+            self.directory.remove(&unfinished);
         }
         written
+    }
+
+    /// The name of a file, of which `stem` is the usual one without its ending: another where that is the name of a file
+    /// that is read, or that of another user. `None` if there are too many of those.
+    fn name(&mut self, stem: &str) -> Option<String> {
+        if let Some(name) = self.renamed.get(stem) {
+            return Some(name.clone());
+        }
+        let usual = format!("{stem}.pcapng");
+        if self.directory.is_free(&usual, &self.read) {
+            return Some(usual);
+        }
+        let mut others = (2..=MOST_OF_ONE_NAME).map(|number| format!("{stem}-{number}.pcapng"));
+        let name = others.find(|name| self.directory.is_free(name, &self.read))?;
+        // As many as there are files: bounded by their limit.
+        self.renamed.insert(stem.to_owned(), name.clone());
+        Some(name)
     }
 
     /// Prints `problem` as a warning and returns it for the events.
@@ -141,10 +145,14 @@ impl EvidenceSink for EvidenceDir {
             )));
         }
         let finding = case.finding;
-        let name =
-            format!("{}-{}-{}.pcapng", file_time(case.at, 6), finding.rule, finding.incident_id);
-        let path = self.path.join(&name);
-        if let Err(error) = self.write(&name, &bytes) {
+        let stem = format!("{}-{}-{}", file_time(case.at, 6), finding.rule, finding.incident_id);
+        let name = self.name(&stem);
+        let path = self.path.join(name.as_deref().unwrap_or(&stem));
+        let written = match &name {
+            Some(name) => self.write(name, &bytes),
+            None => Err(io::ErrorKind::AlreadyExists.into()),
+        };
+        if let Err(error) = written {
             let is_first = !self.has_failed.swap(true, Ordering::Relaxed);
             let again = "later files are tried, without a warning if they fail too";
             if !is_first {
@@ -203,17 +211,24 @@ fn packet_comment(
     format!("{title}: {}{from} (frame {number}{of})", escape(&shows.what.to_string()))
 }
 
-/// Makes a directory, and those above it, that only its owner can read. One that exists stays as it is.
-fn make_private(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+/// Opens the directory of the settings, and makes it if need be.
+///
+/// # Errors
+///
+/// The directory cannot be made, or is something else.
+pub(super) fn directory(settings: &EvidenceSettings, trusted: Trusted) -> Result<Directory, Error> {
+    let path = &settings.directory;
+    Directory::open(path, trusted)
+        .map_err(|source| Error::Output { name: path.display().to_string(), source })
 }
+
+/// Names that are tried for one file.
+const MOST_OF_ONE_NAME: u32 = 1000;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use beamscope::capture::{Input, Inputs, Order};
     use beamscope::engine::{Config, Engine};
     use beamscope::record::{Body, Event};
@@ -225,10 +240,12 @@ mod tests {
     fn directory(name: &str, limits: EvidenceLimits, has_failed: &Arc<AtomicBool>) -> EvidenceDir {
         let path = std::env::temp_dir().join(format!("beamscope-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
-        make_private(&path).unwrap();
+        let directory = Directory::open(&path, Trusted::default()).unwrap();
         EvidenceDir {
             path,
-            is_new: true,
+            directory,
+            read: Vec::new(),
+            renamed: HashMap::new(),
             inputs: vec![CAPTURE.into()],
             min_severity: Severity::Info,
             limits,

@@ -10,7 +10,7 @@
 //! - `sources`, `sinks`, `selection`, `evidence_dir`, `save/`, `stop`, `progress`, `tui`, `confine/`: what commands open;
 //! - `settings`: the arguments as they are meant, validated once;
 //! - `args`: the arguments as typed, the only file beside `commands/shell.rs` that knows clap;
-//! - `filter`, `console`, `error`, `cookies`, `spelling`.
+//! - `place/`, `filter`, `console`, `error`, `cookies`, `spelling`.
 
 mod args;
 mod commands;
@@ -23,6 +23,7 @@ mod evidence_dir;
 #[cfg(feature = "live")]
 mod filter;
 mod keylog;
+mod place;
 mod progress;
 mod save;
 mod selection;

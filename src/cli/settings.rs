@@ -191,6 +191,8 @@ pub(super) struct OutputSettings {
     pub(super) file: Option<PathBuf>,
     /// Keep what the file contains already.
     pub(super) append: bool,
+    /// Only the owner of the file may read it: events show contents of messages, or challenges and digests.
+    pub(super) is_private: bool,
     /// Format, and which events are left out.
     pub(super) options: render::Options,
     /// A thread writes, so that the analysis does not wait for each block.
@@ -371,7 +373,11 @@ impl RunSettings {
         let in_background = has_messages && !line_buffered && threads(args) > NonZeroUsize::MIN;
         check_anonymized(args.save.anonymize, &args.shown, &args.protocol)?;
         let read = read_files(captures, &args.protocol, args.filter_file.as_ref());
-        let output = OutputSettings::new(&args.output, options, in_background, &read)?;
+        let is_private = args.payloads || args.include_secrets;
+        let output = OutputSettings {
+            is_private,
+            ..OutputSettings::new(&args.output, options, in_background, &read)?
+        };
         let evidence = args.save.evidence.as_ref().map(|directory| EvidenceSettings {
             directory: directory.clone(),
             min_severity: args.min_severity,
@@ -461,6 +467,7 @@ impl ReportSettings {
         let selection = SelectionSettings::of(range, filter, warnings)?;
         let output = OutputSettings {
             append: false,
+            is_private: false,
             options: render::Options {
                 format: Format::Report(form, zone),
                 only_findings: false,
@@ -696,6 +703,7 @@ impl OutputSettings {
         let settings = Self {
             file: args.output.clone(),
             append: args.append,
+            is_private: false,
             // Lines of their own would be drawn into the screen.
             warnings: Warnings::new(args.quiet || matches!(options.format, Format::Screen(_))),
             options,

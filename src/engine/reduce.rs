@@ -127,7 +127,8 @@ impl Reducer {
             let body = Body::Anomaly { anomaly: Box::new(anomaly) };
             out.events.push(Event::of(&settled, body));
         }
-        let it = JudgedConnection { settled, seen, verdict, is_repeated: again };
+        let claim = self.world.claim(&settled, &seen, &verdict);
+        let it = JudgedConnection { settled, seen, verdict, claim, is_repeated: again };
         let (mut changes, mut detected) = (Vec::new(), Vec::new());
         self.world.on_session(&it, &mut out.node_ports, &mut changes);
         let incident = self.detector.on_session(&it, &self.world, &mut detected);

@@ -9,6 +9,8 @@ mod examples;
 mod explain;
 mod keylog;
 mod ladder;
+#[cfg(unix)]
+mod places;
 mod program;
 mod reading;
 mod save;

@@ -190,6 +190,32 @@ fn another_user_writes_into_the_directory_that_was_made_for_it() {
 }
 
 #[test]
+fn another_user_gets_what_the_run_made_and_nothing_that_was_there() {
+    if !fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
+        skip("saving as another user", "not root");
+        return;
+    }
+    let folder = TestDir::new("live-user-old");
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o711)).unwrap();
+    let [saved, out, evidence] = ["lan.pcapng", "events", "evidence"].map(|it| folder.file(it));
+    let owners = || [&saved, &out, &evidence].map(|path| fs::metadata(path).unwrap().uid());
+    let arguments = ["-Z", "65534", "-w", &saved, "-o", &out, "--evidence", &evidence];
+    let Some(watch) = LiveLoop::start(&arguments) else { return };
+    assert_eq!(owners(), [65534; 3], "made by the run");
+    assert_eq!(watch.stop(), Some(0));
+    // Those of the first run are used again.
+    let Some(watch) = LiveLoop::start(&arguments) else { return };
+    assert_eq!(watch.stop(), Some(0));
+    [&saved, &out].into_iter().for_each(|path| fs::remove_file(path).unwrap());
+    fs::remove_dir_all(&evidence).unwrap();
+    [&saved, &out].into_iter().for_each(|path| fs::write(path, "").unwrap());
+    fs::create_dir(&evidence).unwrap();
+    let Some(watch) = LiveLoop::start(&arguments) else { return };
+    assert_eq!(owners(), [0; 3], "there before");
+    assert_eq!(watch.stop(), Some(0));
+}
+
+#[test]
 fn a_reader_of_packets_that_stops_costs_the_analysis_nothing() {
     let folder = TestDir::new("live-stdout");
     let (out, saved) = (folder.file("events"), folder.file("saved.pcapng"));

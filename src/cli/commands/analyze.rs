@@ -4,6 +4,7 @@
 //! packets saved, and how the run ended.
 
 use std::collections::HashMap;
+use std::fs;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,11 +17,14 @@ use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
 use beamscope::render::Output;
 
-use super::{anonymous_names, finish_run, finish_saving, replacements, report_problem};
-use crate::cli::console::report_error;
+use super::{
+    OpenOutputs, anonymous_names, finish_run, finish_saving, replacements, report_problem,
+};
+use crate::cli::console::{self, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::evidence_dir::EvidenceDir;
 use crate::cli::keylog::KeyLogFiles;
+use crate::cli::place::Trusted;
 use crate::cli::progress::FileProgress;
 use crate::cli::save::Saver;
 use crate::cli::selection::{Selected, Selection, SelectionOutcome};
@@ -41,7 +45,10 @@ use crate::cli::tui::Tui;
 pub(in crate::cli) fn run(mut settings: AnalyzeSettings) -> Result<RunOutcome, Error> {
     let (inputs, stop) = sources::inputs(&mut settings)?;
     let (output_settings, fail_on) = (settings.run.output.clone(), settings.run.fail_on);
-    let (output, is_complete) = read(settings, inputs, stop, None)?;
+    let run = &settings.run;
+    let (save, evidence) = (run.save.as_ref(), run.evidence.as_ref());
+    let outputs = OpenOutputs::open(&run.output, save, evidence, Trusted::default())?;
+    let (output, is_complete) = read(settings, outputs, inputs, stop, None)?;
     finish_run(&output_settings, fail_on, output, is_complete)
 }
 
@@ -53,6 +60,7 @@ pub(in crate::cli) fn run(mut settings: AnalyzeSettings) -> Result<RunOutcome, E
 /// An option does not fit the captures, or a file for output cannot be opened.
 pub(super) fn read(
     settings: AnalyzeSettings,
+    outputs: OpenOutputs,
     inputs: Vec<Input>,
     stop: Option<StopCondition>,
     output: Option<Output<EventStream>>,
@@ -75,12 +83,15 @@ pub(super) fn read(
     let mut inputs = inputs.with_counter(read.clone());
     let evidence_failed = Arc::<AtomicBool>::default();
     let limits = run.config.limits.evidence;
-    let open_evidence = |it| EvidenceDir::open(it, &saved_names, limits, &evidence_failed);
-    let evidence = run.evidence.as_ref().map(open_evidence).transpose()?;
-    let open = || sinks::open_output(&run.output, names.clone());
+    let evidence = run.evidence.as_ref().zip(outputs.evidence).map(|(settings, directory)| {
+        let read = captures.iter().filter_map(|path| console::identity(&fs::metadata(path).ok()?));
+        let read = read.chain(console::stdin_identity()).collect();
+        EvidenceDir::new(settings, directory, (&saved_names, read), limits, &evidence_failed)
+    });
+    let open = || sinks::open_output(&run.output, outputs.events, names.clone());
     let output = output.map_or_else(open, Ok)?;
     let mut engine = Engine::new(run.config, output);
-    let saver = run.save.map(Saver::open).transpose()?;
+    let saver = run.save.map(|save| Saver::new(save, outputs.packets)).transpose()?;
     if let Some(evidence) = evidence {
         engine.keep_evidence(Box::new(evidence));
     }

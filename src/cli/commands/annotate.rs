@@ -21,7 +21,8 @@ use beamscope::render::{CommentCollector, Comments};
 use super::{anonymous_names, replacements};
 use crate::cli::console::{Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
-use crate::cli::save::Saver;
+use crate::cli::place::Trusted;
+use crate::cli::save::{self, Saver};
 use crate::cli::selection::{Selected, Selection, SelectionOutcome};
 use crate::cli::settings::{AnnotateSettings, SaveSettings, SaveTarget};
 use crate::cli::sources;
@@ -35,6 +36,7 @@ use crate::cli::sources;
 pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Error> {
     let AnnotateSettings { captures, order, selection, threads, config, .. } = settings;
     let warnings = settings.warnings;
+    let target = save::open(&settings.save, Trusted::default())?;
     let last = || sources::last_packet(&captures);
     let inputs = || {
         let inputs = captures.iter().cloned().map(Input::Path).collect();
@@ -85,7 +87,7 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
     };
     let mut copy = Copy {
         left: analysis.frames,
-        saver: Saver::open(save)?,
+        saver: Saver::new(save, target)?,
         captures: if replacements.is_some() { anonymous_names(names.len()) } else { names },
         interfaces: HashMap::new(),
         cursors: Cursors::new(&comments.packets),

@@ -16,6 +16,7 @@ use beamscope::render::{self, PairRecord, Records};
 
 use crate::cli::console::Warnings;
 use crate::cli::error::{Error, RunOutcome};
+use crate::cli::place::Trusted;
 use crate::cli::settings::DiffSettings;
 use crate::cli::sinks;
 use crate::cli::sources::{self, MixedInput};
@@ -32,11 +33,12 @@ pub(in crate::cli) fn run(settings: &DiffSettings) -> Result<RunOutcome, Error> 
     let _ = stop::on_report_signal();
     let DiffSettings { before, after, config, output: output_settings, exit_code } = settings;
     let warnings = output_settings.warnings;
+    let file = sinks::open_file(output_settings, Trusted::default())?;
     let key_log = config.key_log.for_another_run();
     let pairs_before = pairs(before, Config { key_log, ..config.clone() }, warnings)?;
     let pairs_after = pairs(after, config.clone(), warnings)?;
     let names = [before, after].map(|path| path.to_string_lossy().into()).into();
-    let mut output = sinks::open_output(output_settings, names)?;
+    let mut output = sinks::open_output(output_settings, file, names)?;
     let mut has_changed = false;
     for event in compare(pairs_before, pairs_after) {
         has_changed |= matches!(event.body, Body::PairChange { .. });

@@ -3,8 +3,7 @@
 //! In: captures, and which attempt. Out: the drawing, on standard output or in a file. The library collects and draws;
 //! this file reads the captures and writes the result.
 
-use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -16,6 +15,7 @@ use beamscope::render::{LadderRun, escape};
 
 use crate::cli::console::{self, Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
+use crate::cli::place::{FileMode, Target, Trusted};
 use crate::cli::selection::{Selected, Selection, SelectionOutcome};
 use crate::cli::settings::{LadderSettings, is_stdin};
 use crate::cli::{sources, stop};
@@ -30,6 +30,12 @@ pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error>
     // The signal that asks how far a run is must not end it. Without the handler it does.
     let _ = stop::on_report_signal();
     let LadderSettings { captures, choice, format, config, output, warnings, .. } = settings;
+    let opening = FileMode { is_private: false, appends: false };
+    let target = output.as_ref().map(|path| {
+        let error = |source| Error::Output { name: path.display().to_string(), source };
+        Ok::<_, Error>((Target::open(path, Trusted::default(), opening).map_err(error)?, path))
+    });
+    let target = target.transpose()?;
     let names = captures.iter().map(|path| path.to_string_lossy().into()).collect();
     let inputs = captures.iter().map(|path| input(path)).collect();
     let inputs = Inputs::new(inputs, settings.order)?.with_threads(settings.threads);
@@ -45,11 +51,13 @@ pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error>
         warnings.warn(&format_args!("no packet was selected: {spans}"));
     }
     let drawing = engine.finish().run.draw(format)?;
-    let written = match &output {
-        None => console::print(&drawing),
-        Some(path) => fs::write(path, &drawing)
+    let written = match target {
+        Some((mut target, path)) => target
+            .start(opening)
+            .and_then(|mut file| file.write_all(drawing.as_bytes()))
             .map(|()| RunOutcome::Done)
             .map_err(|source| Error::Output { name: path.display().to_string(), source }),
+        None => console::print(&drawing),
     };
     if control.has_failed || outcome.has_failed {
         written.map(|_| RunOutcome::Incomplete)

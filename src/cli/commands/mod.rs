@@ -19,11 +19,71 @@ use beamscope::engine::{Config, Engine};
 use beamscope::record::{Anomaly, AnomalyKind, Severity, Stats};
 use beamscope::render::Output;
 
+#[cfg(feature = "live")]
+use super::confine::sandbox::Writable;
 use super::console::report_error;
 use super::error::{Error, RunOutcome};
-use super::save::Saver;
-use super::settings::{FailSettings, OutputSettings};
+use super::evidence_dir;
+use super::place::{Directory, Target, Trusted};
+use super::save::{self, Saver};
+#[cfg(all(feature = "live", target_os = "linux"))]
+use super::settings::SaveTarget;
+use super::settings::{EvidenceSettings, FailSettings, OutputSettings, SaveSettings};
 use super::sinks::{self, EventStream};
+
+/// What a run writes to. It is open before anything is read, and what is in these files is there until they are started.
+struct OpenOutputs {
+    /// The file of events; `None` for standard output.
+    events: Option<Target>,
+    /// The file, or the files, of packets; `None` for standard output.
+    packets: Option<Target>,
+    evidence: Option<Directory>,
+}
+
+impl OpenOutputs {
+    /// Opens what the settings name.
+    ///
+    /// # Errors
+    ///
+    /// A file or directory cannot be made, or a link on the way is not followed.
+    fn open(
+        output: &OutputSettings,
+        save: Option<&SaveSettings>,
+        evidence: Option<&EvidenceSettings>,
+        trusted: Trusted,
+    ) -> Result<Self, Error> {
+        let evidence = evidence.map(|it| evidence_dir::directory(it, trusted)).transpose()?;
+        let packets = save.map(|save| save::open(save, trusted)).transpose()?.flatten();
+        Ok(Self { events: sinks::open_file(output, trusted)?, packets, evidence })
+    }
+
+    /// Where files are made later: all that rotates, all evidence, and, where SIGHUP `reopens` them, the others.
+    #[cfg(all(feature = "live", target_os = "linux"))]
+    fn made_later(&self, save: Option<&SaveSettings>, reopens: bool) -> Vec<Writable> {
+        let target = save.map(|save| &save.target);
+        let events = self.events.as_ref().filter(|_| reopens).map(|it| (it, false));
+        let packets = self.packets.as_ref().and_then(|it| match target {
+            Some(SaveTarget::Rotating { keep, .. }) => Some((it, keep.is_some())),
+            _ => reopens.then_some((it, false)),
+        });
+        let files = events.into_iter().chain(packets).filter_map(|(target, removes)| {
+            let (file, is_directory) = target.place.to_make().ok()?;
+            Some(match (is_directory, removes) {
+                (false, _) => Writable::File(file),
+                (true, false) => Writable::Directory(file),
+                (true, true) => Writable::DirectoryWithRemoval(file),
+            })
+        });
+        let evidence = self.evidence.as_ref().and_then(|it| it.to_make().ok());
+        files.chain(evidence.map(Writable::DirectoryWithRemoval)).collect()
+    }
+
+    /// Nothing is confined on this system.
+    #[cfg(all(feature = "live", not(target_os = "linux")))]
+    fn made_later(&self, _: Option<&SaveSettings>, _: bool) -> Vec<Writable> {
+        Vec::new()
+    }
+}
 
 /// Replacements with which a run is anonymised: ports that the settings name stay, so that the same settings fit.
 fn replacements(config: &Config) -> Replacements {

@@ -15,9 +15,10 @@ use beamscope::record::{Body, Event, EventSink};
 use beamscope::render::{KeptEvents, Output, ReadError, input_names};
 use beamscope::time::Timestamp;
 
-use super::analyze;
+use super::{OpenOutputs, analyze};
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
+use crate::cli::place::Trusted;
 use crate::cli::settings::{ReportSettings, is_stdin};
 use crate::cli::sinks::{self, EventStream};
 use crate::cli::sources::{self, MixedInput};
@@ -30,6 +31,7 @@ use crate::cli::sources::{self, MixedInput};
 /// is reported, the report has what was before, and the outcome is then `Incomplete`.
 pub(in crate::cli) fn run(settings: ReportSettings) -> Result<RunOutcome, Error> {
     let ReportSettings { mut analyze, inputs } = settings;
+    let mut outputs = OpenOutputs::open(&analyze.run.output, None, None, Trusted::default())?;
     let limits = ReportLimits::default();
     let (mut captures, mut names, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     // A report that is there is not replaced by one about nothing.
@@ -60,10 +62,10 @@ pub(in crate::cli) fn run(settings: ReportSettings) -> Result<RunOutcome, Error>
         files.push((path, lines));
     }
     let output_settings = analyze.run.output.clone();
-    let mut output = sinks::open_output(&output_settings, names.clone())?;
+    let mut output = sinks::open_output(&output_settings, outputs.events.take(), names.clone())?;
     let mut is_complete = true;
     if !captures.is_empty() {
-        (output, is_complete) = analyze::read(analyze, captures, None, Some(output))?;
+        (output, is_complete) = analyze::read(analyze, outputs, captures, None, Some(output))?;
     }
     for (path, lines) in files {
         if let Err(source) = read_events(lines, &names, &mut output) {

@@ -4,7 +4,9 @@
 //! before the first thread starts: Linux keeps privileges for each thread.
 
 use std::fs;
-use std::path::Path;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{Gid, Uid};
 
 use crate::cli::error::Error;
 
@@ -37,12 +39,15 @@ impl UserAccount {
         account.ok_or_else(|| Error::NoUser { name: name.to_owned(), accounts: ACCOUNTS })
     }
 
-    /// Makes the account the owner of a file or directory. A failure shows when the file is used.
-    pub(in crate::cli) fn hand_over(&self, path: &Path) {
-        #[cfg(unix)]
-        let _ = std::os::unix::fs::chown(path, Some(self.uid), Some(self.gid));
-        #[cfg(not(unix))]
-        let _ = path;
+    /// The number of the user.
+    pub(in crate::cli) const fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Makes the account the owner of an open file or directory. A failure shows when it is used.
+    pub(in crate::cli) fn hand_over(&self, file: BorrowedFd<'_>) {
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        let _ = rustix::fs::fchown(file, Some(uid), Some(gid));
     }
 }
 
@@ -72,7 +77,6 @@ pub(in crate::cli) fn drop_all(account: Option<&UserAccount>) -> Result<String, 
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
         set_thread_res_gid, set_thread_res_uid,
     };
-    use rustix::thread::{Gid, Uid};
 
     let failed =
         |action: String| move |e: rustix::io::Errno| Error::Privileges { action, source: e.into() };

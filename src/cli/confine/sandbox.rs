@@ -1,21 +1,20 @@
 //! Confinement to what capturing needs, by Landlock and seccomp where the kernel has them.
 //!
-//! In: the files and directories that the program writes. Out: a process that can write there, read
-//! the state of interfaces in `/sys`, and reach nothing else. What an old kernel lacks is left out and
-//! reported as text: the capture runs there, too.
+//! In: what the program reads, and where it makes files once it is confined. Out: a process that can do this, and reach
+//! nothing else; files that are open already stay usable. What an old kernel lacks is left out and reported as text: the
+//! run goes on there, too.
 
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
 
-/// What must be writable so that `file` can be made again: its directory, or the file itself if it is
-/// a device.
-pub(in crate::cli) fn directory_of(file: &Path) -> PathBuf {
-    if file.exists() && !file.is_file() {
-        return file.to_owned();
-    }
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
+/// What may be changed within a sandbox.
+#[derive(Debug)]
+pub(in crate::cli) enum Writable {
+    /// This device or pipe may be opened again.
+    File(OwnedFd),
+    /// Files may be made in this directory, and written.
+    Directory(OwnedFd),
+    /// Files may be made in this directory, written, renamed and removed.
+    DirectoryWithRemoval(OwnedFd),
 }
 
 #[cfg(target_os = "linux")]
@@ -24,11 +23,13 @@ pub(in crate::cli) use linux::Sandbox;
 #[cfg(target_os = "linux")]
 mod linux {
     use std::collections::BTreeMap;
-    use std::path::PathBuf;
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::path::Path;
 
+    use super::Writable;
     use landlock::{
-        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
-        RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
+        ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
+        RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
     };
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
@@ -42,10 +43,20 @@ mod linux {
     }
 
     impl Sandbox {
-        /// Closes all files but those that are open already and those below `writable`. Does nothing
-        /// unless `is_wanted`.
-        pub(crate) fn restrict_files(is_wanted: bool, writable: &[PathBuf]) -> Self {
-            Self { files: is_wanted.then(|| restrict_files(writable)) }
+        /// Closes all files but those that are open already: `read` can be read, with what is below it, and `writable`
+        /// can be changed. Does nothing unless `is_wanted`.
+        pub(crate) fn restrict_files(
+            is_wanted: bool,
+            read: &[impl AsRef<Path>],
+            writable: &[Writable],
+        ) -> Self {
+            Self { files: is_wanted.then(|| restrict_files(read, writable)) }
+        }
+
+        /// Whether the kernel restricts files.
+        #[cfg(test)]
+        pub(super) fn is_in_force(&self) -> bool {
+            self.files.as_ref().is_some_and(|files| !files.starts_with("no "))
         }
 
         /// Blocks all system calls that the capture loop does not need; no thread can start from here
@@ -58,23 +69,16 @@ mod linux {
         }
     }
 
-    fn restrict_files(writable: &[PathBuf]) -> String {
-        let read = AccessFs::from_read(NEWEST);
-        // No devices, no sockets, no execution.
-        let write = AccessFs::from_file(NEWEST)
-            | AccessFs::MakeReg
-            | AccessFs::MakeDir
-            | AccessFs::RemoveFile
-            | AccessFs::ReadDir;
-        let write = write & !AccessFs::Execute;
+    fn restrict_files(read: &[impl AsRef<Path>], writable: &[Writable]) -> String {
+        let reading = AccessFs::ReadFile | AccessFs::ReadDir;
         let restricted = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(NEWEST))
             .and_then(|rules| rules.handle_access(AccessNet::from_all(NEWEST)))
             .and_then(|rules| rules.scope(Scope::from_all(NEWEST)))
             .and_then(|rules| rules.create())
-            .and_then(|rules| rules.add_rules(path_beneath_rules(READ, read & !AccessFs::Execute)))
-            .and_then(|rules| rules.add_rules(path_beneath_rules(writable, write)))
+            .and_then(|rules| rules.add_rules(path_beneath_rules(read, reading)))
+            .and_then(|rules| rules.add_rules(writable.iter().map(rule)))
             .and_then(|rules| rules.restrict_self());
         match restricted.map(|status| status.ruleset) {
             Ok(RulesetStatus::FullyEnforced) => "Landlock".to_owned(),
@@ -86,8 +90,22 @@ mod linux {
         }
     }
 
-    /// What libpcap and this program read about interfaces: their state and their drop counters.
-    const READ: [&str; 1] = ["/sys"];
+    fn rule(place: &Writable) -> Result<PathBeneath<BorrowedFd<'_>>, RulesetError> {
+        let (file, rights) = rights(place);
+        Ok(PathBeneath::new(file, rights))
+    }
+
+    /// What may be done with a place. No devices, sockets, directories or links are made, and nothing is executed.
+    fn rights(place: &Writable) -> (BorrowedFd<'_>, BitFlags<AccessFs>) {
+        let write = AccessFs::WriteFile | AccessFs::Truncate;
+        match place {
+            Writable::File(file) => (file.as_fd(), write),
+            Writable::Directory(directory) => (directory.as_fd(), write | AccessFs::MakeReg),
+            Writable::DirectoryWithRemoval(directory) => {
+                (directory.as_fd(), write | AccessFs::MakeReg | AccessFs::RemoveFile)
+            }
+        }
+    }
 
     fn restrict_calls() -> String {
         let filter = || -> Option<BpfProgram> {
@@ -149,8 +167,17 @@ pub(in crate::cli) struct Sandbox;
 
 #[cfg(not(target_os = "linux"))]
 impl Sandbox {
-    pub(in crate::cli) fn restrict_files(_: bool, _: &[PathBuf]) -> Self {
+    pub(in crate::cli) fn restrict_files(
+        _: bool,
+        _: &[impl AsRef<std::path::Path>],
+        _: &[Writable],
+    ) -> Self {
         Self
+    }
+
+    #[cfg(test)]
+    fn is_in_force(&self) -> bool {
+        false
     }
 
     pub(in crate::cli) fn restrict_calls(self) -> String {
@@ -160,14 +187,65 @@ impl Sandbox {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File, OpenOptions};
+    use std::path::{Path, PathBuf};
+    use std::thread;
+
     use super::*;
 
+    /// What works in a directory, done by a thread that is confined: Landlock binds the thread alone.
+    fn allowed(
+        folder: PathBuf,
+        writable: impl FnOnce(OwnedFd) -> Writable + Send + 'static,
+    ) -> Option<Vec<&'static str>> {
+        let confined = thread::spawn(move || {
+            let mut open = OpenOptions::new().write(true).open(folder.join("old")).unwrap();
+            let places = [writable(File::open(&folder).unwrap().into())];
+            let sandbox = Sandbox::restrict_files(true, &[folder.join("read")], &places);
+            if !sandbox.is_in_force() {
+                return None;
+            }
+            let at = |name: &str| folder.join(name);
+            let tried = [
+                ("read what is named", File::open(at("read")).is_ok()),
+                ("read another", File::open(at("old")).is_ok()),
+                ("list", fs::read_dir(&folder).is_ok()),
+                ("write", OpenOptions::new().write(true).open(at("old")).is_ok()),
+                ("write what is open", std::io::Write::write_all(&mut open, b"x").is_ok()),
+                ("make", OpenOptions::new().write(true).create_new(true).open(at("new")).is_ok()),
+                ("make a directory", fs::create_dir(at("directory")).is_ok()),
+                ("link", std::os::unix::fs::symlink("old", at("link")).is_ok()),
+                ("rename", fs::rename(at("old"), at("renamed")).is_ok()),
+                ("remove", fs::remove_file(at("gone")).is_ok()),
+                (
+                    "elsewhere",
+                    File::create(std::env::temp_dir().join("beamscope-elsewhere")).is_ok(),
+                ),
+                ("read elsewhere", File::open("/etc/passwd").is_ok()),
+                ("look", Path::new("/etc/passwd").exists()),
+            ];
+            Some(tried.into_iter().filter(|(_, works)| *works).map(|(what, _)| what).collect())
+        });
+        confined.join().unwrap()
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("beamscope-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        ["old", "read", "gone"].into_iter().for_each(|it| fs::write(folder.join(it), "").unwrap());
+        folder
+    }
+
     #[test]
-    fn a_file_needs_its_directory_and_a_device_only_itself() {
-        let directories = ["a.ndjson", "logs/a.ndjson", "/a", "/dev/null"].map(Path::new);
-        assert_eq!(
-            directories.map(directory_of),
-            [".", "logs", "/", "/dev/null"].map(PathBuf::from)
-        );
+    fn only_what_is_named_is_read_and_only_what_is_wanted_is_changed() {
+        let (plain, rotating) = (folder("sandbox-plain"), folder("sandbox-rotating"));
+        let made = allowed(plain.clone(), Writable::Directory);
+        let Some(made) = made else { return println!("skipped: this kernel has no Landlock") };
+        let always = ["read what is named", "write", "write what is open", "make"];
+        assert_eq!(made, [&always[..], &["look"]].concat());
+        let removed = allowed(rotating.clone(), Writable::DirectoryWithRemoval).unwrap();
+        assert_eq!(removed, [&always[..], &["rename", "remove", "look"]].concat());
+        [plain, rotating].into_iter().for_each(|it| fs::remove_dir_all(it).unwrap());
     }
 }

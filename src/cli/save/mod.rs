@@ -4,7 +4,6 @@
 //! size or time, or standard output. When a write fails, for example because the disk is full, saving
 //! stops and the analysis goes on; the failure is reported once, and a sequence tries its next file.
 
-pub(super) mod mode;
 mod queue;
 pub(super) mod rotate;
 mod sink;
@@ -20,13 +19,11 @@ use beamscope::capture::{Frame, Interface, Secrets};
 use beamscope::time::Timestamp;
 use zeroize::Zeroizing;
 
-#[cfg(feature = "live")]
-use self::mode::append_private;
-use self::mode::create_private;
 use self::rotate::RotatingFiles;
 use self::sink::{OpenSink, PacketSink};
 use super::console::{STDOUT, Warnings};
 use super::error::Error;
+use super::place::{FileMode, OpenedFile, Place, Target, Trusted};
 use super::settings::{SaveSettings, SaveTarget};
 
 /// Saves packets to one file, or to a series of files.
@@ -62,36 +59,43 @@ pub(super) struct Saver {
 /// Where packets go, with the state of a sequence.
 enum OpenTarget {
     Stdout,
-    File(PathBuf),
+    /// The file, and its name as the arguments give it.
+    File(
+        #[cfg_attr(
+            not(feature = "live"),
+            expect(dead_code, reason = "only SIGHUP opens it again")
+        )]
+        Place,
+        PathBuf,
+    ),
     Rotating(RotatingFiles),
 }
 
 impl Saver {
-    /// Opens what the settings name. The one file of a run is created at once, those of a sequence with
-    /// their first packet.
+    /// Saves to what [`open`] opened for the settings.
     ///
     /// # Errors
     ///
-    /// The file cannot be created, or the directory of a sequence does not exist.
-    pub(super) fn open(settings: SaveSettings) -> Result<Self, Error> {
-        let SaveSettings { target, format, comment, is_immediate, key_logs, warnings } = settings;
+    /// The file cannot be emptied, or a key log cannot be read.
+    pub(super) fn new(settings: SaveSettings, target: Option<Target>) -> Result<Self, Error> {
+        let SaveSettings { target: wanted, format, comment, is_immediate, key_logs, warnings } =
+            settings;
         let read = |path: &PathBuf| fs::read(path).map_err(|source| write_error(path, source));
         let key_logs = key_logs.map(|paths| paths.iter().map(read).collect::<Result<Vec<_>, _>>());
         let key_logs = key_logs.transpose()?.map(|all| Zeroizing::new(all.concat()));
-        let (target, sink) = match target {
-            SaveTarget::Stdout => (OpenTarget::Stdout, Some(PacketSink::Stdout(io::stdout()))),
-            SaveTarget::File(path) => {
-                let file = create_private(&path).map_err(|source| write_error(&path, source))?;
-                (OpenTarget::File(path), Some(PacketSink::File(file)))
+        let (target, sink) = match (wanted, target) {
+            (SaveTarget::File(path), Some(mut target)) => {
+                let file = target.start(NEW).map_err(|source| write_error(&path, source))?;
+                (OpenTarget::File(target.place, path), Some(PacketSink::File(file)))
             }
-            SaveTarget::Rotating { name, max_bytes, max_age, keep } => {
-                let directory = directory_of(&name);
-                if !directory.is_dir() {
-                    return Err(write_error(directory, io::ErrorKind::NotADirectory.into()));
-                }
-                let files = RotatingFiles::new(name, max_bytes, max_age, keep);
+            (
+                SaveTarget::Rotating { name, max_bytes, max_age, keep },
+                Some(Target { place, .. }),
+            ) => {
+                let files = RotatingFiles::new(place, name, max_bytes, max_age, keep);
                 (OpenTarget::Rotating(files), None)
             }
+            (_, _) => (OpenTarget::Stdout, Some(PacketSink::Stdout(io::stdout()))),
         };
         let mut saver = Self {
             target,
@@ -116,15 +120,6 @@ impl Saver {
             saver.flush();
         }
         Ok(saver)
-    }
-
-    /// The path of the one file that this run created.
-    #[cfg(feature = "live")]
-    pub(super) fn path_if_new(&self) -> Option<&Path> {
-        match &self.target {
-            OpenTarget::File(path) if path.is_file() => Some(path),
-            OpenTarget::File(_) | OpenTarget::Rotating(_) | OpenTarget::Stdout => None,
-        }
     }
 
     /// Puts a queue in front of standard output: a live capture must not wait for a slow reader.
@@ -221,24 +216,26 @@ impl Saver {
     /// written; starts the next file of a sequence.
     #[cfg(feature = "live")]
     pub(super) fn reopen(&mut self) {
-        let path = match &mut self.target {
+        let place = match &mut self.target {
             OpenTarget::Stdout => return,
             OpenTarget::Rotating(files) => {
                 files.retry_now();
                 return self.close();
             }
-            OpenTarget::File(path) => path.clone(),
+            OpenTarget::File(place, _) => place.clone(),
         };
-        if self.open.as_ref().is_some_and(|open| open.is_at(&path)) {
+        if self.open.as_ref().is_some_and(|open| open.is_at(&place)) {
             return;
         }
         self.close();
         // Appending starts a second section, which a pcap file cannot have.
-        let is_taken = self.format == SaveFormat::Pcap
-            && fs::metadata(&path).is_ok_and(|there| there.is_file() && there.len() > 0);
-        let file =
-            if is_taken { Err(io::ErrorKind::AlreadyExists.into()) } else { append_private(&path) };
-        match file {
+        let is_taken =
+            self.format == SaveFormat::Pcap && place.file_size().is_some_and(|size| size > 0);
+        let opened = match is_taken {
+            true => Err(io::ErrorKind::AlreadyExists.into()),
+            false => place.open(FileMode { appends: true, ..NEW }).and_then(OpenedFile::start),
+        };
+        match opened {
             Ok(file) => {
                 let name = self.name();
                 self.begin(PacketSink::File(file), name);
@@ -278,11 +275,11 @@ impl Saver {
             return;
         }
         let OpenTarget::Rotating(files) = &mut self.target else { return };
-        let Some(path) = files.next_path(frame.at) else { return };
+        let Some((place, path)) = files.next_place(frame.at) else { return };
         let name = path.display().to_string();
-        match create_private(&path) {
+        match place.open(NEW).and_then(OpenedFile::start) {
             Ok(file) => {
-                files.on_created(path);
+                files.on_created(place);
                 self.begin(PacketSink::File(file), name);
             }
             Err(error) => self.stop_at(&name, &error.to_string()),
@@ -338,18 +335,30 @@ impl Saver {
     fn name(&self) -> String {
         match &self.target {
             OpenTarget::Stdout => STDOUT.to_owned(),
-            OpenTarget::File(path) => path.display().to_string(),
+            OpenTarget::File(_, path) => path.display().to_string(),
             OpenTarget::Rotating(files) => files.name().display().to_string(),
         }
     }
 }
 
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
+/// Opens the one file of the settings, or finds the directory of a sequence; `None` for standard output.
+///
+/// # Errors
+///
+/// The file cannot be created, or the directory is not there, or a link on the way is not followed.
+pub(super) fn open(settings: &SaveSettings, trusted: Trusted) -> Result<Option<Target>, Error> {
+    let (path, target) = match &settings.target {
+        SaveTarget::Stdout => return Ok(None),
+        SaveTarget::File(path) => (path, Target::open(path, trusted, NEW)),
+        SaveTarget::Rotating { name, .. } => {
+            (name, Place::find(name, trusted).map(|place| Target { place, opened: None }))
+        }
+    };
+    target.map(Some).map_err(|source| write_error(path, source))
 }
+
+/// How files of packets are made.
+const NEW: FileMode = FileMode { is_private: true, appends: false };
 
 fn write_error(path: &Path, source: io::Error) -> Error {
     Error::Output { name: path.display().to_string(), source }

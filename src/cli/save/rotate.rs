@@ -3,14 +3,17 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use beamscope::time::Timestamp;
 
+use crate::cli::place::{FileIdentity, Place};
+
 /// A sequence of files, of which one at a time is written.
 pub(super) struct RotatingFiles {
+    /// The directory of the files.
+    place: Place,
     /// The name that the arguments give; those of the files begin and end with its parts.
     name: PathBuf,
     max_bytes: Option<u64>,
@@ -20,7 +23,7 @@ pub(super) struct RotatingFiles {
     /// Number of the last file.
     number: u64,
     /// Files that exist, the oldest first; at most `keep`.
-    existing: VecDeque<PathBuf>,
+    existing: VecDeque<(Place, FileIdentity)>,
     /// When another file is tried after one could not be written.
     retry_at: Option<Timestamp>,
 }
@@ -28,13 +31,14 @@ pub(super) struct RotatingFiles {
 impl RotatingFiles {
     /// A sequence without a file; the first one is that of the first packet.
     pub(super) const fn new(
+        place: Place,
         name: PathBuf,
         max_bytes: Option<u64>,
         max_age: Option<Duration>,
         keep: Option<usize>,
     ) -> Self {
         let existing = VecDeque::new();
-        Self { name, max_bytes, max_age, keep, number: 0, existing, retry_at: None }
+        Self { place, name, max_bytes, max_age, keep, number: 0, existing, retry_at: None }
     }
 
     /// The name as the arguments give it.
@@ -49,24 +53,29 @@ impl RotatingFiles {
             || self.max_age.is_some_and(|max| at.since(since) >= max)
     }
 
-    /// The path of the next file, which begins at `at`; `None` while a failed write is not retried.
+    /// The place of the next file, which begins at `at`, and its path; `None` while a failed write is not retried.
     /// Deletes the oldest files, so that there is room for another one.
-    pub(super) fn next_path(&mut self, at: Timestamp) -> Option<PathBuf> {
+    pub(super) fn next_place(&mut self, at: Timestamp) -> Option<(Place, PathBuf)> {
         if self.retry_at.is_some_and(|retry_at| at < retry_at) {
             return None;
         }
         self.retry_at = None;
         self.number += 1;
         while self.keep.is_some_and(|keep| self.existing.len() >= keep) {
-            // A file that is gone already needs no deletion.
-            let _ = self.existing.pop_front().map(fs::remove_file);
+            // A file that is gone already needs no deletion, and one that took its name is not of this run.
+            if let Some((place, file)) = self.existing.pop_front() {
+                place.remove(file);
+            }
         }
-        Some(self.path(at))
+        let path = self.path(at);
+        Some((self.place.beside(path.file_name()?), path))
     }
 
-    /// The file at `path` was created.
-    pub(super) fn on_created(&mut self, path: PathBuf) {
-        self.existing.push_back(path);
+    /// The file at `place` was created.
+    pub(super) fn on_created(&mut self, place: Place) {
+        if let Some(file) = place.identity() {
+            self.existing.push_back((place, file));
+        }
     }
 
     /// A write failed at `at`: the next file is tried after the time that one file lasts.
@@ -111,10 +120,12 @@ const RETRY: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::place::Trusted;
 
     #[test]
     fn names_of_a_sequence_sort_by_time_and_number() {
-        let mut files = RotatingFiles::new("dir/lan.pcapng".into(), None, None, None);
+        let place = Place::find(Path::new("lan.pcapng"), Trusted::default()).unwrap();
+        let mut files = RotatingFiles::new(place, "dir/lan.pcapng".into(), None, None, None);
         files.number = 9;
         let at = Timestamp::new(1_401_028_345, 999_999_999);
         assert_eq!(files.path(at), Path::new("dir/lan-20140525T143225Z-00009.pcapng"));

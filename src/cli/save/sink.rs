@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Stdout, Write};
-#[cfg(feature = "live")]
-use std::path::Path;
 
 use beamscope::time::Timestamp;
 
 use super::queue::StdoutQueue;
+#[cfg(feature = "live")]
+use crate::cli::place::Place;
 
 /// What is being written, with its name and size.
 pub(super) struct OpenSink {
@@ -41,15 +41,12 @@ impl OpenSink {
         Self { sink, name, bytes, since: None }
     }
 
-    /// Whether the file at `path` is still the one that is open. `true` for standard output.
+    /// Whether the file at `place` is still the one that is open. `true` for standard output.
     #[cfg(feature = "live")]
-    pub(super) fn is_at(&self, path: &Path) -> bool {
+    pub(super) fn is_at(&self, place: &Place) -> bool {
         use std::os::unix::fs::MetadataExt;
         let PacketSink::File(file) = &self.sink else { return true };
-        match (file.metadata(), std::fs::metadata(path)) {
-            (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
-            _ => false,
-        }
+        file.metadata().is_ok_and(|open| place.identity() == Some((open.dev(), open.ino())))
     }
 
     /// Puts a queue in front of standard output.

@@ -27,6 +27,7 @@ use super::{finish_run, finish_saving, report_problem};
 use crate::cli::console::{print, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::keylog::KeyLogFiles;
+use crate::cli::place::Place;
 use crate::cli::save::Saver;
 use crate::cli::settings::{LiveSettings, OutputSettings};
 use crate::cli::sinks::{self, EventStream};
@@ -49,6 +50,7 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
         replacements,
         evidence_failed,
         output,
+        events_place,
         fail_on,
         #[cfg(feature = "tui")]
         tui,
@@ -62,6 +64,7 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
         captured: 0,
         drops: Drops::default(),
         output: &output,
+        events_place,
         key_log,
         saver,
         names: saved_names.iter().map(ToString::to_string).collect(),
@@ -109,6 +112,8 @@ struct LiveControl<'a> {
     /// Packets that were dropped so far.
     drops: Drops,
     output: &'a OutputSettings,
+    /// Where the file of events is; `None` for standard output.
+    events_place: Option<Place>,
     key_log: KeyLogFiles,
     saver: Option<Saver>,
     /// Names of the interfaces, in the order of their inputs.
@@ -197,7 +202,9 @@ impl LiveControl<'_> {
 
     /// Opens the files for output again, which another program may have moved away.
     fn reopen(&mut self, engine: &mut LiveEngine) {
-        match sinks::reopen_stream(self.output) {
+        let reopened =
+            self.events_place.as_ref().map(|place| sinks::reopen_file(self.output, place));
+        match reopened {
             Some(Ok(out)) => engine.sink_mut().replace(out),
             Some(Err(error)) => report_error(&error, error.hint()),
             None => {}

@@ -4,7 +4,7 @@
 //! In: [`LiveSettings`]. Out: [`Started`]: interfaces and files that are open, in a process that can
 //! open nothing else.
 
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -15,17 +15,16 @@ use beamscope::capture::live::{self, Live, LiveOptions};
 use beamscope::engine::Engine;
 use beamscope::render::{self, Output};
 
-use crate::cli::commands::{anonymous_names, replacements};
+use crate::cli::commands::{OpenOutputs, anonymous_names, replacements};
 use crate::cli::confine::privileges::{self, UserAccount};
-use crate::cli::confine::sandbox::{self, Sandbox};
+use crate::cli::confine::sandbox::Sandbox;
 use crate::cli::console::Warnings;
 use crate::cli::error::Error;
 use crate::cli::evidence_dir::EvidenceDir;
 use crate::cli::keylog::KeyLogFiles;
+use crate::cli::place::{Directory, Place, Trusted};
 use crate::cli::save::Saver;
-use crate::cli::settings::{
-    FailSettings, LiveSettings, OutputSettings, RunSettings, SaveSettings, SaveTarget,
-};
+use crate::cli::settings::{FailSettings, LiveSettings, OutputSettings, RunSettings};
 use crate::cli::sinks::{self, EventStream};
 use crate::cli::stop::StopCondition;
 #[cfg(feature = "tui")]
@@ -45,6 +44,8 @@ pub(super) struct Started {
     /// Whether a file of evidence could not be written.
     pub(super) evidence_failed: Arc<AtomicBool>,
     pub(super) output: OutputSettings,
+    /// Where the file of events is; `None` for standard output.
+    pub(super) events_place: Option<Place>,
     pub(super) fail_on: FailSettings,
     #[cfg(feature = "tui")]
     pub(super) tui: Option<Tui>,
@@ -86,6 +87,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
 
     // 1. Look up the user, while the file of users can be read.
     let account = user.as_deref().map(UserAccount::find).transpose()?;
+    let trusted = Trusted { account: account.as_ref().map(UserAccount::uid) };
 
     // 2. Open the interfaces, which needs rights. First, so that a capture that is not permitted
     //    leaves no file behind. Signal handlers are installed with them.
@@ -101,29 +103,33 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     };
 
     // 3. Create the files for output.
-    let writable =
-        writable_paths(&output, save.as_ref(), evidence.as_ref().map(|it| &*it.directory));
-    let (queue, backlog) = render::queue(sinks::open_stream(&output)?, config.limits.unread);
+    let outputs = OpenOutputs::open(&output, save.as_ref(), evidence.as_ref(), trusted)?;
+    // SIGHUP opens the files again if there is one of events, and ends the run otherwise.
+    let writable = outputs.made_later(save.as_ref(), output.file.is_some());
+
+    // 4. Give what was made to the user, who writes there from now on.
+    if let Some(account) = &account {
+        let directories = outputs.evidence.iter().flat_map(Directory::made).map(AsFd::as_fd);
+        let files = outputs.events.iter().chain(&outputs.packets);
+        let files = files.filter_map(|it| it.opened.as_ref()?.if_new()).map(AsFd::as_fd);
+        directories.chain(files).for_each(|made| account.hand_over(made));
+    }
+    let (stream, events_place) = sinks::start(&output, outputs.events)?;
+    let (queue, backlog) = render::queue(stream, config.limits.unread);
     let inputs: Vec<Arc<str>> = capture.names.iter().map(|name| name.as_str().into()).collect();
     let evidence_failed = Arc::<AtomicBool>::default();
     let saved_names = if is_anonymized { anonymous_names(inputs.len()) } else { inputs.clone() };
-    let open_evidence =
-        |it| EvidenceDir::open(it, &saved_names, config.limits.evidence, &evidence_failed);
-    let evidence = evidence.as_ref().map(open_evidence).transpose()?;
-    let mut saver = save.map(Saver::open).transpose()?;
-
-    // 4. Give what was created to the user, who writes there from now on.
-    if let Some(account) = &account {
-        let created = evidence.as_ref().and_then(EvidenceDir::path_if_new).into_iter();
-        let created = created.chain(saver.as_ref().and_then(Saver::path_if_new));
-        created.for_each(|path| account.hand_over(path));
-    }
+    let evidence = evidence.as_ref().zip(outputs.evidence).map(|(settings, directory)| {
+        let limits = config.limits.evidence;
+        EvidenceDir::new(settings, directory, (&saved_names, Vec::new()), limits, &evidence_failed)
+    });
+    let mut saver = save.map(|save| Saver::new(save, outputs.packets)).transpose()?;
 
     // 5. Drop privileges, before the first thread: Linux keeps them for each thread.
     let privileges = privileges::drop_all(account.as_ref())?;
 
     // 6. Restrict files, also before the first thread: Landlock binds those that start later.
-    let sandbox = Sandbox::restrict_files(is_sandboxed, &writable);
+    let sandbox = Sandbox::restrict_files(is_sandboxed, &READ, &writable);
 
     // 7. Start all threads. They inherit both restrictions.
     let writer = thread::Builder::new().name("output".to_owned()).spawn(|| backlog.write());
@@ -155,6 +161,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         replacements,
         evidence_failed,
         output,
+        events_place,
         fail_on,
         #[cfg(feature = "tui")]
         tui,
@@ -170,17 +177,5 @@ fn open_interfaces(
     Ok((devices.collect::<Result<_, _>>()?, names))
 }
 
-/// Directories in which files are created after confinement: those of all files for output, since
-/// rotation and SIGHUP create files again.
-fn writable_paths(
-    output: &OutputSettings,
-    save: Option<&SaveSettings>,
-    evidence: Option<&Path>,
-) -> Vec<PathBuf> {
-    let saved = save.and_then(|save| match &save.target {
-        SaveTarget::Stdout => None,
-        SaveTarget::File(path) | SaveTarget::Rotating { name: path, .. } => Some(path),
-    });
-    let files = output.file.iter().chain(saved).map(|file| sandbox::directory_of(file));
-    files.chain(evidence.map(Path::to_owned)).collect()
-}
+/// What libpcap and this program read about interfaces: their state and their drop counters.
+const READ: [&str; 1] = ["/sys"];
