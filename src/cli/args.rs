@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::console;
 use beamscope::capture::Order;
 use beamscope::detect;
+use beamscope::limits::LEAST_MEMORY;
 use beamscope::network::Cidr;
 use beamscope::record::Severity;
 use beamscope::render::Pattern;
@@ -302,6 +303,11 @@ pub(crate) struct ProtocolArgs {
     /// coming from outside. Repeat it for several
     #[arg(long, value_name = "CIDR", help_heading = PROTOCOL, value_parser = str::parse::<Cidr>)]
     pub(super) home_net: Vec<Cidr>,
+
+    /// Use at most this much memory, such as 64M: hostile traffic needs up to 640M otherwise. What no longer fits is
+    /// forgotten, and an anomaly reports it. At least 48M
+    #[arg(long, value_name = "SIZE", help_heading = PROTOCOL, value_parser = memory)]
+    pub(super) max_memory: Option<usize>,
 
     /// Find out which cookie of this file each node used. One cookie a line, or LABEL, a tab, and the
     /// cookie; output shows the label only. Repeat it for several
@@ -888,6 +894,18 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a size such as 500k, 100M or 2G".to_owned())
 }
 
+/// Bytes of memory, at least as many as a run needs in any case.
+fn memory(text: &str) -> Result<usize, String> {
+    let bytes = size(text)?;
+    let bytes =
+        usize::try_from(bytes).map_err(|_| "more than this system can address".to_owned())?;
+    if bytes < LEAST_MEMORY {
+        let least = LEAST_MEMORY >> 20;
+        return Err(format!("expected at least {least}M: with less, too much would be forgotten"));
+    }
+    Ok(bytes)
+}
+
 /// Arguments that conflict with an interface.
 const FILES: [&str; 2] = ["captures", "read"];
 
@@ -1072,6 +1090,9 @@ mod tests {
         for wrong in ["", "M", "0", "1T", "1.5M", "-1", "99999999999999G"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(memory("48M"), Ok(48 << 20));
+        let error = "expected at least 48M: with less, too much would be forgotten";
+        assert_eq!(memory("47M"), Err(error.to_owned()));
         assert!(parse(&["-w", "a", "-W", "3"]).is_err(), "nothing to count");
         let args = parse(&["-w", "a", "-C", "5", "-G", "60", "-W", "3"]).unwrap();
         assert_eq!(args.save.rotate_count, Some(3));

@@ -861,7 +861,7 @@ const FILTER_WORDS: [&str; 18] = [
 
 /// The settings of the analysis that captures do not show, without those of a single command.
 fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<(Config, KeyLogFiles), Error> {
-    let limits = Limits::default();
+    let limits = args.max_memory.map_or_else(Limits::default, Limits::for_memory);
     let key_log = KeyLog::new(limits.key_log);
     let (files, suspect) = KeyLogFiles::open(&args.keylog, args.keylog_env, key_log.clone())?;
     suspect.iter().for_each(|warning| warnings.warn(warning));

@@ -48,7 +48,7 @@ impl Rule for AlreadyConnected {
     fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         let is_established = session.has_just_connected();
         let is_given_up = session.is_settled() && session.outcome() == Outcome::AlreadyConnected;
-        if !is_established && !is_given_up {
+        if !is_established && !is_given_up || session.claim.is_some() {
             return;
         }
         let Some(status) = session.seen.status("alive") else { return };

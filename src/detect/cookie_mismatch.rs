@@ -107,7 +107,10 @@ impl Rule for CookieMismatch {
     }
 
     fn on_session(&mut self, session: &JudgedConnection, known: &World, out: &mut Vec<Detection>) {
-        if !session.is_settled() || session.outcome() != Outcome::CookieMismatch {
+        if !session.is_settled()
+            || session.outcome() != Outcome::CookieMismatch
+            || session.claim.is_some()
+        {
             return;
         }
         let source = (session.ip(Role::Initiator), session.acceptor_end());

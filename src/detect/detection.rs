@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::{EndedBy, RuleDoc};
+use crate::judge::world::SentName;
 use crate::observe::{Role, Settled};
 use crate::record::{Confidence, Evidence, Finding, Severity};
 use crate::time::Timestamp;
@@ -41,6 +42,8 @@ pub struct Detection {
     /// The two sides of an established connection that showed no names: the label in the texts, and the address. A name
     /// that the capture shows later takes the place of the label.
     pub unnamed: Vec<(String, IpAddr)>,
+    /// Names in it that were not proven. They may turn out to be of nodes elsewhere.
+    pub unproven: Vec<SentName>,
     /// What shows that the problem is over.
     pub ended_by: EndedBy,
     /// Severity of the problem once it is over, if that is lower: one that ends by itself needs no action.
@@ -82,6 +85,7 @@ impl Detection {
             logged_by: Vec::new(),
             may_log: Vec::new(),
             unnamed: Vec::new(),
+            unproven: Vec::new(),
             ended_by: EndedBy::NodesConnect,
             severity_if_solved: None,
             shown_at: None,

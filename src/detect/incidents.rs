@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 
 use super::ending::{Ending, Happened};
 use super::finding::ordinal;
-use super::{Detection, IfKnown};
+use super::{Detection, IfKnown, unproven_name};
 use crate::judge::world::World;
 use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::{Limits, remember};
@@ -139,6 +139,8 @@ struct Ongoing {
     revisions: u32,
     /// Its detection, if its sides have no names yet.
     unnamed: Option<Box<Detection>>,
+    /// Its first detection, if all of them are about a name that one address sent and has not proven.
+    unproven: Option<Box<Detection>>,
 }
 
 /// Detections of one incident that the same events end.
@@ -305,6 +307,7 @@ impl Incidents {
             written: (IncidentState::Open, 1),
             revisions: 0,
             unnamed: unnamed(&finding, context),
+            unproven: unproven(&finding, context),
         };
         self.known.insert(key.clone(), ongoing);
         let input = only_input(&finding);
@@ -377,6 +380,9 @@ impl Incidents {
         out: &mut Vec<Event>,
     ) -> Option<Arc<str>> {
         let ongoing = self.known.get_mut(key)?;
+        if let Some(before) = &mut ongoing.unproven {
+            before.unproven.retain(|sent| finding.unproven.contains(sent));
+        }
         let incident = &mut ongoing.incident;
         let settled_at = incident.settled_at;
         if settled_at.is_some_and(|at| shown_at.since(at) > REOPENS) {
@@ -552,6 +558,39 @@ impl Incidents {
         }
     }
 
+    /// Writes the findings anew in which a name turned out to be that of a node elsewhere: they are about the address that
+    /// sent it, and not about that node.
+    pub(super) fn name_strangers(&mut self, now: Timestamp, world: &World, out: &mut Vec<Event>) {
+        if self.known.values().all(|ongoing| ongoing.unproven.is_none()) {
+            return;
+        }
+        for (key, number) in self.order.clone() {
+            let ongoing = self.known.get_mut(&key).filter(|ongoing| ongoing.number == number);
+            let Some(mut found) = ongoing.and_then(|ongoing| ongoing.unproven.take()) else {
+                continue;
+            };
+            let claimed = found.unproven.iter().find_map(|sent| {
+                let claim = world.claim_by_now(sent)?;
+                Some((claim, sent.ip, sent.peer))
+            });
+            let Some((claim, ip, peer)) = claimed else { continue };
+            found.nodes.retain(|node| *node != claim.name);
+            let peer = found.nodes.first().map_or_else(|| peer.to_string(), ToString::to_string);
+            let came = format!(
+                "A program at {ip} sent the name {} to {peer}, and the handshake failed.",
+                claim.name
+            );
+            unproven_name::write(&mut found, &claim, ip, &peer, &came);
+            if let Some(ongoing) = self.known.get_mut(&key) {
+                ongoing.incident.nodes.clone_from(&found.nodes);
+            }
+            let own = found.settled.take().map(|settled| settled.without_packet(now));
+            let context =
+                own.as_ref().map_or_else(|| ReportContext::end_of_run(now), ReportContext::of);
+            self.rewrite(&key, *found, &context, out);
+        }
+    }
+
     /// Ends all incidents at the end of the run.
     pub(super) fn finish(&mut self, now: Timestamp, out: &mut Vec<Event>) {
         let order = std::mem::take(&mut self.order);
@@ -654,6 +693,12 @@ fn prepare(finding: &mut Detection, context: &ReportContext<'_>) {
 fn unnamed(finding: &Detection, context: &ReportContext<'_>) -> Option<Box<Detection>> {
     let is_unnamed = !finding.unnamed.is_empty();
     is_unnamed.then(|| Box::new(Detection { settled: context.settled.cloned(), ..finding.clone() }))
+}
+
+fn unproven(finding: &Detection, context: &ReportContext<'_>) -> Option<Box<Detection>> {
+    let is_unproven = !finding.unproven.is_empty();
+    is_unproven
+        .then(|| Box::new(Detection { settled: context.settled.cloned(), ..finding.clone() }))
 }
 
 /// The incident that a detection begins, without its nodes.

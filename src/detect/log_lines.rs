@@ -369,7 +369,7 @@ mod tests {
     }
 
     const WRONG_COOKIE: &[&str] = &["cookie-mismatch"];
-    const REFUSED_DIGEST: &[&str] = &["cookie-guessing", "cookie-mismatch"];
+    const REFUSED_DIGEST: &[&str] = &["cookie-guessing", "cookie-mismatch", "unproven-name"];
     const COOKIE_OR_LIST: &[&str] = &["cookie-guessing", "cookie-mismatch", "not-allowed"];
 
     #[test]

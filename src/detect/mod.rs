@@ -54,6 +54,7 @@ mod tls_around_epmd;
 mod tls_failure;
 mod tls_mismatch;
 mod undelivered;
+mod unproven_name;
 mod version_mismatch;
 
 use std::sync::Arc;
@@ -65,7 +66,7 @@ pub use self::log_notes::LogNote;
 
 use self::incidents::{Incidents, ReportContext};
 use crate::judge::JudgedConnection;
-use crate::judge::world::{NodeChange, World};
+use crate::judge::world::{NodeChange, SentName, World};
 use crate::limits::Limits;
 use crate::observe::{EpmdObservation, Settled, TriggerMessage};
 use crate::record::{Event, Problems};
@@ -119,6 +120,7 @@ pub trait Rule: Send {
 pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<cookie_mismatch::CookieMismatch>::default(),
     || Box::<cookie_guessing::CookieGuessing>::default(),
+    || Box::<unproven_name::UnprovenName>::default(),
     || Box::<name_mismatch::NameMismatch>::default(),
     || Box::<version_mismatch::VersionMismatch>::default(),
     || Box::<not_allowed::NotAllowed>::default(),
@@ -212,6 +214,13 @@ impl Detector {
             rule.on_fact(&it.settled);
             rule.on_session(it, world, &mut self.detected);
         }
+        if !self.detected.is_empty() {
+            let unproven = world.unclaimed(it);
+            for found in &mut self.detected {
+                let is_in = |sent: &&SentName| found.nodes.contains(&sent.identity.label);
+                found.unproven = unproven.iter().filter(is_in).cloned().collect();
+            }
+        }
         self.report(&ReportContext::of_session(it), out)
     }
 
@@ -267,6 +276,7 @@ impl Detector {
         }
         self.report(&ReportContext::end_of_run(now), out);
         self.incidents.name_sides(now, world, out);
+        self.incidents.name_strangers(now, world, out);
         self.incidents.finish(now, out);
     }
 

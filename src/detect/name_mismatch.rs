@@ -76,7 +76,7 @@ impl Rule for NameMismatch {
     }
 
     fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
-        if !session.is_settled() {
+        if !session.is_settled() || session.claim.is_some() {
             return;
         }
         if session.outcome() != Outcome::NameMismatch {

@@ -59,8 +59,10 @@ impl From<SampleDial> for Step {
 fn apply(step: &Step, world: &mut World, detector: &mut Detector, out: &mut Vec<Event>) {
     match step {
         Step::Session(it) => {
-            world.on_session(it, &mut Vec::new(), &mut Vec::new());
-            detector.on_session(it, world, out);
+            let mut it = it.clone();
+            it.claim = world.claim(&it.settled, &it.seen, &it.verdict);
+            world.on_session(&it, &mut Vec::new(), &mut Vec::new());
+            detector.on_session(&it, world, out);
         }
         Step::Epmd(settled, epmd) => {
             world.on_epmd(settled, epmd, &mut Vec::new());

@@ -114,7 +114,7 @@ impl Rule for VersionMismatch {
     fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         // The rule `known-tool` reports the hello of an attack tool, which has no release.
         let is_due = session.is_settled() && session.outcome() == Outcome::VersionMismatch;
-        if !is_due || known_tool::is_known(session) {
+        if !is_due || session.claim.is_some() || known_tool::is_known(session) {
             return;
         }
         let sides = Sides::of(session);

@@ -43,6 +43,9 @@ pub struct JudgedConnection {
     pub seen: Box<Observation>,
     /// The outcome, and what it rests on.
     pub verdict: Verdict,
+    /// The name that one side sent, if that is the name of a node elsewhere and not proven. Such a side counts as one
+    /// without a name: it is known by its address.
+    pub claim: Option<world::Claim>,
     /// Whether a record with this outcome was reported before.
     pub is_repeated: bool,
 }
@@ -75,12 +78,17 @@ impl JudgedConnection {
 
     /// Name of the side in this role, if it was seen.
     pub fn name(&self, role: Role) -> Option<&Arc<str>> {
-        self.seen.name(role)
+        self.seen.name(role).filter(|_| !self.is_claimed(role))
     }
 
     /// The identity of the side in this role, if its name was seen.
     pub fn identity(&self, role: Role) -> Option<Identity> {
-        Identity::of(&self.seen, role)
+        Identity::of(&self.seen, role).filter(|_| !self.is_claimed(role))
+    }
+
+    /// Whether the name that the side in this role sent is that of a node elsewhere.
+    fn is_claimed(&self, role: Role) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.role == role)
     }
 
     /// The label of the identity of the side in this role.

@@ -204,6 +204,7 @@ impl SampleDial {
             },
             seen: Box::new(seen),
             verdict: Verdict::new(self.outcome, Confidence::Likely),
+            claim: None,
             is_repeated: false,
         }
     }

@@ -1,6 +1,7 @@
 //! What is found in each capture of the project, and in captures made from them.
 
 mod addresses;
+mod claims;
 mod golden;
 mod ladders;
 mod links;

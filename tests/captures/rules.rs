@@ -119,6 +119,9 @@ const NEAR_MISSES: &[(&str, &str)] = &[
     // One name, another creation, but one after the other at one address.
     ("duplicate-node", "node-restarted"),
     ("duplicate-node", "status-alive-reconnect"),
+    // One name at two addresses, and a name that was refused, at its own address.
+    ("unproven-name", "duplicate-node"),
+    ("unproven-name", "cookie-mismatch-both-directions"),
     // A node that connects again, and is the same.
     ("node-restarted", "simultaneous-connect"),
     ("node-restarted", "cookie-mismatch-both-directions"),

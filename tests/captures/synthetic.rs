@@ -22,6 +22,7 @@ pub(super) const ALL: &[(&str, Make)] = &[
     ("name-not-resolved", name_not_resolved),
     ("neighbour-silent", neighbour_silent),
     ("proxy-header", || through_a_balancer(Some(PROXY_1), 7000)),
+    ("unproven-name", dial_from_elsewhere),
 ];
 
 /// `one` looks up `two`, and dials it with a cookie; the cookie of `two` is `right`.
@@ -37,6 +38,15 @@ fn dial_with_cookie(cookie: &str) -> CaptureBuilder {
         connection.send_tick(End::Acceptor);
     }
     connection.close(End::Acceptor);
+    capture
+}
+
+/// Another host dials `two` under the name of a node at 10.0.0.1, with a wrong cookie.
+fn dial_from_elsewhere() -> CaptureBuilder {
+    let mut capture = CaptureBuilder::new();
+    let mut connection = capture.connect("10.0.0.66:50001", "10.0.0.2:9100");
+    connection.send_name("one@10.0.0.1").send_status("ok").send_challenge("two@10.0.0.2", 77);
+    connection.send_challenge_reply("wrong", 77, 99).close(End::Acceptor);
     capture
 }
 

@@ -184,6 +184,7 @@ const RULES: &[&str] = &[
     "simultaneous-connect",
     "clear-text-distribution",
     "cookie-guessing",
+    "unproven-name",
     "remote-execution",
     "known-tool",
     "epmd-enumeration",

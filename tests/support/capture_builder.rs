@@ -257,7 +257,12 @@ impl Connection<'_> {
 
     /// `send_name` of OTP 23 and later, by the initiator.
     pub(crate) fn send_name(&mut self, node: &str) -> &mut Self {
-        let message = [b"N".as_slice(), &FLAGS, &CREATION, &named(node)].concat();
+        self.send_name_of(node, CREATION)
+    }
+
+    /// The same, of a node with this creation.
+    pub(crate) fn send_name_of(&mut self, node: &str, creation: [u8; 4]) -> &mut Self {
+        let message = [b"N".as_slice(), &FLAGS, &creation, &named(node)].concat();
         self.send_framed(End::Initiator, &message)
     }
 
@@ -288,6 +293,11 @@ impl Connection<'_> {
     pub(crate) fn send_challenge_ack(&mut self, cookie: &str, initiators: u32) -> &mut Self {
         let message = [b"a".as_slice(), &digest(cookie, initiators)].concat();
         self.send_framed(End::Acceptor, &message)
+    }
+
+    /// The initiator's answer to status `alive`.
+    pub(crate) fn send_alive_reply(&mut self, reply: &str) -> &mut Self {
+        self.send_framed(End::Initiator, &[b"s", reply.as_bytes()].concat())
     }
 
     /// A keep-alive of a connected node: a distribution message of no bytes.

@@ -14,7 +14,6 @@ use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Input, Inputs, Item, ReadCounter};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
-use beamscope::limits::AnonymizeLimits;
 use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
 use beamscope::render::{Format, Output};
 
@@ -74,7 +73,7 @@ pub(super) fn read(
     let names: Vec<Arc<str>> = captures.iter().map(|path| path.to_string_lossy().into()).collect();
     let saved_names = if run.is_anonymized { anonymous_names(names.len()) } else { names.clone() };
     let mut anonymous = run.is_anonymized.then(|| Anonymous {
-        replacements: replacements(&run.config, AnonymizeLimits::default()),
+        replacements: replacements(&run.config),
         outcome: SelectionOutcome::default(),
     });
     // What is anonymised is selected before.

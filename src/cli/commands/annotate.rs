@@ -14,7 +14,6 @@ use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Input, Inputs, Item, Progress, Receiver, Source};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
-use beamscope::limits::AnonymizeLimits;
 use beamscope::packet::FrameRef;
 use beamscope::record::{Body, Event, EventSink, Severity};
 use beamscope::render::{CommentCollector, Comments};
@@ -46,8 +45,7 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
         Inputs::new(inputs, order).map(|inputs| inputs.with_threads(threads))
     };
     let mut selected = Selection::new(selection, last)?;
-    let mut replacements =
-        settings.is_anonymized.then(|| replacements(&config, AnonymizeLimits::default()));
+    let mut replacements = settings.is_anonymized.then(|| replacements(&config));
     if let Some(replacements) = &mut replacements {
         // A first pass, so that no replacement is a name or an address of the capture.
         let mut outcome = SelectionOutcome::default();

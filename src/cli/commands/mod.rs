@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use beamscope::anonymize::Replacements;
 use beamscope::engine::{Config, Engine};
-use beamscope::limits::AnonymizeLimits;
 use beamscope::record::{Anomaly, AnomalyKind, Severity, Stats};
 use beamscope::render::Output;
 
@@ -139,9 +138,9 @@ const fn confined(
 }
 
 /// Replacements with which a run is anonymised: ports that the settings name stay, so that the same settings fit.
-fn replacements(config: &Config, limits: AnonymizeLimits) -> Replacements {
+fn replacements(config: &Config) -> Replacements {
     let kept = config.dist_ports.iter().flat_map(Clone::clone);
-    Replacements::new(&config.epmd_ports, kept, limits)
+    Replacements::new(&config.epmd_ports, kept, config.limits.anonymize)
 }
 
 /// What so many inputs are called in files that are anonymised.

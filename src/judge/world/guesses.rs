@@ -81,7 +81,8 @@ impl AttemptSides {
         let handshake = &it.seen.handshake;
         let acceptor = it.name(Role::Acceptor).cloned();
         Self {
-            name: it.name(Role::Initiator).cloned(),
+            // Names that are not proven count as well: who guesses cookies may make names up.
+            name: it.seen.name(Role::Initiator).cloned(),
             creation: handshake.creation(Role::Initiator),
             acceptor: acceptor.map(|name| (name, handshake.creation(Role::Acceptor))),
         }

@@ -4,6 +4,7 @@
 //! are related to one connection, and the state of the cluster. Every list and map has a bound.
 
 mod addresses;
+mod claims;
 mod cookies;
 mod dials;
 mod guesses;
@@ -17,6 +18,7 @@ mod relays;
 mod unresolved;
 
 pub use self::addresses::{Addresses, NamedAddress};
+pub use self::claims::{Claim, Owner, Proof, SentName};
 pub use self::cookies::{AgreedCookies, CookieUse, Peer};
 pub use self::dials::{Dial, Dials};
 pub use self::guesses::{Burst, Guess, GuessedAttempt, Guesses, Sign};
@@ -38,11 +40,12 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use self::claims::Claims;
 use self::hosts::Hosts;
 use self::nodes::Nodes;
 use self::pairs::PairTable;
 use self::registry::Registry;
-use super::{JudgedConnection, Outcome, Software};
+use super::{JudgedConnection, Outcome, Software, Verdict};
 use crate::decode::Endpoint;
 use crate::limits::Limits;
 use crate::names::{Resolved, Unresolved};
@@ -58,6 +61,7 @@ pub struct World {
     registry: Registry,
     hosts: Hosts,
     addresses: Addresses,
+    claims: Claims,
     unresolved: UnresolvedNames,
     cookies: CookieUse,
     dials: Dials,
@@ -116,6 +120,7 @@ impl World {
             registry: Registry::new(limits),
             hosts: Hosts::new(limits),
             addresses: Addresses::new(limits),
+            claims: Claims::new(limits),
             unresolved: UnresolvedNames::new(limits),
             cookies: CookieUse::new(limits.nodes),
             dials: Dials::default(),
@@ -130,14 +135,22 @@ impl World {
     }
 
     /// Number of facts that were dropped because a bound was reached.
-    pub const fn evictions(&self) -> u64 {
-        self.registry.evictions()
-            + self.hosts.evictions()
-            + self.addresses.evictions()
-            + self.nodes.evictions()
-            + self.pairs.evictions()
-            + self.cookies.evictions()
-            + self.reach.evictions()
+    pub fn evictions(&self) -> u64 {
+        self.dropped().iter().map(|(_, dropped)| dropped).sum()
+    }
+
+    /// Number of facts that were dropped because a bound was reached, by what they were about.
+    pub(crate) const fn dropped(&self) -> [(&'static str, u64); 8] {
+        [
+            ("look-ups", self.registry.evictions()),
+            ("dials and answers of name servers", self.hosts.evictions()),
+            ("names of addresses", self.addresses.evictions()),
+            ("claims of names", self.claims.evictions()),
+            ("nodes", self.nodes.evictions()),
+            ("pairs of nodes", self.pairs.evictions()),
+            ("cookies of nodes", self.cookies.evictions()),
+            ("ports of nodes", self.reach.evictions()),
+        ]
     }
 
     /// The cookies that the nodes use, as far as digests show them.
@@ -236,7 +249,8 @@ impl World {
         nodes: &mut Vec<NodeChange>,
     ) {
         self.hosts.on_session(it);
-        self.nodes.on_session(it, nodes);
+        self.nodes.on_session(it, &self.claims, nodes);
+        self.claims.on_session(it);
         self.cookies.on_session(it);
         self.dials.on_session(it);
         self.guesses.on_session(it, &self.registry);
@@ -244,6 +258,26 @@ impl World {
         if it.name(Role::Acceptor).is_some() {
             marked.push(it.acceptor_end());
         }
+    }
+
+    /// The name that one side of a connection sent, if that is the name of a node elsewhere and not proven.
+    pub fn claim(&self, settled: &Settled, seen: &Observation, verdict: &Verdict) -> Option<Claim> {
+        self.claims.claim((settled, seen), verdict, &self.dials)
+    }
+
+    /// The names that the sides of a connection sent and have not proven, where nothing shows yet that they are of nodes
+    /// elsewhere.
+    pub(crate) fn unclaimed(&self, it: &JudgedConnection) -> Vec<SentName> {
+        // Two nodes of one name on two hosts have a rule of their own.
+        if it.claim.is_some() || it.outcome() == Outcome::Superseded {
+            return Vec::new();
+        }
+        self.claims.unclaimed(it, &self.dials)
+    }
+
+    /// The claim that such a name is, by what is known now.
+    pub(crate) fn claim_by_now(&self, sent: &SentName) -> Option<Claim> {
+        self.claims.claim_by_now(sent, Outcome::Incomplete)
     }
 
     /// Records a connection after the rules have run on it, with the incident that it belongs to.
@@ -344,7 +378,7 @@ impl World {
 
     /// Whether the acceptor of a connection is a proxy that passed the hello of the initiator on.
     pub fn is_passed_on(&self, it: &JudgedConnection) -> bool {
-        relays::far_leg(it, &self.dials).is_some()
+        relays::far_leg(&it.settled, &it.seen, &self.dials).is_some()
     }
 
     /// All nodes and pairs in their state at `now`.

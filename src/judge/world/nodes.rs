@@ -13,8 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::alive_of;
+use super::claims::{self, Claims, is_proven};
 use crate::judge::Implementation;
-use crate::judge::{Identity, JudgedConnection, Software};
+use crate::judge::{Confidence, Identity, JudgedConnection, Outcome, Software};
 use crate::limits::Limits;
 use crate::observe::{DistFlags, HandshakeFacts, Role, Settled};
 use crate::packet::PacketRef;
@@ -138,6 +139,8 @@ struct Known {
     sightings: (Sighting, Option<Sighting>),
     /// The last incarnations, the current one at the end.
     incarnations: Vec<Incarnation>,
+    /// Whether a peer accepted it, as far as the capture shows.
+    is_accepted: bool,
 }
 
 /// A node between one start and its end, identified by its creation.
@@ -192,9 +195,14 @@ impl Nodes {
     }
 
     /// Records both sides of a connection; changes are added to `changes`.
-    pub(super) fn on_session(&mut self, it: &JudgedConnection, changes: &mut Vec<NodeChange>) {
+    pub(super) fn on_session(
+        &mut self,
+        it: &JudgedConnection,
+        claims: &Claims,
+        changes: &mut Vec<NodeChange>,
+    ) {
         for role in Role::BOTH {
-            let Some(kind) = self.on_side(it, role) else { continue };
+            let Some(kind) = self.on_side(it, role, claims) else { continue };
             let label = it.label(role);
             let Some(known) = label.and_then(|label| self.known.get(&label)) else { continue };
             let (now, before) = known.sightings.clone();
@@ -246,7 +254,7 @@ impl Nodes {
         Some(NodeChange { settled, kind: kind?, node, now: sighting, before: None })
     }
 
-    fn on_side(&mut self, it: &JudgedConnection, role: Role) -> Option<Change> {
+    fn on_side(&mut self, it: &JudgedConnection, role: Role, claims: &Claims) -> Option<Change> {
         let (identity, name) = (it.identity(role)?, it.name(role)?);
         let handshake = &it.seen.handshake;
         let hello = handshake.hello(role)?;
@@ -263,12 +271,37 @@ impl Nodes {
         let last_sent = last_bytes.unwrap_or(hello.mark.at).max(hello.mark.at);
         let port = (role == Role::Acceptor).then(|| it.acceptor_end().port);
         let software = it.software(role)?;
-        if let Some(alive) = alive_of(name).filter(|_| !identity.is_tool)
-            && self.at.len() < self.capacity
+        let is_accepted =
+            it.outcome() == Outcome::Connected && it.verdict.confidence >= Confidence::Likely;
+        let known = self.known.get_mut(&identity.label).filter(|_| !identity.is_tool);
+        if let Some(known) = known
+            && !known.node.ips.contains(&sighting.ip)
         {
-            self.at.insert((sighting.ip, alive.into()), Arc::clone(&identity.label));
+            let owner = || claims.owner_elsewhere(&identity, sighting.ip);
+            if !is_proven(it, role)
+                && owner().is_some_and(|owner| known.node.ips.contains(&owner.ip()))
+            {
+                return None;
+            }
+            // What was seen of the name until now may be of another program, which has proven nothing.
+            let is_owner = is_proven(it, role) || claims::is_named_in(&identity, sighting.ip);
+            if is_owner && !known.is_accepted {
+                let before = std::mem::replace(
+                    known,
+                    Known::new(&identity, name, sighting.clone(), last_sent),
+                );
+                known.is_accepted = is_accepted;
+                known.learn(handshake, software, role, port);
+                for ip in before.node.ips {
+                    self.at.remove(&(ip, alive_of(name).unwrap_or_default().into()));
+                }
+                self.remember_place(sighting.ip, name, &identity);
+                return Some(Change::Updated);
+            }
         }
+        self.remember_place(sighting.ip, name, &identity);
         if let Some(known) = self.known.get_mut(&identity.label) {
+            known.is_accepted |= is_accepted;
             let is_renamed = known.on_name(&identity, name);
             let change =
                 known.on_sighting(sighting, last_sent, restarts(&identity, software, port));
@@ -280,10 +313,19 @@ impl Nodes {
             return None;
         }
         let mut known = Known::new(&identity, name, sighting, last_sent);
+        known.is_accepted = is_accepted;
         known.learn(handshake, software, role, port);
         self.order.push(Arc::clone(&identity.label));
         self.known.insert(identity.label, known);
         Some(Change::Seen)
+    }
+
+    fn remember_place(&mut self, ip: IpAddr, name: &Arc<str>, identity: &Identity) {
+        if let Some(alive) = alive_of(name).filter(|_| !identity.is_tool)
+            && self.at.len() < self.capacity
+        {
+            self.at.insert((ip, alive.into()), Arc::clone(&identity.label));
+        }
     }
 }
 
@@ -310,7 +352,7 @@ impl Known {
             lacks: DistFlags(0),
         };
         let incarnations = vec![Incarnation::new(sighting.clone(), last_sent)];
-        Self { node, last_name, sightings: (sighting, None), incarnations }
+        Self { node, last_name, sightings: (sighting, None), incarnations, is_accepted: false }
     }
 
     fn identity(&self) -> Identity {
@@ -490,7 +532,6 @@ const KERNEL_DELIVERS: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::Outcome;
     use crate::judge::samples::{SampleDial, dial};
 
     const B: &str = "b@h2/10.0.0.2/5";
@@ -500,7 +541,7 @@ mod tests {
         let mut nodes = Nodes::new(&Limits::default());
         let mut changes = Vec::new();
         for dial in dials {
-            nodes.on_session(&dial.judged(), &mut changes);
+            nodes.on_session(&dial.judged(), &Claims::new(&Limits::default()), &mut changes);
         }
         let about_a = changes.iter().filter(|change| change.node.name.as_ref() == "a@h1");
         let kinds = about_a.map(|change| change.kind);
@@ -605,7 +646,7 @@ mod tests {
         let mut nodes = Nodes::new(&Limits { nodes: 3, ..Limits::default() });
         for n in 0..10 {
             let judged = dial(n, &format!("x{n}@h/10.0.0.1/1"), B).judged();
-            nodes.on_session(&judged, &mut Vec::new());
+            nodes.on_session(&judged, &Claims::new(&Limits::default()), &mut Vec::new());
         }
         assert_eq!((nodes.all().count(), nodes.evictions()), (3, 8));
     }

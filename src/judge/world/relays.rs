@@ -11,7 +11,7 @@ use super::dials::{Dial, Dials};
 use crate::decode::Endpoint;
 use crate::judge::JudgedConnection;
 use crate::limits::remember;
-use crate::observe::{ConnectionIds, ProxyHeaderFacts, Role, Settled};
+use crate::observe::{ConnectionIds, Observation, ProxyHeaderFacts, Role, Settled};
 use crate::time::Timestamp;
 
 /// The last PROXY protocol headers.
@@ -65,21 +65,47 @@ impl Relays {
         let [client, dialed] = Role::BOTH.map(|role| it.seen.ends[role]);
         let lasted = (it.seen.tcp.first.at, it.seen.open_until());
         let by_client = self.sent_for(client, dialed, lasted);
-        by_client.or_else(|| self.of_session(&far_leg(it, dials)?.session_id))
+        by_client.or_else(|| self.of_session(&far_leg(&it.settled, &it.seen, dials)?.session_id))
     }
 }
 
 /// The dial with which the acceptor of a connection passed on the hello of its initiator.
-pub(super) fn far_leg<'d>(it: &JudgedConnection, dials: &'d Dials) -> Option<&'d Dial> {
-    let hello = it.seen.handshake.send_name.as_ref()?;
-    let proxy = it.acceptor_end().ip;
-    let (from, until) = (hello.mark.at.before(REORDERED), it.seen.open_until().after(REORDERED));
-    dials.with_hello(&hello.what.name, hello.what.creation).find(|dial| {
-        dial.from == proxy
-            && dial.from != it.ip(Role::Initiator)
-            && dial.session_id != *it.session_id()
-            && dial.at >= from
-            && dial.at <= until
+pub(super) fn far_leg<'d>(
+    settled: &Settled,
+    seen: &Observation,
+    dials: &'d Dials,
+) -> Option<&'d Dial> {
+    let proxy = seen.ends.acceptor.ip;
+    let is_from_proxy = |dial: &&Dial| dial.from == proxy && dial.from != seen.ends.initiator.ip;
+    with_its_hello(settled, seen, dials).find(is_from_proxy)
+}
+
+/// The dial whose hello the initiator of a connection passed on to the acceptor.
+pub(super) fn near_leg<'d>(
+    settled: &Settled,
+    seen: &Observation,
+    dials: &'d Dials,
+) -> Option<&'d Dial> {
+    let proxy = seen.ends.initiator.ip;
+    let is_to_proxy = |dial: &&Dial| dial.to.ip == proxy && dial.from != proxy;
+    with_its_hello(settled, seen, dials).find(is_to_proxy)
+}
+
+/// Other dials with the hello of this one, while this one lasted.
+fn with_its_hello<'d>(
+    settled: &Settled,
+    seen: &Observation,
+    dials: &'d Dials,
+) -> impl Iterator<Item = &'d Dial> {
+    let hello = seen.handshake.send_name.as_ref();
+    let until = seen.open_until().after(REORDERED);
+    let session_id = Arc::clone(&settled.connection.session_id);
+    hello.into_iter().flat_map(move |hello| {
+        let from = hello.mark.at.before(REORDERED);
+        let session_id = Arc::clone(&session_id);
+        dials.with_hello(&hello.what.name, hello.what.creation).filter(move |dial| {
+            dial.session_id != session_id && dial.at >= from && dial.at <= until
+        })
     })
 }
 

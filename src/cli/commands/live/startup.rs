@@ -13,7 +13,6 @@ use std::time::Duration;
 use beamscope::anonymize::Replacements;
 use beamscope::capture::live::{self, Live, LiveOptions};
 use beamscope::engine::Engine;
-use beamscope::limits::AnonymizeLimits;
 use beamscope::render::{self, Output};
 
 use crate::cli::commands::{OpenOutputs, anonymous_names, replacements};
@@ -84,7 +83,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         packet_limit,
         fail_on,
     } = run;
-    let replacements = is_anonymized.then(|| replacements(&config, AnonymizeLimits::default()));
+    let replacements = is_anonymized.then(|| replacements(&config));
 
     // 1. Look up the user, while the file of users can be read.
     let account = user.as_deref().map(UserAccount::find).transpose()?;
