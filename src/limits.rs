@@ -13,7 +13,7 @@ use hashbrown::{Equivalent, HashMap};
 /// Bounds of the stages behind decoding.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections kept at a time. An Erlang cluster of 300 nodes has 45,000; each costs about 1 KiB.
+    /// Connections kept at a time. An Erlang cluster of 300 nodes has 45,000; each costs 2 to 8 KiB.
     pub connections: usize,
     /// Connections without data so far, kept in a table of fixed size until their first bytes show whether they
     /// are Erlang. The size is a power of two; busy links open a few thousand connections a second.
@@ -91,6 +91,8 @@ pub struct Limits {
     pub comments: usize,
     /// Bounds of the secrets of key logs, and of the records that wait for them.
     pub key_log: KeyLogLimits,
+    /// Bounds of what is held while a capture is anonymised.
+    pub anonymize: AnonymizeLimits,
 }
 
 impl Default for Limits {
@@ -129,6 +131,103 @@ impl Default for Limits {
             evidence: EvidenceLimits::default(),
             comments: 64 << 20,
             key_log: KeyLogLimits::default(),
+            anonymize: AnonymizeLimits::default(),
+        }
+    }
+}
+
+/// Memory that a run with the default bounds may come to need under floods of every kind at a time, in bytes.
+const MEMORY: usize = 640 << 20;
+
+/// Of this, what does not depend on the bounds: the program, its buffers for input and output, and small tables of rules.
+const FIXED: usize = 16 << 20;
+
+/// The least memory that bounds can be made for, in bytes.
+pub const LEAST_MEMORY: usize = 48 << 20;
+
+/// Scales the bounds that memory depends on.
+#[derive(Clone, Copy)]
+struct MemoryScale(usize);
+
+impl MemoryScale {
+    /// `most` in the proportion that the memory has to that of the default bounds, and at least `least`.
+    fn of(self, most: usize, least: usize) -> usize {
+        let (room, all) = (self.0.saturating_sub(FIXED) as u128, (MEMORY - FIXED) as u128);
+        usize::try_from(most as u128 * room / all).unwrap_or(usize::MAX).max(least)
+    }
+}
+
+impl Limits {
+    /// Bounds for a run that uses at most so many bytes of memory, whatever the input: the default ones in proportion. Below
+    /// [`LEAST_MEMORY`] they are those for that. Bounds that no memory depends on, such as times, stay as they are.
+    pub fn for_memory(bytes: usize) -> Self {
+        let scale = MemoryScale(bytes.max(LEAST_MEMORY));
+        let full = Self::default();
+        Self {
+            connections: scale.of(full.connections, 256),
+            pending_connections: scale.of(full.pending_connections, 256),
+            held_per_direction: scale.of(full.held_per_direction, 64 << 10),
+            held_total: scale.of(full.held_total, 256 << 10),
+            messages: scale.of(full.messages, 1 << 20),
+            epmd_reply: scale.of(full.epmd_reply, 64 << 10).min(full.epmd_reply),
+            lookups: scale.of(full.lookups, 256),
+            resolved: scale.of(full.resolved, 256),
+            dials: scale.of(full.dials, 1024),
+            ports: scale.of(full.ports, 1024),
+            nodes: scale.of(full.nodes, 256),
+            pairs: scale.of(full.pairs, 256),
+            cluster_rows: scale.of(full.cluster_rows, 256).min(full.cluster_rows),
+            incidents: scale.of(full.incidents, 256),
+            unread: scale.of(full.unread, 1 << 20),
+            fragments: full.fragments.scaled(scale),
+            evidence: full.evidence.scaled(scale),
+            comments: scale.of(full.comments, 1 << 20),
+            key_log: full.key_log.scaled(scale),
+            anonymize: full.anonymize.scaled(scale),
+            ..full
+        }
+    }
+}
+
+impl KeyLogLimits {
+    fn scaled(self, scale: MemoryScale) -> Self {
+        Self {
+            sessions: scale.of(self.sessions, 1024),
+            waiting_total: scale.of(self.waiting_total, 256 << 10),
+            ..self
+        }
+    }
+}
+
+impl DefragLimits {
+    fn scaled(self, scale: MemoryScale) -> Self {
+        Self {
+            datagrams: scale.of(self.datagrams, 64),
+            bytes: scale.of(self.bytes, 256 << 10),
+            ..self
+        }
+    }
+}
+
+impl EvidenceLimits {
+    fn scaled(self, scale: MemoryScale) -> Self {
+        Self {
+            bytes: scale.of(self.bytes, 1 << 20),
+            pending_connections: scale.of(self.pending_connections, 256 << 10),
+            names: scale.of(self.names, 64 << 10),
+            ..self
+        }
+    }
+}
+
+impl AnonymizeLimits {
+    fn scaled(self, scale: MemoryScale) -> Self {
+        Self {
+            packets: scale.of(self.packets, 1 << 20),
+            streams: scale.of(self.streams, 1 << 20),
+            connections: scale.of(self.connections, 256),
+            datagrams: scale.of(self.datagrams, 64),
+            ..self
         }
     }
 }
@@ -270,6 +369,12 @@ impl Default for AnonymizeLimits {
     }
 }
 
+/// Captures whose clocks are compared: each with each of the others, before the first packet is analysed.
+pub const CLOCK_INPUTS: usize = 16;
+
+/// Frames that are read for that, over all captures: some milliseconds, and enough for hundreds of connections.
+pub const CLOCK_FRAMES: usize = 40_000;
+
 /// Bounds of the table of IP datagrams whose fragments have not all arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct DefragLimits {
@@ -378,5 +483,25 @@ impl Default for ReportLimits {
             inputs: 1024,
             read_ahead: 8 << 20,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_the_default_bounds_gives_the_default_bounds() {
+        let (full, scaled) = (Limits::default(), Limits::for_memory(MEMORY));
+        assert_eq!(format!("{full:?}"), format!("{scaled:?}"));
+    }
+
+    #[test]
+    fn bounds_grow_with_the_memory_and_have_a_floor() {
+        let [none, least, more] = [0, LEAST_MEMORY, 4 << 30].map(Limits::for_memory);
+        assert_eq!(format!("{none:?}"), format!("{least:?}"));
+        assert!(least.connections < 3_000 && least.messages < 4 << 20, "{least:?}");
+        assert!(more.connections > 300_000 && more.messages > 400 << 20, "{more:?}");
+        assert_eq!((least.findings, least.syn_wait), (1000, Duration::from_secs(8)));
     }
 }

@@ -83,6 +83,11 @@ impl Reservation {
         self.held += bytes;
     }
 
+    /// Counts what a holder releases since it has too much as a refusal.
+    pub fn note_refusal(&self) {
+        self.budget.0.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Whether all reservations together exceed the budget.
     pub fn is_over_budget(&self) -> bool {
         self.budget.used() > self.budget.0.most

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::console;
 use beamscope::capture::Order;
 use beamscope::detect;
+use beamscope::limits::LEAST_MEMORY;
 use beamscope::network::Cidr;
 use beamscope::record::Severity;
 use beamscope::render::Pattern;
@@ -28,6 +29,7 @@ use clap_complete::Shell;
 
 use super::cookies::CookieText;
 use super::spelling::distance;
+use super::zone;
 
 /// Reads packet captures of Erlang and Elixir clusters and explains why two nodes do not connect.
 ///
@@ -157,10 +159,6 @@ pub(crate) struct Args {
     #[arg(short = 'Z', long, value_name = "USER", help_heading = PRIVILEGES, conflicts_with_all = FILES)]
     pub(super) user: Option<String>,
 
-    /// Do not restrict file access and system calls while capturing
-    #[arg(long, help_heading = PRIVILEGES, conflicts_with_all = FILES)]
-    pub(super) no_sandbox: bool,
-
     /// Print challenges and digests. With them, anyone can guess cookies and test each guess
     #[arg(long, help_heading = SECRETS)]
     pub(super) include_secrets: bool,
@@ -285,6 +283,10 @@ pub(crate) struct ShownArgs {
 /// Options about the network and the cluster that a capture does not show.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProtocolArgs {
+    /// Do not restrict file access and system calls, and keep all capabilities while reading captures
+    #[arg(long, help_heading = PRIVILEGES)]
+    pub(super) no_sandbox: bool,
+
     /// Another port of EPMD, the port mapper, besides 4369. Repeat it for several
     #[arg(
         long, value_name = "PORT", help_heading = PROTOCOL,
@@ -301,6 +303,11 @@ pub(crate) struct ProtocolArgs {
     /// coming from outside. Repeat it for several
     #[arg(long, value_name = "CIDR", help_heading = PROTOCOL, value_parser = str::parse::<Cidr>)]
     pub(super) home_net: Vec<Cidr>,
+
+    /// Use at most this much memory, such as 64M: hostile traffic needs up to 640M otherwise. What no longer fits is
+    /// forgotten, and an anomaly reports it. At least 48M
+    #[arg(long, value_name = "SIZE", help_heading = PROTOCOL, value_parser = memory)]
+    pub(super) max_memory: Option<usize>,
 
     /// Find out which cookie of this file each node used. One cookie a line, or LABEL, a tab, and the
     /// cookie; output shows the label only. Repeat it for several
@@ -358,7 +365,7 @@ pub(crate) struct OutputArgs {
 
     /// Time zone of text and of times in arguments: local, UTC, or a name such as Europe/Berlin [default: local at a
     /// terminal, otherwise UTC]. JSON is always in UTC
-    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = str::parse::<Zone>)]
+    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = zone::parse)]
     pub(super) tz: Option<Zone>,
 
     /// Do not print warnings
@@ -600,7 +607,7 @@ pub(crate) struct ReportArgs {
     pub(super) packets: PacketArgs,
 
     /// Time zone of the report and of these times: local, UTC, or a name such as Europe/Berlin [default: UTC]
-    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = str::parse::<Zone>)]
+    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = zone::parse)]
     pub(super) tz: Option<Zone>,
 
     #[command(flatten)]
@@ -693,7 +700,7 @@ pub(crate) struct LadderArgs {
     pub(super) packets: PacketArgs,
 
     /// Time zone of the times of --since and --until: local, UTC, or a name such as Europe/Berlin [default: UTC]
-    #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = str::parse::<Zone>)]
+    #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = zone::parse)]
     pub(super) tz: Option<Zone>,
 
     #[command(flatten)]
@@ -727,7 +734,7 @@ pub(crate) struct AnnotateArgs {
 
     /// Time zone of these times: local, UTC, or a name such as Europe/Berlin [default: local at a terminal, otherwise
     /// UTC]
-    #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = str::parse::<Zone>)]
+    #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = zone::parse)]
     pub(super) tz: Option<Zone>,
 
     #[command(flatten)]
@@ -885,6 +892,18 @@ fn size(text: &str) -> Result<u64, String> {
         .and_then(|n| n.checked_mul(unit))
         .filter(|bytes| *bytes > 0)
         .ok_or_else(|| "expected a size such as 500k, 100M or 2G".to_owned())
+}
+
+/// Bytes of memory, at least as many as a run needs in any case.
+fn memory(text: &str) -> Result<usize, String> {
+    let bytes = size(text)?;
+    let bytes =
+        usize::try_from(bytes).map_err(|_| "more than this system can address".to_owned())?;
+    if bytes < LEAST_MEMORY {
+        let least = LEAST_MEMORY >> 20;
+        return Err(format!("expected at least {least}M: with less, too much would be forgotten"));
+    }
+    Ok(bytes)
 }
 
 /// Arguments that conflict with an interface.
@@ -1071,6 +1090,9 @@ mod tests {
         for wrong in ["", "M", "0", "1T", "1.5M", "-1", "99999999999999G"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(memory("48M"), Ok(48 << 20));
+        let error = "expected at least 48M: with less, too much would be forgotten";
+        assert_eq!(memory("47M"), Err(error.to_owned()));
         assert!(parse(&["-w", "a", "-W", "3"]).is_err(), "nothing to count");
         let args = parse(&["-w", "a", "-C", "5", "-G", "60", "-W", "3"]).unwrap();
         assert_eq!(args.save.rotate_count, Some(3));

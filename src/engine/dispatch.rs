@@ -135,11 +135,14 @@ impl<S: EventSink> Core<S> {
         }
     }
 
-    fn report_limits(&mut self) {
+    /// Reports each bound of the run that was reached since the last call, once.
+    pub(super) fn report_limits(&mut self) {
         if !self.forgets && self.node_ports.evictions() + self.epmd_ends.evictions() > 0 {
             self.forgets = true;
-            let detail = "more ports of nodes than are remembered: some are forgotten";
-            self.report_limit(detail.to_owned());
+            self.report_limit(format!(
+                "more than the {} ports of nodes that are remembered: some are forgotten",
+                self.config.limits.ports
+            ));
         }
         let key_log = &self.config.key_log;
         if !self.drops_secrets && key_log.is_in_use() && key_log.counts().dropped > 0 {
@@ -147,6 +150,15 @@ impl<S: EventSink> Core<S> {
             let sessions = self.config.limits.key_log.sessions;
             self.report_limit(format!(
                 "the key log has the secrets of more than {sessions} connections: the first ones are dropped"
+            ));
+        }
+        if !self.drops_segments && self.reassembly.refused() > 0 {
+            self.drops_segments = true;
+            let limits = &self.config.limits;
+            self.report_limit(format!(
+                "segments behind a hole need more than the {} bytes of one direction, or the {} of all: the hole is given \
+                 up, and what comes later in it is not read",
+                limits.held_per_direction, limits.held_total
             ));
         }
         if !self.lacks_room && self.pool.refused() > 0 {
@@ -160,7 +172,7 @@ impl<S: EventSink> Core<S> {
     }
 
     /// A bound of the whole run has been reached.
-    fn report_limit(&mut self, detail: String) {
+    pub(super) fn report_limit(&mut self, detail: String) {
         let anomaly = Anomaly::new(AnomalyKind::Limit, detail);
         self.report(self.anomaly(None, anomaly));
     }

@@ -65,6 +65,8 @@ struct Core<S> {
     forgets: bool,
     /// Whether it was reported that there is no more memory for messages.
     lacks_room: bool,
+    /// Whether it was reported that segments behind holes need more memory than there is.
+    drops_segments: bool,
     /// Whether it was reported that secrets of a key log are dropped.
     drops_secrets: bool,
     /// Whether there may be secrets of TLS connections.
@@ -308,6 +310,8 @@ impl<S: EventSink> Engine<S> {
         self.core.close_all();
         let counters = self.decoder.counters();
         self.core.report_unsupported(&counters);
+        self.core.report_evicted_fragments(&counters);
+        self.core.report_limits();
         self.core.report_cluster();
         let stats = Stats { is_final: true, ..self.core.stats_now(&counters) };
         self.core.report_stats(self.core.with_unseen(stats, &counters));
@@ -330,6 +334,7 @@ impl<S: EventSink> Core<S> {
             timers: Timers::new(),
             forgets: false,
             lacks_room: false,
+            drops_segments: false,
             drops_secrets: false,
             opens_tls: config.key_log.is_in_use(),
             skips_others: false,

@@ -30,8 +30,10 @@ pub struct Reducer {
     reports: Reports,
     /// Latest time of a fact.
     now: Timestamp,
-    /// Whether it was reported that facts are forgotten.
-    forgets: bool,
+    /// Number of facts that were forgotten when that was looked at last.
+    forgotten: u64,
+    /// What of it was reported, each kind once.
+    reported: Vec<&'static str>,
 }
 
 /// What follows from one fact.
@@ -53,7 +55,8 @@ impl Reducer {
             detector: Detector::new(limits),
             reports: Reports::new(limits.connections),
             now: Timestamp::default(),
-            forgets: false,
+            forgotten: 0,
+            reported: Vec::new(),
         }
     }
 
@@ -112,7 +115,7 @@ impl Reducer {
     }
 
     /// Facts and problems that were forgotten because a bound was reached.
-    pub const fn evictions(&self) -> u64 {
+    pub fn evictions(&self) -> u64 {
         self.world.evictions() + self.detector.evictions()
     }
 
@@ -159,12 +162,21 @@ impl Reducer {
         self.report_forgotten(settled, out);
     }
 
-    /// Reports once that a bound was reached, and facts are forgotten.
+    /// Reports once for each bound that it was reached, and facts are forgotten.
     fn report_forgotten(&mut self, settled: &Settled, out: &mut Conclusions) {
         self.now = self.now.max(settled.at);
-        if !self.forgets && self.evictions() > 0 {
-            self.forgets = true;
-            out.events.push(limit_event(self.now, FORGETS.to_owned()));
+        let forgotten = self.evictions();
+        if forgotten == self.forgotten {
+            return;
+        }
+        self.forgotten = forgotten;
+        let problems = [("problems", self.detector.evictions())];
+        for (what, dropped) in self.world.dropped().into_iter().chain(problems) {
+            if dropped > 0 && !self.reported.contains(&what) {
+                self.reported.push(what);
+                let detail = format!("more {what} than are remembered: some are forgotten");
+                out.events.push(limit_event(self.now, detail));
+            }
         }
     }
 }
@@ -188,9 +200,6 @@ pub(super) fn limit_event(at: Timestamp, detail: String) -> Event {
     let anomaly = Box::new(Anomaly::new(AnomalyKind::Limit, detail));
     Event { at, frame: None, input: None, connection: None, body: Body::Anomaly { anomaly } }
 }
-
-pub(super) const FORGETS: &str =
-    "more nodes, pairs, look-ups or problems than are remembered: some are forgotten";
 
 /// What was last reported of each connection that is not over.
 #[derive(Debug)]

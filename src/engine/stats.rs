@@ -91,8 +91,8 @@ impl<S: EventSink> Core<S> {
         stats.lost_fragments =
             fragments.expired + fragments.evicted + fragments.refused + fragments.incomplete as u64;
         stats.evictions += self.reducer.evictions() + self.node_ports.evictions();
-        stats.evictions += self.pool.refused() as u64;
-        let about_input = |kind: &AnomalyKind| kind.is_about_input() || *kind == AnomalyKind::Limit;
+        stats.evictions += (self.pool.refused() + self.reassembly.refused()) as u64;
+        let about_input = |kind: &AnomalyKind| kind.lacks_input() || *kind == AnomalyKind::Limit;
         stats.complete = stats.missing_bytes == 0
             && stats.gaps == 0
             && stats.cut_packets == 0
@@ -153,6 +153,19 @@ impl<S: EventSink> Core<S> {
             );
             let anomaly = Anomaly::new(AnomalyKind::UnsupportedLink, detail);
             self.on_anomaly(self.only_input(), anomaly);
+        }
+    }
+
+    /// Reports the IP datagrams that were given up because the table of incomplete ones was full.
+    pub(super) fn report_evicted_fragments(&mut self, decoded: &Counters) {
+        let evicted = decoded.fragments.evicted;
+        if evicted > 0 {
+            let limits = self.config.limits.fragments;
+            self.report_limit(format!(
+                "incomplete IP datagrams need more than the {} bytes, or are more than the {}, that are kept: {evicted} \
+                 were dropped",
+                limits.bytes, limits.datagrams
+            ));
         }
     }
 

@@ -114,6 +114,8 @@ pub(super) const LARGEST_HOLE: u64 = 16 << 20;
 
 /// Segments behind a larger hole that are dropped before it is believed that the capture lacks what was sent there.
 const FAR_OFF_DROPPED: u8 = 8;
+/// Bytes beyond what was given that an acknowledgement may be for: some times the largest window in use.
+const FARTHEST_ACK: u64 = 64 << 20;
 
 /// What a pending segment costs beside its bytes, about.
 const PENDING_OVERHEAD: usize = 96;
@@ -245,7 +247,7 @@ impl StreamDirection {
         }
         let Some(offset) = self.offset_of(seq) else { return };
         // A number far beyond any window is not an acknowledgement of this stream.
-        if offset <= self.next.plus(limits.held_per_direction as u64 * 64) {
+        if offset <= self.next.plus(FARTHEST_ACK.max(limits.held_per_direction as u64)) {
             self.acked = Some(self.acked.map_or(offset, |known| known.max(offset)));
         }
     }
@@ -308,6 +310,7 @@ impl StreamDirection {
         self.recent.add(segment);
         self.settle(segment.packet.at, limits, out);
         while self.memory.held() > limits.held_per_direction || self.memory.is_over_budget() {
+            self.memory.note_refusal();
             if !self.skip_hole(out) {
                 break;
             }

@@ -12,14 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use beamscope::anonymize::{Anonymized, Replacements};
 use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Input, Inputs, Item, ReadCounter};
+use beamscope::clocks;
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
-use beamscope::limits::AnonymizeLimits;
 use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
-use beamscope::render::Output;
+use beamscope::render::{Format, Output};
 
 use super::{
-    OpenOutputs, anonymous_names, finish_run, finish_saving, replacements, report_problem,
+    Confined, OpenOutputs, anonymous_names, confined, finish_run, finish_saving, replacements,
+    report_problem,
 };
 use crate::cli::console::{self, report_error};
 use crate::cli::error::{Error, RunOutcome};
@@ -49,7 +50,10 @@ pub(in crate::cli) fn run(mut settings: AnalyzeSettings) -> Result<RunOutcome, E
     let run = &settings.run;
     let (save, evidence) = (run.save.as_ref(), run.evidence.as_ref());
     let outputs = OpenOutputs::open(&run.output, save, evidence, Trusted::default())?;
-    let (output, is_complete) = read(settings, outputs, inputs, stop, None)?;
+    let has_screen = matches!(run.output.options.format, Format::Screen(_));
+    let confined = confined(settings.is_sandboxed, &settings.captures, &outputs, save, has_screen);
+    let opened = (inputs, outputs, confined);
+    let (output, is_complete) = read(settings, opened, stop, None)?;
     finish_run(&output_settings, fail_on, output, is_complete)
 }
 
@@ -61,8 +65,7 @@ pub(in crate::cli) fn run(mut settings: AnalyzeSettings) -> Result<RunOutcome, E
 /// An option does not fit the captures, or a file for output cannot be opened.
 pub(super) fn read(
     settings: AnalyzeSettings,
-    outputs: OpenOutputs,
-    inputs: Vec<Input>,
+    (inputs, outputs, mut confined): (Vec<Input>, OpenOutputs, Confined),
     stop: Option<StopCondition>,
     output: Option<Output<EventStream>>,
 ) -> Result<(Output<EventStream>, bool), Error> {
@@ -71,7 +74,7 @@ pub(super) fn read(
     let names: Vec<Arc<str>> = captures.iter().map(|path| path.to_string_lossy().into()).collect();
     let saved_names = if run.is_anonymized { anonymous_names(names.len()) } else { names.clone() };
     let mut anonymous = run.is_anonymized.then(|| Anonymous {
-        replacements: replacements(&run.config, AnonymizeLimits::default()),
+        replacements: replacements(&run.config),
         outcome: SelectionOutcome::default(),
     });
     // What is anonymised is selected before.
@@ -82,6 +85,7 @@ pub(super) fn read(
     let read = ReadCounter::default();
     let inputs = Inputs::new(inputs, order)?.with_threads(threads);
     let mut inputs = inputs.with_counter(read.clone());
+    clocks::align(&mut inputs);
     let evidence_failed = Arc::<AtomicBool>::default();
     let limits = run.config.limits.evidence;
     let evidence = run.evidence.as_ref().zip(outputs.evidence).map(|(settings, directory)| {
@@ -98,6 +102,7 @@ pub(super) fn read(
     }
     #[cfg(feature = "tui")]
     let tui = Tui::wanted(&run.output, names.join(", "))?;
+    confined.complete();
     let mut control = AnalyzeControl {
         selection,
         left: run.packet_limit,

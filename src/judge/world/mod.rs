@@ -135,15 +135,22 @@ impl World {
     }
 
     /// Number of facts that were dropped because a bound was reached.
-    pub const fn evictions(&self) -> u64 {
-        self.registry.evictions()
-            + self.hosts.evictions()
-            + self.addresses.evictions()
-            + self.claims.evictions()
-            + self.nodes.evictions()
-            + self.pairs.evictions()
-            + self.cookies.evictions()
-            + self.reach.evictions()
+    pub fn evictions(&self) -> u64 {
+        self.dropped().iter().map(|(_, dropped)| dropped).sum()
+    }
+
+    /// Number of facts that were dropped because a bound was reached, by what they were about.
+    pub(crate) const fn dropped(&self) -> [(&'static str, u64); 8] {
+        [
+            ("look-ups", self.registry.evictions()),
+            ("dials and answers of name servers", self.hosts.evictions()),
+            ("names of addresses", self.addresses.evictions()),
+            ("claims of names", self.claims.evictions()),
+            ("nodes", self.nodes.evictions()),
+            ("pairs of nodes", self.pairs.evictions()),
+            ("cookies of nodes", self.cookies.evictions()),
+            ("ports of nodes", self.reach.evictions()),
+        ]
     }
 
     /// The cookies that the nodes use, as far as digests show them.

@@ -13,12 +13,11 @@ use std::time::Duration;
 use beamscope::anonymize::Replacements;
 use beamscope::capture::live::{self, Live, LiveOptions};
 use beamscope::engine::Engine;
-use beamscope::limits::AnonymizeLimits;
 use beamscope::render::{self, Output};
 
 use crate::cli::commands::{OpenOutputs, anonymous_names, replacements};
 use crate::cli::confine::privileges::{self, UserAccount};
-use crate::cli::confine::sandbox::Sandbox;
+use crate::cli::confine::sandbox::{Sandbox, SandboxKind};
 use crate::cli::console::Warnings;
 use crate::cli::error::Error;
 use crate::cli::evidence_dir::EvidenceDir;
@@ -84,7 +83,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         packet_limit,
         fail_on,
     } = run;
-    let replacements = is_anonymized.then(|| replacements(&config, AnonymizeLimits::default()));
+    let replacements = is_anonymized.then(|| replacements(&config));
 
     // 1. Look up the user, while the file of users can be read.
     let account = user.as_deref().map(UserAccount::find).transpose()?;
@@ -140,7 +139,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     let tui = Tui::wanted(&output, capture.names.join(", "))?;
 
     // 8. Restrict system calls of all threads. No thread can start from here on.
-    let sandbox = sandbox.restrict_calls();
+    let sandbox = sandbox.restrict_calls(SandboxKind::Live);
 
     let sink = Output::queued(queue, inputs, output.options.clone());
     let mut engine = Engine::new(config, sink);
