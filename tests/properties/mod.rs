@@ -3,6 +3,7 @@
 mod anonymize;
 mod damage;
 mod exhaustion;
+mod fuzzed;
 mod hostile_text;
 mod loss;
 mod messages_robust;
