@@ -29,6 +29,7 @@ use clap_complete::Shell;
 
 use super::cookies::CookieText;
 use super::spelling::distance;
+use super::zone;
 
 /// Reads packet captures of Erlang and Elixir clusters and explains why two nodes do not connect.
 ///
@@ -158,10 +159,6 @@ pub(crate) struct Args {
     #[arg(short = 'Z', long, value_name = "USER", help_heading = PRIVILEGES, conflicts_with_all = FILES)]
     pub(super) user: Option<String>,
 
-    /// Do not restrict file access and system calls while capturing
-    #[arg(long, help_heading = PRIVILEGES, conflicts_with_all = FILES)]
-    pub(super) no_sandbox: bool,
-
     /// Print challenges and digests. With them, anyone can guess cookies and test each guess
     #[arg(long, help_heading = SECRETS)]
     pub(super) include_secrets: bool,
@@ -286,6 +283,10 @@ pub(crate) struct ShownArgs {
 /// Options about the network and the cluster that a capture does not show.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProtocolArgs {
+    /// Do not restrict file access and system calls, and keep all capabilities while reading captures
+    #[arg(long, help_heading = PRIVILEGES)]
+    pub(super) no_sandbox: bool,
+
     /// Another port of EPMD, the port mapper, besides 4369. Repeat it for several
     #[arg(
         long, value_name = "PORT", help_heading = PROTOCOL,
@@ -364,7 +365,7 @@ pub(crate) struct OutputArgs {
 
     /// Time zone of text and of times in arguments: local, UTC, or a name such as Europe/Berlin [default: local at a
     /// terminal, otherwise UTC]. JSON is always in UTC
-    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = str::parse::<Zone>)]
+    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = zone::parse)]
     pub(super) tz: Option<Zone>,
 
     /// Do not print warnings
@@ -606,7 +607,7 @@ pub(crate) struct ReportArgs {
     pub(super) packets: PacketArgs,
 
     /// Time zone of the report and of these times: local, UTC, or a name such as Europe/Berlin [default: UTC]
-    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = str::parse::<Zone>)]
+    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = zone::parse)]
     pub(super) tz: Option<Zone>,
 
     #[command(flatten)]
@@ -699,7 +700,7 @@ pub(crate) struct LadderArgs {
     pub(super) packets: PacketArgs,
 
     /// Time zone of the times of --since and --until: local, UTC, or a name such as Europe/Berlin [default: UTC]
-    #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = str::parse::<Zone>)]
+    #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = zone::parse)]
     pub(super) tz: Option<Zone>,
 
     #[command(flatten)]
@@ -733,7 +734,7 @@ pub(crate) struct AnnotateArgs {
 
     /// Time zone of these times: local, UTC, or a name such as Europe/Berlin [default: local at a terminal, otherwise
     /// UTC]
-    #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = str::parse::<Zone>)]
+    #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = zone::parse)]
     pub(super) tz: Option<Zone>,
 
     #[command(flatten)]

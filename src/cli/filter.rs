@@ -17,6 +17,13 @@ use beamscope::limits::Limits;
 
 use super::error::Error;
 
+/// A filter that was compiled for the usual link types. That is done before a run is confined: names of hosts cannot be
+/// looked up afterwards.
+pub(super) struct CompiledFilter {
+    text: String,
+    programs: BTreeMap<LinkType, Option<live::Filter>>,
+}
+
 /// A filter, with a program for each link type of the frames so far.
 pub(super) struct PacketFilter {
     text: String,
@@ -25,6 +32,8 @@ pub(super) struct PacketFilter {
     /// Decodes frames that did not match, to find those that the filter missed.
     decoder: Decoder,
     missed: MissedPackets,
+    /// Link types that were reported.
+    reported: usize,
 }
 
 /// TCP segments that did not match although the filter may have meant them.
@@ -38,7 +47,7 @@ struct MissedPackets {
     cut: u64,
 }
 
-impl PacketFilter {
+impl CompiledFilter {
     /// Compiles a filter for the usual link types; one that compiles for any of them is accepted.
     ///
     /// # Errors
@@ -48,21 +57,36 @@ impl PacketFilter {
         let usual = [
             LinkType::ETHERNET,
             LinkType::RAW,
+            LinkType::LINUX_SLL,
             LinkType::LINUX_SLL2,
+            LinkType::NULL,
             LinkType::IEEE802_11_RADIOTAP,
         ];
-        let mut tried = usual.iter().map(|link| live::Filter::compile(&text, *link));
-        if let Some(Err(error)) = tried.next()
-            && tried.all(|compiled| compiled.is_err())
-        {
-            return Err(error.into());
+        let (mut programs, mut first) = (BTreeMap::new(), None);
+        for link in usual {
+            match live::Filter::compile(&text, link) {
+                Ok(program) => drop(programs.insert(link, Some(program))),
+                Err(error) => drop(first.get_or_insert(error)),
+            }
         }
-        Ok(Self {
-            text,
-            programs: BTreeMap::new(),
-            decoder: Decoder::new(Limits::default().fragments),
-            missed: MissedPackets::default(),
-        })
+        match first {
+            Some(error) if programs.is_empty() => Err(error.into()),
+            _ => Ok(Self { text, programs }),
+        }
+    }
+}
+
+impl PacketFilter {
+    /// A filter that has matched nothing so far.
+    pub(super) fn new(CompiledFilter { text, programs }: CompiledFilter) -> Self {
+        let decoder = Decoder::new(Limits::default().fragments);
+        Self { text, programs, decoder, missed: MissedPackets::default(), reported: 0 }
+    }
+
+    /// The same filter, for another pass over the same frames.
+    pub(super) fn begin_again(&mut self) {
+        self.decoder = Decoder::new(Limits::default().fragments);
+        (self.missed, self.reported) = (MissedPackets::default(), 0);
     }
 
     /// Whether `frame` matches.
@@ -79,7 +103,8 @@ impl PacketFilter {
                 Err(source) => (None, Some(Error::FilterLink { link: link.0, source })),
             };
             self.programs.insert(link, program);
-            if let Some(error) = error.filter(|_| self.programs.len() <= MAX_REPORTED) {
+            if let Some(error) = error.filter(|_| self.reported < MAX_REPORTED) {
+                self.reported += 1;
                 return Err(error);
             }
         }

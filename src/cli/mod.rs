@@ -10,7 +10,7 @@
 //! - `sources`, `sinks`, `selection`, `evidence_dir`, `save/`, `stop`, `progress`, `tui`, `confine/`: what commands open;
 //! - `settings`: the arguments as they are meant, validated once;
 //! - `args`: the arguments as typed, the only file beside `commands/shell.rs` that knows clap;
-//! - `place/`, `filter`, `console`, `error`, `cookies`, `spelling`.
+//! - `place/`, `filter`, `console`, `error`, `cookies`, `spelling`, `zone`.
 
 mod args;
 mod commands;
@@ -34,6 +34,7 @@ mod spelling;
 mod stop;
 #[cfg(feature = "tui")]
 mod tui;
+mod zone;
 
 pub(crate) use args::Args;
 pub(crate) use console::report_error;

@@ -28,11 +28,11 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Compiles the filter. `last` gives the time of the last packet, if one of the times counts from it.
+    /// Selects as the settings name it. `last` gives the time of the last packet, if one of the times counts from it.
     ///
     /// # Errors
     ///
-    /// The filter compiles for no link type, `last` fails, or the end is before the start.
+    /// `last` fails, or the end is before the start.
     pub(super) fn new(
         settings: SelectionSettings,
         last: impl FnOnce() -> Result<Option<Timestamp>, Error>,
@@ -52,9 +52,18 @@ impl Selection {
             outside: None,
             zone: settings.zone,
             #[cfg(feature = "live")]
-            filter: settings.filter.map(PacketFilter::new).transpose()?.map(Box::new),
+            filter: settings.filter.map(|filter| Box::new(PacketFilter::new(filter))),
             error: None,
         })
+    }
+
+    /// The same selection, for another pass over the same frames.
+    pub(super) fn begin_again(&mut self) {
+        (self.outside, self.error) = (None, None);
+        #[cfg(feature = "live")]
+        if let Some(filter) = &mut self.filter {
+            filter.begin_again();
+        }
     }
 
     /// A selection of all frames, for those that were selected before.

@@ -33,11 +33,14 @@ use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
 use super::error::Error;
 #[cfg(feature = "live")]
-use super::filter;
+use super::filter::{self, CompiledFilter};
 use super::keylog::KeyLogFiles;
+use super::zone;
 
 /// Settings of a run over capture files.
 pub(super) struct AnalyzeSettings {
+    /// Give up the rights that reading does not need.
+    pub(super) is_sandboxed: bool,
     /// Captures to read, at least one; [`is_stdin`] for standard input.
     pub(super) captures: Vec<PathBuf>,
     /// Order of packets from several captures.
@@ -104,6 +107,8 @@ pub(super) struct FailSettings {
 
 /// Settings of `beamscope diff`.
 pub(super) struct DiffSettings {
+    /// Give up the rights that reading does not need.
+    pub(super) is_sandboxed: bool,
     /// The earlier capture or file of events.
     pub(super) before: PathBuf,
     /// The later capture or file of events.
@@ -126,6 +131,8 @@ pub(super) struct ReportSettings {
 
 /// Settings of `beamscope ladder`.
 pub(super) struct LadderSettings {
+    /// Give up the rights that reading does not need.
+    pub(super) is_sandboxed: bool,
     /// Captures to read, at least one; [`is_stdin`] for standard input.
     pub(super) captures: Vec<PathBuf>,
     /// Order of packets from several captures.
@@ -148,6 +155,8 @@ pub(super) struct LadderSettings {
 
 /// Settings of `beamscope annotate`.
 pub(super) struct AnnotateSettings {
+    /// Give up the rights that reading does not need.
+    pub(super) is_sandboxed: bool,
     /// Captures to read, at least one; each can be read twice.
     pub(super) captures: Vec<PathBuf>,
     /// Order of packets from several captures.
@@ -171,7 +180,6 @@ pub(super) struct AnnotateSettings {
 }
 
 /// Which packets of a capture are analysed.
-#[derive(Clone)]
 pub(super) struct SelectionSettings {
     /// Packets before this time are skipped.
     pub(super) since: Option<TimePoint>,
@@ -181,7 +189,7 @@ pub(super) struct SelectionSettings {
     pub(super) zone: Zone,
     /// Packets that do not match are skipped, in the syntax of pcap-filter(7).
     #[cfg(feature = "live")]
-    pub(super) filter: Option<String>,
+    pub(super) filter: Option<CompiledFilter>,
 }
 
 /// Where and how events are written.
@@ -293,7 +301,9 @@ impl AnalyzeSettings {
         let is_streamed = args.follow || captures.iter().any(|path| is_stdin(path));
         let threads = threads(&args);
         let run = RunSettings::new(&args, &captures, is_streamed)?;
-        Ok(Self { captures, order: args.order, follow: args.follow, selection, threads, run })
+        let is_sandboxed = !args.protocol.no_sandbox;
+        let (order, follow) = (args.order, args.follow);
+        Ok(Self { is_sandboxed, captures, order, follow, selection, threads, run })
     }
 }
 
@@ -327,7 +337,7 @@ impl LiveSettings {
             interfaces: args.interface,
             options,
             user: args.user,
-            is_sandboxed: !args.no_sandbox,
+            is_sandboxed: !args.protocol.no_sandbox,
             is_verbose: args.verbose > 0,
             run,
         })
@@ -432,7 +442,8 @@ impl DiffSettings {
         };
         let output = OutputSettings::new(&args.output, options, false, &inputs)?;
         let [before, after] = inputs;
-        Ok(Self { before, after, config, output, exit_code: args.exit_code })
+        let is_sandboxed = !args.protocol.no_sandbox;
+        Ok(Self { is_sandboxed, before, after, config, output, exit_code: args.exit_code })
     }
 }
 
@@ -506,8 +517,15 @@ impl ReportSettings {
             fail_on: FailSettings { least: None, on_solved: false, require_complete: false },
         };
         let threads = packets.threads.unwrap_or_else(all_threads);
-        let analyze =
-            AnalyzeSettings { captures: Vec::new(), order, follow: false, selection, threads, run };
+        let analyze = AnalyzeSettings {
+            is_sandboxed: !args.protocol.no_sandbox,
+            captures: Vec::new(),
+            order,
+            follow: false,
+            selection,
+            threads,
+            run,
+        };
         Ok(Self { analyze, inputs })
     }
 }
@@ -591,6 +609,7 @@ impl LadderSettings {
             }
         };
         Ok(Self {
+            is_sandboxed: !args.protocol.no_sandbox,
             captures: args.captures,
             order: packets.order,
             selection,
@@ -641,6 +660,7 @@ impl AnnotateSettings {
         let range = (packets.since, packets.until, zone(args.tz, is_at_terminal));
         let filter = (packets.filter, packets.filter_file, &*args.protocol.dist_port);
         Ok(Self {
+            is_sandboxed: !args.protocol.no_sandbox,
             captures: args.captures,
             order: packets.order,
             selection: SelectionSettings::of(range, filter, warnings)?,
@@ -688,7 +708,7 @@ impl SelectionSettings {
             until,
             zone,
             #[cfg(feature = "live")]
-            filter: filter_text(filter, warnings)?,
+            filter: filter_text(filter, warnings)?.map(CompiledFilter::new).transpose()?,
         })
     }
 }
@@ -982,7 +1002,7 @@ const fn screen(_: &Args) -> Result<Option<Screen>, Error> {
 /// The zone of times in text, and of times in arguments that have none of their own: by default, that of the machine at
 /// a terminal and UTC elsewhere.
 fn zone(given: Option<Zone>, is_at_terminal: bool) -> Zone {
-    given.unwrap_or_else(|| if is_at_terminal { Zone::local() } else { Zone::UTC })
+    given.unwrap_or_else(|| if is_at_terminal { zone::local() } else { Zone::UTC })
 }
 
 /// Whether two paths lead to the same regular file, also by links; `-` is what standard input was redirected from.

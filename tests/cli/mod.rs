@@ -2,6 +2,8 @@
 
 mod annotate;
 mod anonymize;
+#[cfg(target_os = "linux")]
+mod confined;
 mod diff;
 mod docs;
 mod evidence;

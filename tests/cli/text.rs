@@ -1,6 +1,6 @@
 //! Text for people: zones, locales, problems of one cause, and options that nothing fits.
 
-use crate::support::{SEED, beamscope, captures, lines_of};
+use crate::support::{SEED, TestDir, beamscope, captures, lines_of};
 
 #[test]
 fn times_are_in_the_zone_of_the_reader_which_is_printed_once() {
@@ -74,5 +74,32 @@ fn no_line_is_longer_than_80_columns_unless_a_word_is() {
             let longest = line.split(' ').map(|word| word.chars().count()).max().unwrap_or(0);
             assert!(columns <= 80 || longest > 55, "{capture}: {line}");
         }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_zone_whose_file_does_not_end_is_refused() {
+    let folder = TestDir::new("zone");
+    let large = folder.file("large");
+    std::fs::File::create(&large).unwrap().set_len(1 << 30).unwrap();
+    for (variable, problem) in [
+        (":/dev/zero", "no file of a time zone"),
+        ("/dev/tty", "no file"),
+        (&*large, "too large"),
+        ("../../../dev/zero", "no file"),
+    ] {
+        let output =
+            beamscope(&["--text", "--tz", "local", SEED]).env("TZ", variable).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{variable}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(problem), "{variable}: {stderr}");
+    }
+    for variable in
+        ["", "Europe/Berlin", ":Europe/Berlin", "CET-1CEST,M3.5.0,M10.5.0/3", "nowhere", ":/none"]
+    {
+        let output =
+            beamscope(&["--text", "--tz", "local", SEED]).env("TZ", variable).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{variable}");
     }
 }

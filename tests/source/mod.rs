@@ -3,6 +3,7 @@
 mod layering;
 mod names;
 mod prose;
+mod supply;
 
 /// Fails with every place that breaks a rule, and what is wrong there.
 fn check(offences: &[(String, String)]) {

@@ -15,10 +15,11 @@ use beamscope::capture::{self, Frame, Input, Inputs, Item, ReadCounter};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
-use beamscope::render::Output;
+use beamscope::render::{Format, Output};
 
 use super::{
-    OpenOutputs, anonymous_names, finish_run, finish_saving, replacements, report_problem,
+    Confined, OpenOutputs, anonymous_names, confined, finish_run, finish_saving, replacements,
+    report_problem,
 };
 use crate::cli::console::{self, report_error};
 use crate::cli::error::{Error, RunOutcome};
@@ -48,7 +49,10 @@ pub(in crate::cli) fn run(mut settings: AnalyzeSettings) -> Result<RunOutcome, E
     let run = &settings.run;
     let (save, evidence) = (run.save.as_ref(), run.evidence.as_ref());
     let outputs = OpenOutputs::open(&run.output, save, evidence, Trusted::default())?;
-    let (output, is_complete) = read(settings, outputs, inputs, stop, None)?;
+    let has_screen = matches!(run.output.options.format, Format::Screen(_));
+    let confined = confined(settings.is_sandboxed, &settings.captures, &outputs, save, has_screen);
+    let opened = (inputs, outputs, confined);
+    let (output, is_complete) = read(settings, opened, stop, None)?;
     finish_run(&output_settings, fail_on, output, is_complete)
 }
 
@@ -60,8 +64,7 @@ pub(in crate::cli) fn run(mut settings: AnalyzeSettings) -> Result<RunOutcome, E
 /// An option does not fit the captures, or a file for output cannot be opened.
 pub(super) fn read(
     settings: AnalyzeSettings,
-    outputs: OpenOutputs,
-    inputs: Vec<Input>,
+    (inputs, outputs, mut confined): (Vec<Input>, OpenOutputs, Confined),
     stop: Option<StopCondition>,
     output: Option<Output<EventStream>>,
 ) -> Result<(Output<EventStream>, bool), Error> {
@@ -97,6 +100,7 @@ pub(super) fn read(
     }
     #[cfg(feature = "tui")]
     let tui = Tui::wanted(&run.output, names.join(", "))?;
+    confined.complete();
     let mut control = AnalyzeControl {
         selection,
         left: run.packet_limit,

@@ -18,7 +18,7 @@ use beamscope::packet::FrameRef;
 use beamscope::record::{Body, Event, EventSink, Severity};
 use beamscope::render::{CommentCollector, Comments};
 
-use super::{anonymous_names, replacements};
+use super::{OpenOutputs, anonymous_names, confined, replacements};
 use crate::cli::console::{Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::place::Trusted;
@@ -36,18 +36,20 @@ use crate::cli::sources;
 pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Error> {
     let AnnotateSettings { captures, order, selection, threads, config, .. } = settings;
     let warnings = settings.warnings;
-    let target = save::open(&settings.save, Trusted::default())?;
+    let outputs = OpenOutputs::of_packets(save::open(&settings.save, Trusted::default())?);
+    let save = Some(&settings.save);
+    let _confined = confined(settings.is_sandboxed, &captures, &outputs, save, false);
     let last = || sources::last_packet(&captures);
     let inputs = || {
         let inputs = captures.iter().cloned().map(Input::Path).collect();
         Inputs::new(inputs, order).map(|inputs| inputs.with_threads(threads))
     };
+    let mut selected = Selection::new(selection, last)?;
     let mut replacements = settings.is_anonymized.then(|| replacements(&config));
     if let Some(replacements) = &mut replacements {
         // A first pass, so that no replacement is a name or an address of the capture.
-        let mut selection = Selection::new(selection.clone(), last)?;
         let mut outcome = SelectionOutcome::default();
-        let source = Selected::new(inputs()?, &mut selection, &mut outcome);
+        let source = Selected::new(inputs()?, &mut selected, &mut outcome);
         let mut source = Anonymized::new(source, replacements);
         while source.pump(&mut Nothing)? != Progress::End {}
         replacements.choose_anew();
@@ -57,8 +59,8 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
         AnalysisSink { comments, min_severity: settings.min_severity, warnings, findings: 0 };
     let mut engine = Engine::new(config, sink);
     let mut analysis = AnalysisControl { frames: 0, is_incomplete: false };
-    let mut selected = Selection::new(selection.clone(), last)?;
     let mut outcome = SelectionOutcome::default();
+    selected.begin_again();
     let source = Selected::new(inputs()?, &mut selected, &mut outcome);
     match &mut replacements {
         None => drive::run(&mut { source }, &mut engine, &mut analysis)?,
@@ -87,7 +89,7 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
     };
     let mut copy = Copy {
         left: analysis.frames,
-        saver: Saver::new(save, target)?,
+        saver: Saver::new(save, outputs.packets)?,
         captures: if replacements.is_some() { anonymous_names(names.len()) } else { names },
         interfaces: HashMap::new(),
         cursors: Cursors::new(&comments.packets),
@@ -96,8 +98,8 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
     let known: Vec<_> =
         comments.names.iter().map(|(ip, name)| (*ip, name.as_bytes().into())).collect();
     copy.saver.names(&known);
-    let (mut selected, mut unused) =
-        (Selection::new(selection, last)?, SelectionOutcome::default());
+    let mut unused = SelectionOutcome::default();
+    selected.begin_again();
     let source = Selected::new(inputs()?, &mut selected, &mut unused);
     match &mut replacements {
         None => copy.run(source)?,

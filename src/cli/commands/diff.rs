@@ -14,6 +14,7 @@ use beamscope::engine::{Config, Engine};
 use beamscope::record::{Body, Event, EventSink};
 use beamscope::render::{self, PairRecord, Records};
 
+use super::{OpenOutputs, confined};
 use crate::cli::console::Warnings;
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::place::Trusted;
@@ -31,14 +32,16 @@ use crate::cli::stop;
 pub(in crate::cli) fn run(settings: &DiffSettings) -> Result<RunOutcome, Error> {
     // The signal that asks how far a run is must not end it. Without the handler it does.
     let _ = stop::on_report_signal();
-    let DiffSettings { before, after, config, output: output_settings, exit_code } = settings;
+    let DiffSettings { before, after, config, output: output_settings, exit_code, .. } = settings;
     let warnings = output_settings.warnings;
-    let file = sinks::open_file(output_settings, Trusted::default())?;
+    let outputs = OpenOutputs::of_events(sinks::open_file(output_settings, Trusted::default())?);
+    let read = [before.clone(), after.clone()];
+    let _confined = confined(settings.is_sandboxed, &read, &outputs, None, false);
     let key_log = config.key_log.for_another_run();
     let pairs_before = pairs(before, Config { key_log, ..config.clone() }, warnings)?;
     let pairs_after = pairs(after, config.clone(), warnings)?;
     let names = [before, after].map(|path| path.to_string_lossy().into()).into();
-    let mut output = sinks::open_output(output_settings, file, names)?;
+    let mut output = sinks::open_output(output_settings, outputs.events, names)?;
     let mut has_changed = false;
     for event in compare(pairs_before, pairs_after) {
         has_changed |= matches!(event.body, Body::PairChange { .. });

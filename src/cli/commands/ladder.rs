@@ -13,6 +13,7 @@ use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
 use beamscope::render::{LadderRun, escape};
 
+use super::{OpenOutputs, confined};
 use crate::cli::console::{self, Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::place::{FileMode, Target, Trusted};
@@ -33,9 +34,10 @@ pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error>
     let opening = FileMode { is_private: false, appends: false };
     let target = output.as_ref().map(|path| {
         let error = |source| Error::Output { name: path.display().to_string(), source };
-        Ok::<_, Error>((Target::open(path, Trusted::default(), opening).map_err(error)?, path))
+        Target::open(path, Trusted::default(), opening).map_err(error)
     });
-    let target = target.transpose()?;
+    let outputs = OpenOutputs::of_events(target.transpose()?);
+    let _confined = confined(settings.is_sandboxed, &captures, &outputs, None, false);
     let names = captures.iter().map(|path| path.to_string_lossy().into()).collect();
     let inputs = captures.iter().map(|path| input(path)).collect();
     let inputs = Inputs::new(inputs, settings.order)?.with_threads(settings.threads);
@@ -51,7 +53,7 @@ pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error>
         warnings.warn(&format_args!("no packet was selected: {spans}"));
     }
     let drawing = engine.finish().run.draw(format)?;
-    let written = match target {
+    let written = match outputs.events.zip(output.as_ref()) {
         Some((mut target, path)) => target
             .start(opening)
             .and_then(|mut file| file.write_all(drawing.as_bytes()))

@@ -12,6 +12,7 @@ pub(super) mod report;
 pub(super) mod schema;
 pub(super) mod shell;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use beamscope::anonymize::Replacements;
@@ -19,6 +20,8 @@ use beamscope::engine::{Config, Engine};
 use beamscope::record::{Anomaly, AnomalyKind, Severity, Stats};
 use beamscope::render::Output;
 
+#[cfg(feature = "live")]
+use super::confine::reading::Confined;
 #[cfg(feature = "live")]
 use super::confine::sandbox::Writable;
 use super::console::report_error;
@@ -57,6 +60,16 @@ impl OpenOutputs {
         Ok(Self { events: sinks::open_file(output, trusted)?, packets, evidence })
     }
 
+    /// One file of packets.
+    fn of_packets(packets: Option<Target>) -> Self {
+        Self { events: None, packets, evidence: None }
+    }
+
+    /// One file of events, or a drawing.
+    fn of_events(events: Option<Target>) -> Self {
+        Self { events, packets: None, evidence: None }
+    }
+
     /// Where files are made later: all that rotates, all evidence, and, where SIGHUP `reopens` them, the others.
     #[cfg(all(feature = "live", target_os = "linux"))]
     fn made_later(&self, save: Option<&SaveSettings>, reopens: bool) -> Vec<Writable> {
@@ -83,6 +96,45 @@ impl OpenOutputs {
     fn made_later(&self, _: Option<&SaveSettings>, _: bool) -> Vec<Writable> {
         Vec::new()
     }
+}
+
+/// Gives up what reading the files does not need, unless the settings forbid it. `has_screen`: a screen is started later.
+#[cfg(feature = "live")]
+fn confined(
+    is_wanted: bool,
+    read: &[PathBuf],
+    outputs: &OpenOutputs,
+    save: Option<&SaveSettings>,
+    has_screen: bool,
+) -> Confined {
+    if !is_wanted {
+        return Confined::default();
+    }
+    let key_logs = save.and_then(|save| save.key_logs.as_deref()).unwrap_or_default();
+    let read = [read, key_logs].concat();
+    Confined::reading(&read, outputs.made_later(save, false), has_screen)
+}
+
+/// A run that no sandbox confines: this build has none.
+#[cfg(not(feature = "live"))]
+#[derive(Default)]
+struct Confined;
+
+#[cfg(not(feature = "live"))]
+impl Confined {
+    /// There is nothing to complete.
+    fn complete(&mut self) {}
+}
+
+#[cfg(not(feature = "live"))]
+const fn confined(
+    _: bool,
+    _: &[PathBuf],
+    _: &OpenOutputs,
+    _: Option<&SaveSettings>,
+    _: bool,
+) -> Confined {
+    Confined
 }
 
 /// Replacements with which a run is anonymised: ports that the settings name stay, so that the same settings fit.

@@ -15,7 +15,7 @@ use beamscope::record::{Body, Event, EventSink};
 use beamscope::render::{KeptEvents, Output, ReadError, input_names};
 use beamscope::time::Timestamp;
 
-use super::{OpenOutputs, analyze};
+use super::{OpenOutputs, analyze, confined};
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::place::Trusted;
@@ -32,6 +32,7 @@ use crate::cli::sources::{self, MixedInput};
 pub(in crate::cli) fn run(settings: ReportSettings) -> Result<RunOutcome, Error> {
     let ReportSettings { mut analyze, inputs } = settings;
     let mut outputs = OpenOutputs::open(&analyze.run.output, None, None, Trusted::default())?;
+    let confined = confined(analyze.is_sandboxed, &inputs, &outputs, None, false);
     let limits = ReportLimits::default();
     let (mut captures, mut names, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     // A report that is there is not replaced by one about nothing.
@@ -65,7 +66,8 @@ pub(in crate::cli) fn run(settings: ReportSettings) -> Result<RunOutcome, Error>
     let mut output = sinks::open_output(&output_settings, outputs.events.take(), names.clone())?;
     let mut is_complete = true;
     if !captures.is_empty() {
-        (output, is_complete) = analyze::read(analyze, outputs, captures, None, Some(output))?;
+        (output, is_complete) =
+            analyze::read(analyze, (captures, outputs, confined), None, Some(output))?;
     }
     for (path, lines) in files {
         if let Err(source) = read_events(lines, &names, &mut output) {

@@ -4,9 +4,20 @@
 //! before the first thread starts: Linux keeps privileges for each thread.
 
 use std::fs;
+#[cfg(target_os = "linux")]
+use std::io;
 use std::os::fd::BorrowedFd;
+#[cfg(target_os = "linux")]
+use std::path::Path;
+use std::path::PathBuf;
 
 use rustix::fs::{Gid, Uid};
+#[cfg(target_os = "linux")]
+use rustix::process::geteuid;
+#[cfg(target_os = "linux")]
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
+use super::sandbox::Writable;
 
 use crate::cli::error::Error;
 
@@ -64,27 +75,107 @@ fn find(name: &str, accounts: &str) -> Option<UserAccount> {
     })
 }
 
-/// Switches to `account`, if there is one, drops all capabilities, and makes sure that none can come
-/// back. Returns the remaining privileges as text.
+/// Rights of root to files that their owner and mode do not give. A run over captures keeps what it needs of them.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) struct FileRights(#[cfg(target_os = "linux")] CapabilitySet);
+
+impl FileRights {
+    /// None of these rights, for a run that has everything open.
+    pub(in crate::cli) const NONE: Self = Self(
+        #[cfg(target_os = "linux")]
+        CapabilitySet::empty(),
+    );
+
+    /// What the run needs to read files and to make others. Tried without them: root needs none for its own files and for
+    /// those that everybody can read.
+    #[cfg(target_os = "linux")]
+    pub(in crate::cli) fn needed(read: &[PathBuf], writable: &[Writable]) -> Self {
+        let both = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+        let Ok(own) = capabilities(None) else { return Self::NONE };
+        if !own.permitted.intersects(both) {
+            return Self::NONE;
+        }
+        if set_capabilities(None, CapabilitySets { effective: own.effective - both, ..own })
+            .is_err()
+        {
+            return Self::NONE;
+        }
+        let mut needed = CapabilitySet::empty();
+        if !read.iter().all(|path| can_read(path)) {
+            needed |= CapabilitySet::DAC_READ_SEARCH;
+        }
+        if !writable.iter().all(can_make) {
+            needed |= CapabilitySet::DAC_OVERRIDE;
+        }
+        Self(needed & own.permitted)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(in crate::cli) const fn needed(_: &[PathBuf], _: &[Writable]) -> Self {
+        Self::NONE
+    }
+}
+
+/// Whether a file can be read, or its absence be seen.
+#[cfg(target_os = "linux")]
+fn can_read(path: &Path) -> bool {
+    let is_denied = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    match fs::metadata(path) {
+        Ok(it) if it.is_file() => !fs::File::open(path).is_err_and(is_denied),
+        // Opening a pipe waits for its other end.
+        Ok(_) => true,
+        Err(error) => !is_denied(error),
+    }
+}
+
+/// Whether a directory lets this user make files by its mode alone.
+#[cfg(target_os = "linux")]
+fn can_make(place: &Writable) -> bool {
+    let (Writable::Directory(directory) | Writable::DirectoryWithRemoval(directory)) = place else {
+        return true;
+    };
+    let needed = if rustix::fs::fstat(directory).is_ok_and(|it| it.st_uid == geteuid().as_raw()) {
+        0o300
+    } else {
+        0o003
+    };
+    rustix::fs::fstat(directory).is_ok_and(|it| it.st_mode & needed == needed)
+}
+
+/// Switches to `account`, if there is one, drops all capabilities, and makes sure that none can
+/// come back. Returns the remaining privileges as text.
 ///
 /// # Errors
 ///
 /// The system refuses one of these.
 #[cfg(target_os = "linux")]
 pub(in crate::cli) fn drop_all(account: Option<&UserAccount>) -> Result<String, Error> {
+    // May fail: it needs CAP_SETPCAP. Without that capability the bounding set is of little use to
+    // the process, and no_new_privs below keeps it from gaining any.
+    for capability in CapabilitySet::all().iter() {
+        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
+    drop_others(account, FileRights::NONE)
+}
+
+/// As [`drop_all`], but for capabilities that are `kept`. The bounding set stays: emptying it takes as long as all the
+/// rest, and limits only programs that are started, of which a confined run starts none.
+///
+/// # Errors
+///
+/// The system refuses one of these.
+#[cfg(target_os = "linux")]
+pub(super) fn drop_others(
+    account: Option<&UserAccount>,
+    FileRights(kept): FileRights,
+) -> Result<String, Error> {
     use rustix::thread::{
-        CapabilitySet, CapabilitySets, clear_ambient_capability_set,
-        remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
-        set_thread_res_gid, set_thread_res_uid,
+        clear_ambient_capability_set, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+        set_thread_res_uid,
     };
 
     let failed =
         |action: String| move |e: rustix::io::Errno| Error::Privileges { action, source: e.into() };
-    // May fail: it needs CAP_SETPCAP. Without that capability the bounding set is of little use to
-    // the process, and no_new_privs below keeps it from gaining any.
-    for capability in CapabilitySet::all().iter() {
-        let _ = remove_capability_from_bounding_set(capability);
-    }
     if let Some(UserAccount { uid, gid }) = account {
         let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
         let switch = || {
@@ -97,7 +188,7 @@ pub(in crate::cli) fn drop_all(account: Option<&UserAccount>) -> Result<String, 
     // May fail: kernels before 4.3 have no ambient set.
     let _ = clear_ambient_capability_set();
     let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: none })
         .map_err(failed("drop capabilities".to_owned()))?;
     set_no_new_privs(true).map_err(failed("rule out new privileges".to_owned()))?;
     Ok(match rustix::process::getuid().as_raw() {
@@ -108,6 +199,11 @@ pub(in crate::cli) fn drop_all(account: Option<&UserAccount>) -> Result<String, 
 
 #[cfg(not(target_os = "linux"))]
 pub(in crate::cli) fn drop_all(account: Option<&UserAccount>) -> Result<String, Error> {
+    drop_others(account, FileRights::NONE)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn drop_others(account: Option<&UserAccount>, _: FileRights) -> Result<String, Error> {
     match account {
         Some(_) => Err(Error::NoUser { name: "-Z".to_owned(), accounts: ACCOUNTS }),
         None => Ok("unchanged; they are dropped on Linux only".to_owned()),

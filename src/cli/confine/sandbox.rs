@@ -5,6 +5,9 @@
 //! run goes on there, too.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
 
 /// What may be changed within a sandbox.
 #[derive(Debug)]
@@ -15,6 +18,25 @@ pub(in crate::cli) enum Writable {
     Directory(OwnedFd),
     /// Files may be made in this directory, written, renamed and removed.
     DirectoryWithRemoval(OwnedFd),
+    /// This terminal may be opened, read and written, and its modes set.
+    Terminal(OwnedFd),
+}
+
+impl Writable {
+    /// The terminal at `path`, if there is one.
+    pub(in crate::cli) fn terminal(path: &Path) -> Option<Self> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty()).ok().map(Self::Terminal)
+    }
+}
+
+/// What a sandbox is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::cli) enum SandboxKind {
+    /// Packets of interfaces. No thread starts any more.
+    Live,
+    /// Captures, which threads decompress.
+    Reading,
 }
 
 #[cfg(target_os = "linux")]
@@ -22,16 +44,16 @@ pub(in crate::cli) use linux::Sandbox;
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::collections::BTreeMap;
     use std::os::fd::{AsFd, BorrowedFd};
     use std::path::Path;
 
-    use super::Writable;
+    use super::{SandboxKind, Writable};
+    use crate::cli::confine::calls;
     use landlock::{
-        ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
-        RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+        ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath,
+        RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
+        Scope, path_beneath_rules,
     };
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
     /// The newest Landlock rules that are asked for; an older kernel applies those that it knows.
     const NEWEST: ABI = ABI::V6;
@@ -59,27 +81,21 @@ mod linux {
             self.files.as_ref().is_some_and(|files| !files.starts_with("no "))
         }
 
-        /// Blocks all system calls that the capture loop does not need; no thread can start from here
-        /// on. Returns what is in force, as text.
-        pub(crate) fn restrict_calls(self) -> String {
+        /// Blocks all system calls that the run does not need. Returns what is in force, as text.
+        pub(crate) fn restrict_calls(self, kind: SandboxKind) -> String {
             match self.files {
-                Some(files) => format!("{files}; {}", restrict_calls()),
+                Some(files) => format!("{files}; {}", restrict_calls(kind)),
                 None => "none, because of --no-sandbox".to_owned(),
             }
         }
     }
 
     fn restrict_files(read: &[impl AsRef<Path>], writable: &[Writable]) -> String {
-        let reading = AccessFs::ReadFile | AccessFs::ReadDir;
-        let restricted = Ruleset::default()
-            .set_compatibility(CompatLevel::BestEffort)
-            .handle_access(AccessFs::from_all(NEWEST))
-            .and_then(|rules| rules.handle_access(AccessNet::from_all(NEWEST)))
-            .and_then(|rules| rules.scope(Scope::from_all(NEWEST)))
-            .and_then(|rules| rules.create())
-            .and_then(|rules| rules.add_rules(path_beneath_rules(read, reading)))
-            .and_then(|rules| rules.add_rules(writable.iter().map(rule)))
-            .and_then(|rules| rules.restrict_self());
+        let restricted = restricted(read, writable).or_else(|_| {
+            // A descriptor of a pipe or of memory takes no rule, and needs none.
+            let read: Vec<_> = read.iter().filter(|path| takes_a_rule(path.as_ref())).collect();
+            restricted(&read, writable)
+        });
         match restricted.map(|status| status.ruleset) {
             Ok(RulesetStatus::FullyEnforced) => "Landlock".to_owned(),
             Ok(RulesetStatus::PartiallyEnforced) => {
@@ -88,6 +104,29 @@ mod linux {
             Ok(RulesetStatus::NotEnforced) => "no Landlock in this kernel".to_owned(),
             Err(error) => format!("no Landlock: {error}"),
         }
+    }
+
+    fn restricted(
+        read: &[impl AsRef<Path>],
+        writable: &[Writable],
+    ) -> Result<RestrictionStatus, RulesetError> {
+        let reading = AccessFs::ReadFile | AccessFs::ReadDir;
+        Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(NEWEST))
+            .and_then(|rules| rules.handle_access(AccessNet::from_all(NEWEST)))
+            .and_then(|rules| rules.scope(Scope::from_all(NEWEST)))
+            .and_then(|rules| rules.create())
+            .and_then(|rules| rules.add_rules(path_beneath_rules(read, reading)))
+            .and_then(|rules| rules.add_rules(writable.iter().map(rule)))
+            .and_then(|rules| rules.restrict_self())
+    }
+
+    /// Whether a rule about a path is possible.
+    fn takes_a_rule(path: &Path) -> bool {
+        let access = AccessFs::ReadFile;
+        let rules = Ruleset::default().handle_access(access).and_then(|rules| rules.create());
+        rules.is_ok_and(|rules| rules.add_rules(path_beneath_rules([path], access)).is_ok())
     }
 
     fn rule(place: &Writable) -> Result<PathBeneath<BorrowedFd<'_>>, RulesetError> {
@@ -100,6 +139,9 @@ mod linux {
         let write = AccessFs::WriteFile | AccessFs::Truncate;
         match place {
             Writable::File(file) => (file.as_fd(), write),
+            Writable::Terminal(terminal) => {
+                (terminal.as_fd(), write | AccessFs::ReadFile | AccessFs::IoctlDev)
+            }
             Writable::Directory(directory) => (directory.as_fd(), write | AccessFs::MakeReg),
             Writable::DirectoryWithRemoval(directory) => {
                 (directory.as_fd(), write | AccessFs::MakeReg | AccessFs::RemoveFile)
@@ -107,58 +149,15 @@ mod linux {
         }
     }
 
-    fn restrict_calls() -> String {
-        let filter = || -> Option<BpfProgram> {
-            let calls = CALLS.iter().map(|call| (*call, Vec::new())).collect::<BTreeMap<_, _>>();
-            // An error instead of a kill: a call missing in the table fails, and the capture goes on.
-            let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-            let arch = TargetArch::try_from(std::env::consts::ARCH).ok()?;
-            SeccompFilter::new(calls, refuse, SeccompAction::Allow, arch).ok()?.try_into().ok()
+    fn restrict_calls(kind: SandboxKind) -> String {
+        let Some(filter) = calls::filter(kind == SandboxKind::Reading) else {
+            return "no seccomp filter for this machine".to_owned();
         };
-        let Some(filter) = filter() else { return "no seccomp filter for this machine".to_owned() };
         match seccompiler::apply_filter_all_threads(&filter) {
             Ok(()) => "seccomp".to_owned(),
             Err(error) => format!("no seccomp: {error}"),
         }
     }
-
-    /// System calls that the capture loop and the writing of files need. No new process or thread, no
-    /// socket, no tracing.
-    #[rustfmt::skip] // a table reads best as a table
-    const CALLS: &[libc::c_long] = &[
-        // waiting, time, signals
-        libc::SYS_ppoll, libc::SYS_futex, libc::SYS_clock_gettime, libc::SYS_clock_nanosleep,
-        libc::SYS_nanosleep, libc::SYS_gettimeofday, libc::SYS_restart_syscall, libc::SYS_sched_yield,
-        libc::SYS_rt_sigreturn, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigaction, libc::SYS_sigaltstack,
-        libc::SYS_kill, libc::SYS_tgkill, libc::SYS_getpid, libc::SYS_gettid,
-        // open descriptors: the ring buffer, its counters, output
-        libc::SYS_read, libc::SYS_readv, libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64,
-        libc::SYS_pread64, libc::SYS_close, libc::SYS_getsockopt, libc::SYS_setsockopt,
-        libc::SYS_getsockname, libc::SYS_epoll_pwait, libc::SYS_recvfrom, libc::SYS_ioctl, libc::SYS_fcntl, libc::SYS_dup,
-        libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_lseek, libc::SYS_ftruncate, libc::SYS_fallocate,
-        // files, where Landlock allows them
-        libc::SYS_openat, libc::SYS_statx, libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_fstatfs,
-        libc::SYS_statfs, libc::SYS_fchmod, libc::SYS_fchmodat, libc::SYS_faccessat, libc::SYS_getdents64,
-        libc::SYS_mkdirat, libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_unlinkat,
-        libc::SYS_readlinkat, libc::SYS_getcwd, libc::SYS_umask,
-        // memory, and exit
-        libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect, libc::SYS_madvise,
-        libc::SYS_brk, libc::SYS_getrandom, libc::SYS_exit, libc::SYS_exit_group,
-        // a thread that has just started
-        libc::SYS_rseq, libc::SYS_set_robust_list, libc::SYS_prctl, libc::SYS_sched_getaffinity,
-        #[cfg(target_arch = "x86_64")] libc::SYS_poll,
-        #[cfg(target_arch = "x86_64")] libc::SYS_epoll_wait,
-        #[cfg(target_arch = "x86_64")] libc::SYS_open,
-        #[cfg(target_arch = "x86_64")] libc::SYS_stat,
-        #[cfg(target_arch = "x86_64")] libc::SYS_lstat,
-        #[cfg(target_arch = "x86_64")] libc::SYS_access,
-        #[cfg(target_arch = "x86_64")] libc::SYS_mkdir,
-        #[cfg(target_arch = "x86_64")] libc::SYS_rename,
-        #[cfg(target_arch = "x86_64")] libc::SYS_unlink,
-        #[cfg(target_arch = "x86_64")] libc::SYS_readlink,
-        #[cfg(target_arch = "x86_64")] libc::SYS_chmod,
-        #[cfg(target_arch = "x86_64")] libc::SYS_time,
-    ];
 }
 
 /// Other systems have neither Landlock nor seccomp.
@@ -180,7 +179,7 @@ impl Sandbox {
         false
     }
 
-    pub(in crate::cli) fn restrict_calls(self) -> String {
+    pub(in crate::cli) fn restrict_calls(self, _: SandboxKind) -> String {
         "none on this system".to_owned()
     }
 }

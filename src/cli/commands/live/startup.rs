@@ -17,7 +17,7 @@ use beamscope::render::{self, Output};
 
 use crate::cli::commands::{OpenOutputs, anonymous_names, replacements};
 use crate::cli::confine::privileges::{self, UserAccount};
-use crate::cli::confine::sandbox::Sandbox;
+use crate::cli::confine::sandbox::{Sandbox, SandboxKind};
 use crate::cli::console::Warnings;
 use crate::cli::error::Error;
 use crate::cli::evidence_dir::EvidenceDir;
@@ -139,7 +139,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     let tui = Tui::wanted(&output, capture.names.join(", "))?;
 
     // 8. Restrict system calls of all threads. No thread can start from here on.
-    let sandbox = sandbox.restrict_calls();
+    let sandbox = sandbox.restrict_calls(SandboxKind::Live);
 
     let sink = Output::queued(queue, inputs, output.options.clone());
     let mut engine = Engine::new(config, sink);
