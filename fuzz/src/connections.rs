@@ -196,11 +196,14 @@ pub fn resegmented(data: &[u8]) {
         parts
     });
     let parts = story(port, parts.collect::<Vec<_>>().into_iter());
-    assert_eq!(whole, parts);
+    if let (Some(whole), Some(parts)) = (whole, parts) {
+        assert_eq!(whole, parts);
+    }
 }
 
-/// The requests, handshake messages and sessions that streams in these segments show.
-fn story<'a>(port: u16, turns: impl Iterator<Item = Vec<Turn<'a>>>) -> Vec<String> {
+/// The requests, handshake messages and sessions that streams in these segments show. `None` if there is something in them that
+/// no node sends: behind it, messages are searched for at the beginning of each segment.
+fn story<'a>(port: u16, turns: impl Iterator<Item = Vec<Turn<'a>>>) -> Option<Vec<String>> {
     let mut link = Link::open(port, config());
     link.pace = Duration::ZERO;
     for turns in turns {
@@ -219,11 +222,12 @@ fn story<'a>(port: u16, turns: impl Iterator<Item = Vec<Turn<'a>>>) -> Vec<Strin
                     session.outcome, session.reached, session.close
                 ));
             }
+            Body::Anomaly { .. } => return None,
             Body::Epmd { epmd } => lines.push(format!("{:?} {:?}", epmd.request, epmd.outcome)),
             _ => {}
         }
     }
-    lines
+    Some(lines)
 }
 
 /// The handshake of two nodes of OTP 25.

@@ -56,9 +56,12 @@ fn view(term: Term<'_>, depth: u32, left: &mut u32) {
         let _ = integer.bytes_up_to(16);
     }
     let mut all = |elements: Elements<'_>| elements.for_each(|term| view(term, depth + 1, left));
-    term.as_tuple().map(&mut all);
-    term.as_list().map(|list| all(list.elements));
-    term.as_fun().map(|fun| all(fun.free));
+    let parts = [
+        term.as_tuple(),
+        term.as_list().map(|list| list.elements),
+        term.as_fun().map(|fun| fun.free),
+    ];
+    parts.into_iter().flatten().for_each(&mut all);
     if let Some(pairs) = term.as_map() {
         pairs.for_each(|(key, value)| {
             view(key, depth + 1, left);
