@@ -19,7 +19,9 @@ enum Step {
 
 impl Step {
     fn read([kind, a, b, len, c, d, later]: [u8; 7]) -> Self {
-        let (place, missing) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        // Within a window that a model of single bytes keeps up with.
+        let number = |high, low| u16::from_be_bytes([high, low]) % 8192;
+        let (place, missing) = (number(a, b), number(c, d));
         match kind % 16 {
             0..=5 => Self::Segment { place, len, missing: 0, later, ip_id: None },
             6..=8 => Self::Segment { place: place % 512, len, missing: 0, later, ip_id: None },

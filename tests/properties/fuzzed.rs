@@ -33,13 +33,14 @@ const TARGETS: &[Target] = &[
     ("tls", targets::tls),
 ];
 
-/// Changed inputs tried for each target; a hundred times as many with `BEAMSCOPE_FULL=1`.
+/// Changed inputs tried for each target, unless `BEAMSCOPE_FUZZ_ROUNDS` has another number.
 const ROUNDS: u64 = 100;
 
 #[test]
 fn inputs_of_the_corpora_and_changed_ones_keep_every_promise() {
     let _others_wait = machine();
-    let rounds = if env::var_os("BEAMSCOPE_FULL").is_some() { 100 * ROUNDS } else { ROUNDS };
+    let chosen = env::var("BEAMSCOPE_FUZZ_ROUNDS").ok();
+    let rounds = chosen.map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let mut wrong = Vec::new();
     for (name, target) in TARGETS {
         let seeds = corpus(name);
