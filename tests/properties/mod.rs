@@ -5,6 +5,7 @@ mod clocks;
 mod damage;
 mod decoys;
 mod exhaustion;
+mod fuzzed;
 mod hostile_text;
 mod loss;
 mod messages_robust;
