@@ -66,6 +66,8 @@ impl Link {
             flags: TcpFlags(flags),
             window: 64_000,
             ip_id: None,
+            ttl: 64,
+            header: &[],
             payload,
             missing: 0,
             layers: &[],
