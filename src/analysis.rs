@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use crate::capture::{Error, Input, Inputs, Order};
+use crate::clocks;
 use crate::drive::{self, Control};
 use crate::engine::{Config, Engine};
 use crate::record::{Body, Event, EventSink, Finding, Session, Severity, Stats};
@@ -66,6 +67,7 @@ pub fn analyze<P: Into<PathBuf>>(
 ) -> Result<Analysis, Error> {
     let inputs = paths.into_iter().map(|path| Input::Path(path.into())).collect();
     let mut inputs = Inputs::new(inputs, Order::Time)?;
+    clocks::align(&mut inputs);
     let mut engine = Engine::new(config, Vec::new());
     let mut control = Failures::default();
     drive::run(&mut inputs, &mut engine, &mut control)?;

@@ -156,13 +156,17 @@ impl<S: EventSink, C: Control<S>> Driver<'_, S, C> {
     }
 }
 
-/// A capture is truncated or damaged.
+/// A capture is truncated or damaged, or has another clock.
 fn damaged(notice: &Notice) -> Anomaly {
     let kind = match notice.kind {
         NoticeKind::Truncated => AnomalyKind::InputTruncated,
         NoticeKind::Corrupt => AnomalyKind::InputCorrupt,
+        NoticeKind::ClocksAligned => AnomalyKind::ClocksAligned,
+        NoticeKind::ClocksApart => AnomalyKind::ClocksApart,
     };
-    Anomaly { kind, field: None, offset: Some(notice.offset), detail: notice.detail.clone() }
+    let is_damage = matches!(notice.kind, NoticeKind::Truncated | NoticeKind::Corrupt);
+    let offset = is_damage.then_some(notice.offset);
+    Anomaly { kind, field: None, offset, detail: notice.detail.clone() }
 }
 
 /// A captured interface went down or came up.

@@ -44,6 +44,7 @@ compile_error!("the feature `live` needs a Unix system: build with --no-default-
 mod analysis;
 pub mod anonymize;
 pub mod capture;
+pub mod clocks;
 pub mod compare;
 mod cursor;
 pub mod decode;

@@ -369,6 +369,12 @@ impl Default for AnonymizeLimits {
     }
 }
 
+/// Captures whose clocks are compared: each with each of the others, before the first packet is analysed.
+pub const CLOCK_INPUTS: usize = 16;
+
+/// Frames that are read for that, over all captures: some milliseconds, and enough for hundreds of connections.
+pub const CLOCK_FRAMES: usize = 40_000;
+
 /// Bounds of the table of IP datagrams whose fragments have not all arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct DefragLimits {

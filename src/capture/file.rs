@@ -39,8 +39,10 @@ pub struct CaptureFile {
     /// Number of the last frame, 0 before the first.
     id: FrameRef,
     record: FrameRecord,
-    /// The end or an error was returned: nothing follows.
-    ended: bool,
+    /// Whether frames follow, and how they are taken. After the end or an error, nothing follows.
+    reading: FrameSteps,
+    /// Nanoseconds that are added to the times of its frames.
+    shift: i64,
     /// Number of damaged places that were reported one by one.
     reported: u32,
     /// Number of damaged places beyond those, and their bytes.
@@ -74,6 +76,17 @@ pub(super) enum Other {
     Notice(Notice),
     /// Nothing is at hand for now: the input is followed, and something else is due.
     Pause,
+}
+
+/// How the frames of a capture are taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum FrameSteps {
+    /// By [`CaptureFile::step`] where that is possible.
+    Fast,
+    /// By [`CaptureFile::advance`] alone, which corrects their times.
+    Corrected,
+    /// There are no more of them.
+    Ended,
 }
 
 impl CaptureFile {
@@ -134,7 +147,8 @@ impl CaptureFile {
                 wire_len: 0,
                 place: 0..0,
             },
-            ended: false,
+            reading: FrameSteps::Fast,
+            shift: 0,
             reported: 0,
             unreported: (0, 0),
         }
@@ -156,6 +170,17 @@ impl CaptureFile {
             Advance::Other(other) => Some(self.item(other)),
             Advance::End => None,
         })
+    }
+
+    /// Adds so many nanoseconds to the times of its frames from now on.
+    pub(super) const fn set_shift(&mut self, nanos: i64) {
+        self.shift = nanos;
+        self.go_on();
+    }
+
+    /// Lets frames follow from now on.
+    const fn go_on(&mut self) {
+        self.reading = if self.shift == 0 { FrameSteps::Fast } else { FrameSteps::Corrected };
     }
 
     /// The input number of this capture.
@@ -211,7 +236,7 @@ impl CaptureFile {
     pub(super) fn step(&mut self) -> Option<FrameRecord> {
         let number = &mut self.id.number;
         match &mut self.format {
-            _ if self.ended => None,
+            _ if self.reading != FrameSteps::Fast => None,
             CaptureFormat::Pcap(pcap) => pcap.step(&mut self.buffer, number),
             CaptureFormat::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number),
             // Records of other formats are read by `advance`.
@@ -230,7 +255,7 @@ impl CaptureFile {
 
     /// Reads up to the next item. A frame then stays available until the next call.
     pub(super) fn advance(&mut self) -> Result<Advance, Error> {
-        while !self.ended {
+        while self.reading != FrameSteps::Ended {
             let number = &mut self.id.number;
             let step = match &mut self.format {
                 CaptureFormat::Pcap(pcap) => {
@@ -243,16 +268,16 @@ impl CaptureFile {
                     snoop.advance(&mut self.buffer, number, &mut self.record)
                 }
                 CaptureFormat::Unknown => {
-                    self.ended = true;
+                    self.reading = FrameSteps::Ended;
                     let begun = self.begin();
                     if self.buffer.take_pause() {
-                        self.ended = false;
+                        self.go_on();
                         return Ok(Advance::Other(Other::Pause));
                     }
                     match begun? {
                         Some(step) => step,
                         None => {
-                            self.ended = false;
+                            self.go_on();
                             continue;
                         }
                     }
@@ -264,7 +289,10 @@ impl CaptureFile {
                 return Ok(Advance::Other(Other::Pause));
             }
             match step {
-                FormatStep::Frame => return Ok(Advance::Frame(self.record.at)),
+                FormatStep::Frame => {
+                    self.record.at = self.record.at.shifted(self.shift);
+                    return Ok(Advance::Frame(self.record.at));
+                }
                 FormatStep::Names => return Ok(Advance::Other(Other::Names)),
                 FormatStep::Secrets => return Ok(Advance::Other(Other::Secrets)),
                 FormatStep::Interface(index) => return Ok(Advance::Other(Other::Interface(index))),
@@ -345,7 +373,9 @@ impl CaptureFile {
     fn finish_step(&mut self, step: FormatStep) -> Result<Advance, Error> {
         let (kind, offset, skipped, detail) = match step {
             FormatStep::Corrupt { offset, skipped, detail } => {
-                self.ended = skipped.is_none();
+                if skipped.is_none() {
+                    self.reading = FrameSteps::Ended;
+                }
                 self.reported += 1;
                 (NoticeKind::Corrupt, offset, skipped, detail)
             }
@@ -372,7 +402,7 @@ impl CaptureFile {
                     let detail = format!("{places} more damaged places were passed over");
                     (NoticeKind::Corrupt, offset, Some(bytes), detail)
                 } else {
-                    self.ended = true;
+                    self.reading = FrameSteps::Ended;
                     return Ok(Advance::End);
                 }
             }
@@ -387,7 +417,7 @@ impl CaptureFile {
         let has_shrunk = failure.get_ref().is_some_and(|source| source.is::<Shrunk>());
         if has_shrunk || failure.raw_os_error().is_some() {
             let offset = self.buffer.offset().saturating_add(self.buffer.len() as u64);
-            self.ended = true;
+            self.reading = FrameSteps::Ended;
             return Err(Error::Read { name: self.name.clone(), offset, source: failure });
         }
         Ok(match failure.kind() {

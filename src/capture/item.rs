@@ -155,7 +155,7 @@ impl Drops {
     }
 }
 
-/// A capture is truncated or damaged. The frames before are valid, and so are those that could be read after.
+/// A capture is truncated or damaged, or its clock differs from those of others. The frames before are valid, and so are those that could be read after.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Notice {
     /// The last frame before; its number is 0 if there is none.
@@ -170,13 +170,17 @@ pub struct Notice {
     pub detail: String,
 }
 
-/// The two ways in which a capture is incomplete.
+/// What is wrong with a capture.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NoticeKind {
     /// The input ends in the middle of a record: the writer was killed, or is still writing.
     Truncated,
     /// The input contradicts its format.
     Corrupt,
+    /// Its clock differs from that of the first input, and its times are corrected.
+    ClocksAligned,
+    /// Its clock differs from that of another input, and no correction fits.
+    ClocksApart,
 }
 
 impl NoticeKind {
@@ -185,6 +189,8 @@ impl NoticeKind {
         match self {
             Self::Truncated => "input_truncated",
             Self::Corrupt => "input_corrupt",
+            Self::ClocksAligned => "clocks_aligned",
+            Self::ClocksApart => "clocks_apart",
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Within an input, nothing is reordered.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use super::counted::ReadCounter;
 use super::file::{Advance, Other};
 use super::read_ahead::DecompressionThreads;
-use super::{CaptureFile, Drops, Error, FrameRecord, Item, Progress, Receiver, Source};
+use super::{
+    CaptureFile, Drops, Error, FrameRecord, Item, Notice, NoticeKind, Progress, Receiver, Source,
+};
+use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// The origin of an input.
@@ -59,6 +62,10 @@ pub struct Inputs {
     counter: ReadCounter,
     /// Packets that the interfaces of inputs that are done have dropped.
     drops: Drops,
+    /// Nanoseconds to add to the times of inputs with another clock.
+    shifts: HashMap<u16, i64>,
+    /// What is to be reported of inputs before their frames.
+    notices: VecDeque<Notice>,
 }
 
 /// The result of [`Inputs::seek`].
@@ -69,6 +76,8 @@ enum NextItem {
     Other(Other),
     /// The error of an input that ends here.
     Failed(u16, Error),
+    /// What was noted of an input before it is read.
+    Noted(Notice),
 }
 
 enum InputState {
@@ -100,6 +109,8 @@ impl Inputs {
             helpers: DecompressionThreads::default(),
             counter: ReadCounter::default(),
             drops: Drops::default(),
+            shifts: HashMap::new(),
+            notices: VecDeque::new(),
         })
     }
 
@@ -114,6 +125,27 @@ impl Inputs {
     #[must_use]
     pub fn with_counter(self, counter: ReadCounter) -> Self {
         Self { counter, ..self }
+    }
+
+    /// The regular files among the inputs, with their numbers; none if the inputs are not merged by time.
+    pub(crate) fn files_by_time(&self) -> Vec<(u16, PathBuf)> {
+        let numbered = (0..).zip(&self.inputs).filter(|_| self.order == Order::Time);
+        let files = numbered.filter_map(|(input, state)| match state {
+            InputState::Waiting(Input::Path(path)) if path.is_file() => Some((input, path.clone())),
+            _ => None,
+        });
+        files.collect()
+    }
+
+    /// Adds so many nanoseconds to the times of an input that was not opened yet.
+    pub(crate) fn shift(&mut self, input: u16, nanos: i64) {
+        self.shifts.insert(input, nanos);
+    }
+
+    /// Reports this of an input before the first frame.
+    pub(crate) fn note(&mut self, input: u16, kind: NoticeKind, detail: String) {
+        let after = FrameRef { input, number: 0 };
+        self.notices.push_back(Notice { after, kind, offset: 0, skipped: Some(0), detail });
     }
 
     /// The next item of any input; `None` when all have ended.
@@ -132,13 +164,17 @@ impl Inputs {
     #[inline(never)]
     fn seek_item(&mut self, stepped: Option<FrameRecord>) -> Option<Item<'_>> {
         let next = self.seek(stepped)?;
-        if let NextItem::Failed(input, error) = next {
-            return Some(Item::Failed { input, error });
+        match next {
+            NextItem::Failed(input, error) => return Some(Item::Failed { input, error }),
+            NextItem::Noted(notice) => return Some(Item::Notice(notice)),
+            NextItem::Frame | NextItem::Other(_) => {}
         }
         let capture = self.current.as_ref()?;
         Some(match next {
             NextItem::Other(other) => capture.item(other),
-            NextItem::Frame | NextItem::Failed(..) => Item::Frame(capture.found()),
+            NextItem::Frame | NextItem::Failed(..) | NextItem::Noted(_) => {
+                Item::Frame(capture.found())
+            }
         })
     }
 
@@ -168,7 +204,10 @@ impl Inputs {
             }
             InputState::Waiting(waiting) => match waiting.open(input, &self.helpers, &self.counter)
             {
-                Ok(capture) => (self.current, self.horizon) = (Some(Box::new(capture)), horizon),
+                Ok(mut capture) => {
+                    capture.set_shift(self.shift_of(input));
+                    (self.current, self.horizon) = (Some(Box::new(capture)), horizon);
+                }
                 Err(e) => {
                     *place = InputState::Done;
                     return Err(e);
@@ -177,6 +216,10 @@ impl Inputs {
             as_before => *place = as_before,
         }
         Ok(false)
+    }
+
+    fn shift_of(&self, input: u16) -> i64 {
+        self.shifts.get(&input).copied().unwrap_or(0)
     }
 
     /// The time before which all items are of `input`.
@@ -203,6 +246,10 @@ impl Inputs {
     /// buffer, if any, which has to wait for another input.
     #[inline(never)]
     fn seek(&mut self, stepped: Option<FrameRecord>) -> Option<NextItem> {
+        // Nothing was read before the first of them.
+        if let Some(notice) = self.notices.pop_front() {
+            return Some(NextItem::Noted(notice));
+        }
         if let (Some(capture), Some(record)) = (&mut self.current, stepped) {
             let at = record.at;
             capture.keep(record);
@@ -246,6 +293,7 @@ impl Inputs {
             match self.inputs.get(usize::from(input)) {
                 Some(InputState::Waiting(Input::Path(path))) if several && path.is_file() => {
                     let first = first_time(path);
+                    let first = first.shifted(self.shifts.get(&input).copied().unwrap_or(0));
                     self.due.push(Reverse((first, input)));
                 }
                 _ => return Some(input),

@@ -92,7 +92,7 @@ impl<S: EventSink> Core<S> {
             fragments.expired + fragments.evicted + fragments.refused + fragments.incomplete as u64;
         stats.evictions += self.reducer.evictions() + self.node_ports.evictions();
         stats.evictions += (self.pool.refused() + self.reassembly.refused()) as u64;
-        let about_input = |kind: &AnomalyKind| kind.is_about_input() || *kind == AnomalyKind::Limit;
+        let about_input = |kind: &AnomalyKind| kind.lacks_input() || *kind == AnomalyKind::Limit;
         stats.complete = stats.missing_bytes == 0
             && stats.gaps == 0
             && stats.cut_packets == 0

@@ -64,6 +64,10 @@ pub enum AnomalyKind {
     KeyLabels,
     /// Packets that were to be saved could not be.
     NotSaved,
+    /// The clock of the input differs from that of the first one, and its times are corrected.
+    ClocksAligned,
+    /// The clock of the input differs from that of another one, and no correction fits.
+    ClocksApart,
 }
 
 impl AnomalyKind {
@@ -78,6 +82,13 @@ impl AnomalyKind {
                 | Self::InterfaceDown
                 | Self::InterfaceUp
                 | Self::InterfaceGone
+                | Self::ClocksAligned
+                | Self::ClocksApart
         )
+    }
+
+    /// True if something of the input is missing or in doubt.
+    pub const fn lacks_input(self) -> bool {
+        self.is_about_input() && !matches!(self, Self::ClocksAligned)
     }
 }

@@ -97,7 +97,7 @@ impl Stats {
             && self.evictions == 0
             && !self.sessions.contains_key(&Outcome::Incomplete)
             && !self.epmd.contains_key(&EpmdOutcome::Incomplete)
-            && !self.anomalies.keys().any(|kind| kind.is_about_input())
+            && !self.anomalies.keys().any(|kind| kind.lacks_input())
             && lost.into_iter().flatten().all(|lost| lost == 0)
     }
 }

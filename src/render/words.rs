@@ -98,6 +98,8 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
         AnomalyKind::InterfaceGone => "The interface is gone",
         AnomalyKind::KeyLog => "Inside of TLS unknown",
         AnomalyKind::KeyLabels => "Labels in the key log",
+        AnomalyKind::ClocksAligned => "Another clock",
+        AnomalyKind::ClocksApart => "Clocks that do not fit",
         AnomalyKind::NotSaved => "Packets are not saved",
     }
 }

@@ -55,6 +55,11 @@ impl Timestamp {
         Self(self.0.saturating_add(nanos(by)))
     }
 
+    /// The moment so many nanoseconds later, or earlier if they are negative.
+    pub(crate) const fn shifted(self, nanos: i64) -> Self {
+        Self(self.0.saturating_add_signed(nanos))
+    }
+
     /// The moment `by` earlier, or 1970.
     pub const fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(by)))

@@ -299,3 +299,64 @@ fn tcpdump_takes_the_checksums_of_a_synthetic_capture_for_correct() {
     assert!(text.contains("(correct)"), "{text}");
     assert!(!text.contains("incorrect") && !text.contains("bad cksum"), "{text}");
 }
+
+#[test]
+fn a_refused_cookie_without_its_syn_is_one_also_where_the_capture_ends_with_the_close() {
+    let folder = TestDir::new("refused");
+    let hosts = [("10.0.0.1:40002", "10.0.0.2:9100"), ("[fd00::1]:40002", "[fd00::2]:9100")];
+    for (from, to) in hosts {
+        for is_reset in [false, true] {
+            for more in [None, Some(50), Some(150)] {
+                let mut capture = CaptureBuilder::new();
+                let mut connection = capture.opened_before(from, to);
+                connection.send_name("one@h1").send_status("ok").send_challenge("two@h2", 77);
+                connection.send_challenge_reply("wrong", 77, 99);
+                if is_reset {
+                    connection.reset(End::Acceptor);
+                } else {
+                    connection.close(End::Acceptor);
+                }
+                if let Some(ms) = more {
+                    capture.wait(Duration::from_millis(ms));
+                    capture.dns_question("10.0.0.1:50001", "10.0.0.53:53", "two.lan");
+                }
+                let path = capture.write(&folder, "refused.pcap");
+                let text = lines_of(&["--only-findings", &path]);
+                let rules = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+                let rules: Vec<_> = rules.filter(|line| line["event_type"] == "finding").collect();
+                assert_eq!(rules.len(), 1, "{from} {is_reset} {more:?}: {text}");
+                assert_eq!(rules[0]["finding"]["rule"], "cookie-mismatch");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_connection_of_which_only_the_close_was_captured_is_undecided_at_most() {
+    let folder = TestDir::new("refused");
+    for (is_reset, is_known) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut capture = CaptureBuilder::new();
+        if is_known {
+            capture.epmd_lookup("10.0.0.1:40001", "10.0.0.2:4369", "two", Some(9100));
+        }
+        let mut connection = capture.opened_before("10.0.0.1:40000", "10.0.0.2:9100");
+        if is_reset {
+            connection.reset(End::Acceptor);
+        } else {
+            connection.close(End::Acceptor);
+        }
+        let text = lines_of(&["--json", &capture.write(&folder, "close.pcap")]);
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let (mut outcomes, mut findings) = (Vec::new(), 0);
+        for line in lines {
+            findings += usize::from(line["event_type"] == "finding");
+            if line["event_type"] == "session" {
+                outcomes.push(line["session"]["outcome"].as_str().unwrap().to_owned());
+            }
+        }
+        // Nothing shows what an unknown port is for.
+        assert!(is_known || outcomes.is_empty(), "{text}");
+        assert!(outcomes.iter().all(|outcome| outcome == "incomplete"), "{text}");
+        assert_eq!(findings, 0, "{text}");
+    }
+}

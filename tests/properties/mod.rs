@@ -1,6 +1,7 @@
 //! What holds for any capture: damaged, reordered, with packets missing, or very large.
 
 mod anonymize;
+mod clocks;
 mod damage;
 mod exhaustion;
 mod hostile_text;

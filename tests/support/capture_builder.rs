@@ -82,6 +82,13 @@ impl CaptureBuilder {
         connection
     }
 
+    /// A connection that was opened before the capture begins.
+    pub(crate) fn opened_before(&mut self, initiator: &str, acceptor: &str) -> Connection<'_> {
+        let addresses = [initiator, acceptor].map(|address| address.parse().unwrap());
+        let (next_seq, arrived) = ([1_001, 5_001], [1_001, 5_001]);
+        Connection { capture: self, addresses, next_seq, arrived }
+    }
+
     /// Goes on with a connection of this capture.
     pub(crate) fn resume(&mut self, paused: PausedConnection) -> Connection<'_> {
         let PausedConnection { addresses, next_seq, arrived } = paused;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use beamscope::anonymize::{Anonymized, Replacements};
 use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Input, Inputs, Item, ReadCounter};
+use beamscope::clocks;
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
@@ -84,6 +85,7 @@ pub(super) fn read(
     let read = ReadCounter::default();
     let inputs = Inputs::new(inputs, order)?.with_threads(threads);
     let mut inputs = inputs.with_counter(read.clone());
+    clocks::align(&mut inputs);
     let evidence_failed = Arc::<AtomicBool>::default();
     let limits = run.config.limits.evidence;
     let evidence = run.evidence.as_ref().zip(outputs.evidence).map(|(settings, directory)| {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use beamscope::anonymize::Anonymized;
 use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Input, Inputs, Item, Progress, Receiver, Source};
+use beamscope::clocks;
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::packet::FrameRef;
@@ -42,7 +43,9 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
     let last = || sources::last_packet(&captures);
     let inputs = || {
         let inputs = captures.iter().cloned().map(Input::Path).collect();
-        Inputs::new(inputs, order).map(|inputs| inputs.with_threads(threads))
+        let mut inputs = Inputs::new(inputs, order)?.with_threads(threads);
+        clocks::align(&mut inputs);
+        Ok::<_, capture::Error>(inputs)
     };
     let mut selected = Selection::new(selection, last)?;
     let mut replacements = settings.is_anonymized.then(|| replacements(&config));

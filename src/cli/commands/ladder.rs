@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use beamscope::capture::{self, Frame, Input, Inputs};
+use beamscope::clocks;
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
@@ -40,7 +41,8 @@ pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error>
     let _confined = confined(settings.is_sandboxed, &captures, &outputs, None, false);
     let names = captures.iter().map(|path| path.to_string_lossy().into()).collect();
     let inputs = captures.iter().map(|path| input(path)).collect();
-    let inputs = Inputs::new(inputs, settings.order)?.with_threads(settings.threads);
+    let mut inputs = Inputs::new(inputs, settings.order)?.with_threads(settings.threads);
+    clocks::align(&mut inputs);
     let mut selection = Selection::new(settings.selection, || sources::last_packet(&captures))?;
     let mut outcome = SelectionOutcome::default();
     let mut source = Selected::new(inputs, &mut selection, &mut outcome);

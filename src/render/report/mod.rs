@@ -154,7 +154,12 @@ impl Report {
         {
             let input = self.inputs.of(event).filter(|_| self.inputs.are_several());
             let input = input.map_or_else(String::new, |input| format!("{input}: "));
-            self.run.on_damage(format!("{input}{}.", sentences::anomaly(anomaly)));
+            let sentence = format!("{input}{}.", sentences::anomaly(anomaly));
+            if anomaly.kind.lacks_input() {
+                self.run.on_damage(sentence);
+            } else {
+                self.run.on_clock(sentence);
+            }
         }
         // What stays closed is as unknown as what is missing.
         if let (Body::Anomaly { anomaly }, Some(ids)) = (&event.body, event.connection.as_deref())

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::sentences::incident_state;
 use super::{FrameLabel, Problem, order};
+use crate::limits::CLOCK_INPUTS;
 use crate::record::{
     AnomalyKind, EpmdOutcome, ExpectedPair, Incident, IncidentState, Outcome, Session, Severity,
     Stats, Undecided, Unseen, UnseenBecause,
@@ -137,6 +138,8 @@ pub(super) struct RunSummary {
     problems: HashMap<Arc<str>, KnownProblem>,
     /// What the inputs lack, in words; at most [`MAX_DAMAGES`].
     damages: Vec<String>,
+    /// What was corrected of the clocks of the inputs, a sentence for each.
+    clocks: Vec<String>,
     /// Number of those that are not among them.
     more_damages: u64,
     /// Findings that are not among them.
@@ -215,6 +218,13 @@ impl RunSummary {
         known.incident = Some(incident.clone());
     }
 
+    /// Takes what was corrected of the clock of an input, as a sentence.
+    pub(super) fn on_clock(&mut self, sentence: String) {
+        if self.clocks.len() < CLOCK_INPUTS {
+            self.clocks.push(sentence);
+        }
+    }
+
     /// Takes what an input lacks, as a sentence.
     pub(super) fn on_damage(&mut self, sentence: String) {
         if self.damages.len() < MAX_DAMAGES {
@@ -284,7 +294,8 @@ impl RunSummary {
             working.filter(|_| !is_in_head).map(|working| format!("Without a problem: {working}."));
         let has_counts = failed.is_some() || working.is_some() || undecided.is_some();
         let whole = (is_filtered && has_counts).then(|| "In the whole capture:".to_owned());
-        let outcome = [hidden, whole, failed, working, undecided, unused_cookies(stats)];
+        let clocks = (!self.clocks.is_empty()).then(|| self.clocks.join(" "));
+        let outcome = [hidden, whole, failed, working, undecided, unused_cookies(stats), clocks];
         let looks = if is_complete {
             "; the capture looks complete."
         } else {
