@@ -275,7 +275,7 @@ pub struct Segment<'a> {
 
 /// What the checksum of a segment shows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Checksum {
+pub enum ChecksumState {
     /// It fits the bytes.
     Right,
     /// It does not fit the bytes: they were damaged.
@@ -297,9 +297,9 @@ impl Segment<'_> {
     }
 
     /// Verifies the checksum over the pseudo header, the header and the payload (RFC 9293, section 3.1).
-    pub fn checksum(&self) -> Checksum {
+    pub fn checksum(&self) -> ChecksumState {
         if self.header.is_empty() || self.missing > 0 {
-            return Checksum::Unknown;
+            return ChecksumState::Unknown;
         }
         let addresses = [self.src().ip, self.dst().ip].map(|ip| match ip {
             IpAddr::V4(ip) => sum_of(&ip.octets()),
@@ -310,14 +310,14 @@ impl Segment<'_> {
         let pseudo = addresses.iter().sum::<u64>() + u64::from(ip_number::TCP.0);
         let len = (len >> 16) + (len & 0xffff);
         if folded(pseudo + len + sum_of(self.header) + sum_of(self.payload)) == 0xffff {
-            return Checksum::Right;
+            return ChecksumState::Right;
         }
         let field = self.header.get(16..18).map_or(0, sum_of);
         // Where the card also cuts the segment into smaller ones, the length is left to it as well.
         if [folded(pseudo + len), folded(pseudo)].contains(&field) {
-            Checksum::Unknown
+            ChecksumState::Unknown
         } else {
-            Checksum::Wrong
+            ChecksumState::Wrong
         }
     }
 

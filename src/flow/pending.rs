@@ -82,7 +82,7 @@ impl TcpOpening {
         }
     }
 
-    /// Its first packet.
+    /// The packet of the first segment.
     pub fn first(&self) -> Option<PacketRef> {
         let SegmentHeader { input, number, at, .. } = *self.segments.first()?;
         Some(PacketRef { frame: FrameRef { input, number }, at })

@@ -8,7 +8,7 @@
 use super::Connection;
 use super::connection::Keep;
 use super::{ConnContext, ConnOutput};
-use crate::decode::{Checksum, Segment, TcpFlags};
+use crate::decode::{ChecksumState, Segment, TcpFlags};
 use crate::flow::{Direction, FlowKey};
 use crate::memory::{MemoryBudget, Reservation};
 use crate::packet::{FrameRef, PacketRef};
@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 pub(super) struct EarlySegments {
     kept: Vec<EarlySegment>,
     memory: Reservation,
-    question: Option<Question>,
+    question: Option<Contradiction>,
     /// Number of segments that came after the handshake was complete.
     behind_handshake: u8,
 }
@@ -46,7 +46,7 @@ struct EarlySegment {
 
 /// Two kept segments of one direction that contradict each other, by their index.
 #[derive(Clone, Copy, Debug)]
-struct Question {
+struct Contradiction {
     first: usize,
     second: usize,
 }
@@ -54,7 +54,7 @@ struct Question {
 /// A kept segment that its receiver did not take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rejected {
-    /// Its index.
+    /// The index of it among the kept ones.
     index: usize,
     /// The index of the segment whose bytes count, or before which all was read as it was sent.
     from: usize,
@@ -85,7 +85,7 @@ impl EarlySegments {
         let decided = match self.question {
             Some(question) => self.vote(question, &early),
             None => self.contradicted_by(&early).and_then(|first| {
-                let question = Question { first, second: index };
+                let question = Contradiction { first, second: index };
                 self.question = Some(question);
                 self.by_way(question, &early)
             }),
@@ -116,7 +116,7 @@ impl EarlySegments {
     /// Decides by the way that the packets took: the other packets of their direction have one time to live.
     fn by_way(
         &self,
-        Question { first, second }: Question,
+        Contradiction { first, second }: Contradiction,
         latest: &EarlySegment,
     ) -> Option<Rejected> {
         let a = self.kept.get(first)?;
@@ -126,7 +126,7 @@ impl EarlySegments {
             });
         let usual = others.map(|(_, it)| it.ttl).next()?;
         let wrong =
-            |it: &EarlySegment| it.ttl != usual || it.segment().checksum() == Checksum::Wrong;
+            |it: &EarlySegment| it.ttl != usual || it.segment().checksum() == ChecksumState::Wrong;
         match (wrong(a), wrong(latest)) {
             (true, false) => Some(Rejected { index: first, from: second }),
             (false, true) => Some(Rejected { index: second, from: second }),
@@ -135,7 +135,11 @@ impl EarlySegments {
     }
 
     /// Decides by the next segment of either side, which shows how many bytes the receiver took, or the sender sent.
-    fn vote(&self, Question { first, second }: Question, next: &EarlySegment) -> Option<Rejected> {
+    fn vote(
+        &self,
+        Contradiction { first, second }: Contradiction,
+        next: &EarlySegment,
+    ) -> Option<Rejected> {
         let (a, b) = (self.kept.get(first)?, self.kept.get(second)?);
         if next.flags.has(TcpFlags::RST) || next.flags.has(TcpFlags::SYN) {
             return None;
@@ -161,7 +165,7 @@ impl EarlySegments {
     /// Decides when no segment follows: bytes that were never acknowledged, and behind which the sender did not close,
     /// were not sent by it.
     pub(super) fn decide_at_end(&self) -> Option<Rejected> {
-        let Question { first, second } = self.question?;
+        let Contradiction { first, second } = self.question?;
         let (a, b) = (self.kept.get(first)?, self.kept.get(second)?);
         let is_acknowledged = self.kept.iter().any(|it| {
             it.direction != a.direction

@@ -293,7 +293,7 @@ impl EpmdConnection {
         self.refusal.is_some()
     }
 
-    /// Reports a refusal.
+    /// Reports a refusal that waits to be reported.
     pub(super) fn report_refusal(&mut self, out: &mut ConnOutput) {
         if let Some(record) = self.refusal.take() {
             out.push(Observed::Epmd(record));

@@ -17,7 +17,7 @@ fn events(capture: &CaptureBuilder, kind: &str, options: &[&str]) -> Vec<Value> 
     events.filter(|event| event["event_type"] == kind).map(|mut it| it[kind].take()).collect()
 }
 
-/// The rules that accuse somebody.
+/// The rules that accuse a node.
 fn accusations(capture: &CaptureBuilder) -> Vec<String> {
     let findings = events(capture, "finding", &[]);
     let findings = findings.iter().filter(|finding| finding["severity"] != "info");
@@ -77,7 +77,7 @@ fn a_host_that_lost_its_connection_opens_another_between_the_same_ports() {
 }
 
 #[test]
-fn an_icmp_error_in_front_of_the_answer_accuses_nobody() {
+fn an_icmp_error_in_front_of_the_answer_accuses_no_node() {
     let mut capture = CaptureBuilder::new();
     let mut connection = capture.dial(A, B);
     connection.unreachable();
@@ -88,7 +88,7 @@ fn an_icmp_error_in_front_of_the_answer_accuses_nobody() {
 }
 
 #[test]
-fn a_reply_of_epmd_that_the_requester_did_not_take_accuses_nobody() {
+fn a_reply_of_epmd_that_the_requester_did_not_take_accuses_no_node() {
     let mut capture = CaptureBuilder::new();
     let mut connection = capture.connect(A, "10.0.0.2:4369");
     connection.send_framed(End::Initiator, b"zb");

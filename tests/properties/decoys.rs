@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use beamscope::decode::{Checksum, TcpFlags};
+use beamscope::decode::{ChecksumState, TcpFlags};
 
 use crate::support::corpus;
 use crate::support::packets::{Dice, Owned, load, renumbered};
@@ -141,7 +141,7 @@ fn shows_checksums(segments: &[Owned], place: usize) -> bool {
     segments[..place].iter().any(|before| {
         (before.src, before.dst) == (next.src, next.dst)
             && (before.flags.has(TcpFlags::SYN) || !before.payload.is_empty())
-            && before.borrowed().checksum() == Checksum::Right
+            && before.borrowed().checksum() == ChecksumState::Right
     })
 }
 

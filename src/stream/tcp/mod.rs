@@ -20,7 +20,7 @@ pub(crate) use self::taken::NotTaken;
 use self::taken::RstFate;
 pub(crate) use self::window::ClosedWindow;
 use super::{SegmentData, SeqNum, StreamChunk, StreamDirection};
-use crate::decode::{Checksum, Segment, TcpFlags, Unreachable};
+use crate::decode::{ChecksumState, Segment, TcpFlags, Unreachable};
 use crate::flow::{Direction, PerDirection};
 use crate::limits::Limits;
 use crate::memory::MemoryBudget;
@@ -305,12 +305,12 @@ impl TcpConnection {
     pub(crate) fn is_intact(&mut self, segment: &Segment<'_>) -> bool {
         let side = &mut self.sides[segment.direction];
         let is_right = match segment.checksum() {
-            Checksum::Wrong if side.has_right_checksum => {
+            ChecksumState::Wrong if side.has_right_checksum => {
                 let mark = PacketRef { frame: segment.frame, at: segment.at };
                 self.note_not_taken(mark, "a segment with a wrong checksum");
                 return false;
             }
-            checksum => checksum == Checksum::Right,
+            checksum => checksum == ChecksumState::Right,
         };
         if segment.has_bytes() && self.is_beyond_window(segment) {
             let mark = PacketRef { frame: segment.frame, at: segment.at };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::close::{Fin, Rst};
 use super::{TcpConnection, TcpDirection};
-use crate::decode::{Checksum, Segment, TcpFlags};
+use crate::decode::{ChecksumState, Segment, TcpFlags};
 use crate::flow::Direction;
 use crate::packet::PacketRef;
 use crate::stream::direction::LARGEST_HOLE;
@@ -23,7 +23,7 @@ pub(super) enum RstFate {
     Taken,
     /// What follows shows whether it does.
     Doubtful,
-    /// It is dropped.
+    /// The receiver drops it.
     Dropped,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct NotTaken {
     pub(crate) first: PacketRef,
     /// What it is, and why it counts for nothing.
     pub(crate) what: &'static str,
-    /// Number of them.
+    /// Number of such segments.
     pub(crate) count: u64,
 }
 
@@ -193,7 +193,7 @@ impl TcpConnection {
     pub(crate) fn is_usual(&self, segment: &Segment<'_>) -> bool {
         let side = self.side(segment.direction);
         side.has_usual_ttl(segment.ttl)
-            && !(side.has_right_checksum && segment.checksum() == Checksum::Wrong)
+            && !(side.has_right_checksum && segment.checksum() == ChecksumState::Wrong)
     }
 
     /// Whether it may go on when a SYN with other sequence numbers comes.
