@@ -52,6 +52,8 @@ struct Core<S> {
     waiting_syns: WaitingSyns,
     /// Connections whose handshake is complete, until a segment shows that its last message was taken.
     unconfirmed: Vec<FlowId>,
+    /// Whether a SYN waits, or a completion.
+    is_watchful: bool,
     /// Memory for segments that wait for a hole to be filled.
     reassembly: MemoryBudget,
     timers: Timers,
@@ -330,6 +332,7 @@ impl<S: EventSink> Core<S> {
             flows: FlowTable::new(config.limits.connections),
             waiting_syns: WaitingSyns::default(),
             unconfirmed: Vec::new(),
+            is_watchful: false,
             reassembly: MemoryBudget::new(config.limits.held_total),
             timers: Timers::new(),
             forgets: false,
@@ -456,8 +459,8 @@ impl<S: EventSink> Core<S> {
         let Some(id) = self.flows.find(&segment.flow) else {
             return self.on_first_segment(segment);
         };
-        if segment.flags.has(TcpFlags::SYN) || !self.waiting_syns.is_empty() {
-            self.on_segment_around_syn(id, segment);
+        if segment.flags.has(TcpFlags::SYN) || self.is_watchful {
+            self.on_watched_segment(id, segment);
         } else {
             self.hand_to(id, segment);
         }
@@ -557,9 +560,6 @@ impl<S: EventSink> Core<S> {
     /// Hands a segment to its connection. The work that its output calls for is queued.
     #[inline(always)]
     fn feed(&mut self, id: FlowId, segment: &Segment<'_>) {
-        if !self.unconfirmed.is_empty() {
-            self.confirm(id, segment);
-        }
         let Some(followed) = self.flows.get_mut(id) else { return };
         if let Some(evidence) = &mut self.evidence {
             evidence.on_packet(id, segment.frame, [segment.src(), segment.dst()]);
@@ -586,10 +586,9 @@ impl<S: EventSink> Core<S> {
         if !self.output.is_empty() {
             self.flush_output();
         }
-        let flows = &self.flows;
-        self.unconfirmed.retain(|id| {
-            flows.peek(*id).is_some_and(|followed| followed.connection.is_unconfirmed())
-        });
+        let is_unconfirmed =
+            self.flows.peek(id).is_some_and(|followed| followed.connection.is_unconfirmed());
+        watch(&mut self.unconfirmed, id, is_unconfirmed);
     }
 
     fn on_unreachable(&mut self, unreachable: &Unreachable) {
@@ -643,12 +642,15 @@ impl<S: EventSink> Core<S> {
     /// What a connection needs after a segment or a timer: to be forgotten, or another timer.
     fn after(&mut self, id: FlowId, keep: Keep) {
         if keep == Keep::No {
+            watch(&mut self.unconfirmed, id, false);
             if let Some(followed) = self.flows.remove(id) {
                 self.count_closed(&followed.connection);
             }
         } else if let Some(followed) = self.flows.get_mut(id) {
-            if followed.connection.is_unconfirmed() && !self.unconfirmed.contains(&id) {
-                self.unconfirmed.push(id);
+            let is_unconfirmed = followed.connection.is_unconfirmed();
+            if is_unconfirmed || self.is_watchful {
+                watch(&mut self.unconfirmed, id, is_unconfirmed);
+                self.is_watchful |= is_unconfirmed;
             }
             let due = followed.connection.deadline(&self.config.limits, self.config.warns);
             let Some(due) = due else { return };
@@ -688,6 +690,19 @@ impl<S: EventSink> Core<S> {
     }
 }
 
+/// Adds a connection to those whose completion waits to be confirmed, or removes it. A full list drops the oldest, which
+/// is then reported when its time has come.
+#[cold] // twice for each connection
+fn watch(unconfirmed: &mut Vec<FlowId>, id: FlowId, is_unconfirmed: bool) {
+    unconfirmed.retain(|other| *other != id);
+    if is_unconfirmed {
+        if unconfirmed.len() >= MOST_UNCONFIRMED {
+            unconfirmed.remove(0);
+        }
+        unconfirmed.push(id);
+    }
+}
+
 /// A free function, so that the borrow checker sees which fields it borrows.
 fn context<'a>(
     config: &'a Config,
@@ -722,6 +737,9 @@ fn can_start_connection(segment: &Segment<'_>) -> bool {
 fn is_syn_ack(segment: &Segment<'_>) -> bool {
     segment.flags.has(TcpFlags::SYN) && segment.flags.has(TcpFlags::ACK)
 }
+
+/// Connections whose completion waits at a time: so many handshakes rarely end within a round trip.
+const MOST_UNCONFIRMED: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -105,14 +105,17 @@ impl WaitingSyns {
 }
 
 impl<S: EventSink> Core<S> {
-    /// Takes a segment between the ends of a connection, where it is a SYN, or a SYN waits.
+    /// Takes a segment between the ends of a connection, where it is a SYN, or a SYN or the completion of a handshake
+    /// waits for what follows.
     #[cold]
     #[inline(never)]
-    pub(super) fn on_segment_around_syn(&mut self, id: FlowId, segment: &Segment<'_>) {
+    pub(super) fn on_watched_segment(&mut self, id: FlowId, segment: &Segment<'_>) {
+        self.confirm(id, segment);
+        self.is_watchful = !self.unconfirmed.is_empty() || !self.waiting_syns.is_empty();
         let Some(followed) = self.flows.get_mut(id) else { return };
         match self.waiting_syns.belongs(segment, &mut followed.connection) {
             Belongs::ToIt => self.hand_to(id, segment),
-            Belongs::Waits => {}
+            Belongs::Waits => self.is_watchful = true,
             Belongs::ToAnother(opening) => {
                 self.replace(id, opening.as_ref());
                 // The first SYN of the other connection may have opened it.

@@ -31,7 +31,7 @@ pub struct Connection {
     /// Why it is followed.
     pub(super) reason: FollowReason,
     /// Its first segments, until the handshake is over.
-    pub(super) early: Option<EarlySegments>,
+    pub(super) early: Option<Box<EarlySegments>>,
     /// The headers that encapsulate its packets, of the first packet that has any.
     pub(super) encap: Vec<String>,
     /// The identifiers of the connection, made with its first observation.
@@ -178,7 +178,7 @@ impl Connection {
             transport: Transport::recognizing(context.key_log, context.message_memory),
             protocol,
             reason,
-            early: Some(EarlySegments::new(context.reassembly)),
+            early: Some(Box::new(EarlySegments::new(context.reassembly))),
             encap: Vec::new(),
             ids: None,
             observed: false,
@@ -275,7 +275,7 @@ impl Connection {
     #[cold] // once for each connection
     pub fn confirm(&mut self, next: &Segment<'_>, context: &ConnContext<'_>, out: &mut ConnOutput) {
         let Some(Completion { now, ends }) = self.unconfirmed() else { return };
-        let is_contested = self.early.as_ref().is_some_and(EarlySegments::is_contested);
+        let is_contested = self.early.as_ref().is_some_and(|early| early.is_contested());
         if next.flags.has(TcpFlags::SYN) || next.flags.has(TcpFlags::RST) || is_contested {
             return;
         }
@@ -342,20 +342,10 @@ impl Connection {
             self.is_reported_idle = false;
             return Keep::AsBefore;
         }
-        if (!self.established_reported || segment.flags.opens_or_closes())
-            && segment.payload.len() <= MOST_HANDSHAKE_BYTES
-            && !self.tcp.is_intact(segment)
-        {
-            return Keep::AsBefore;
-        }
-        if self.early.is_some()
-            && self.may_be_kept(segment)
-            && let Some(keep) = self.keep_early(segment, context, out)
+        if (!was_steady || segment.flags.opens_or_closes() || self.early.is_some())
+            && let Some(keep) = self.sift(segment, context, out)
         {
             return keep;
-        }
-        if self.tcp.has_closed() {
-            self.tcp.refute_close(segment);
         }
         let from_start = self.tcp.has_start(segment.direction) || segment.flags.has(TcpFlags::SYN);
         let Self { tcp, transport, protocol, .. } = self;
@@ -368,13 +358,14 @@ impl Connection {
             });
         });
         let now = Now { at: segment.at, frame: Some(segment.frame) };
-        if was_steady && out.has_events() {
-            self.doubt_bytes(segment);
-        }
-        if was_steady && self.tcp.flows() && !out.has_events() && !context.warns {
-            self.is_reported_idle = false;
-            self.complete(now, out);
-            return Keep::AsBefore;
+        if was_steady {
+            if out.has_events() {
+                self.doubt_bytes(segment);
+            } else if self.tcp.flows() && !context.warns {
+                self.is_reported_idle = false;
+                self.complete(now, out);
+                return Keep::AsBefore;
+            }
         }
         if let (Some(originator), ProtocolState::Distribution(distribution)) =
             (self.tcp.originator(), &mut self.protocol)
@@ -386,6 +377,34 @@ impl Connection {
         let keep = self.report_changes(now, context, out);
         self.complete(now, out);
         keep
+    }
+
+    /// Looks at a segment before its connection takes it in. Gives the result if it counts for nothing, or if the
+    /// connection was read again with it.
+    #[inline(never)] // not for a segment with bytes of an established connection
+    fn sift(
+        &mut self,
+        segment: &Segment<'_>,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
+    ) -> Option<Keep> {
+        let is_of_handshake = !self.established_reported || segment.flags.opens_or_closes();
+        if is_of_handshake
+            && segment.payload.len() <= MOST_HANDSHAKE_BYTES
+            && !self.tcp.is_intact(segment)
+        {
+            return Some(Keep::AsBefore);
+        }
+        if self.early.is_some()
+            && self.may_be_kept(segment)
+            && let Some(keep) = self.keep_early(segment, context, out)
+        {
+            return Some(keep);
+        }
+        if self.tcp.has_closed() {
+            self.tcp.refute_close(segment);
+        }
+        None
     }
 
     /// Takes back a corrupt frame that a segment showed, if the segment came another way than those before it, or with a

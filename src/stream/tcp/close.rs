@@ -237,11 +237,16 @@ impl TcpConnection {
 }
 
 impl TcpDirection {
-    /// Whether a FIN is behind all bytes, and nothing is missing before it, or the other side has acknowledged that far, or
+    /// Whether no bytes came behind a FIN, and nothing is missing before it, or the other side has acknowledged that far, or
     /// nothing follows. Else it may not be of its sender.
     fn is_reached(&self, fin: &Fin) -> bool {
-        let (at, end) = (self.stream.offset_of(fin.seq), Some(self.stream.highest()));
-        at == end || at > end && (self.is_finished || self.stream.acked() >= at)
+        let Some(at) = self.stream.offset_of(fin.seq) else { return false };
+        let (end, acked) = (self.stream.highest(), self.stream.acked());
+        if at < end && fin.extent.is_before(end) {
+            // Bytes came behind it. If it was acknowledged, those were not taken.
+            return fin.extent.is_end(at) && acked == Some(at.plus(1));
+        }
+        at <= end || self.is_finished || acked >= Some(at)
     }
 
     /// Capture time of its FIN, or else of its RST.

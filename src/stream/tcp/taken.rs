@@ -38,6 +38,18 @@ pub(super) struct Extent {
     acked: Option<TcpOffset>,
 }
 
+impl Extent {
+    /// Whether the side had sent all bytes up to this offset, and none behind it.
+    pub(super) fn is_end(&self, offset: TcpOffset) -> bool {
+        self.own == offset
+    }
+
+    /// Whether the side had not sent all bytes up to this offset.
+    pub(super) fn is_before(&self, offset: TcpOffset) -> bool {
+        self.own < offset
+    }
+}
+
 /// The segments that their receiver did not take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NotTaken {
