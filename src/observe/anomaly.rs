@@ -42,7 +42,7 @@ pub enum AnomalyKind {
     Gap,
     /// Two copies of the same bytes of a stream differ.
     OverlapConflict,
-    /// A packet counts for nothing, since its receiver did not take it, or was never sent what it claims.
+    /// A packet counts for nothing: its receiver dropped it, or the rest of the connection contradicts it.
     NotTaken,
     /// A memory limit of the program was reached.
     Limit,

@@ -1482,3 +1482,13 @@ fn a_refusal_in_front_of_the_answer_to_a_syn_refuses_nothing() {
         assert!(!seen.is_closed(), "{acked}");
     }
 }
+
+#[test]
+fn frames_before_the_last_message_of_the_handshake_connect_no_node() {
+    for frame in [&[0; 4][..], b"\0\0\0\x05\x83hjkl"] {
+        let mut conn = TestConnection::new();
+        conn.up_to_reply().sends_raw(Initiator, frame).segment(Acceptor, 0x10, b"");
+        conn.segment(Acceptor, 0x11, b"").segment(Initiator, 0x11, b"").time_passes(3);
+        assert_eq!(conn.outcome(), (Outcome::CookieMismatch, Some(Acceptor)), "{frame:?}");
+    }
+}
