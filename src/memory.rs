@@ -76,6 +76,12 @@ impl Reservation {
         }
     }
 
+    /// Reserves so many bytes more, unless a quarter of the budget is in use then: for what can be done without, and must
+    /// leave the rest to others.
+    pub fn take_spare(&mut self, bytes: usize) -> bool {
+        self.budget.used().saturating_add(bytes) <= self.budget.0.most / 4 && self.take(bytes)
+    }
+
     /// Reserves so many bytes more even beyond the budget: for a holder that then releases others until
     /// [`Self::is_over_budget`] is false.
     pub fn take_beyond(&mut self, bytes: usize) {

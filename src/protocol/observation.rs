@@ -126,6 +126,7 @@ impl Connection {
         }
         self.push_observation(now, occasion, is_final, context, out);
         if is_final || reason == ReportReason::Over {
+            self.early = None;
             if let Some(note) = self.transport.take_note() {
                 let kind =
                     if note.leaves_gap() { AnomalyKind::KeyLog } else { AnomalyKind::KeyLabels };
