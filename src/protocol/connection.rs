@@ -671,10 +671,9 @@ impl Connection {
         Keep::Yes
     }
 
-    /// Whether nothing else answers the SYN: a moment has passed, or the host dialed itself, to see whether its EPMD runs.
+    /// Whether nothing else answers the SYN: it was answered as a closed port does, or a moment has passed.
     fn is_refusal_sure(&self, refused: Now, now: Timestamp) -> bool {
-        let [a, b] = self.ends;
-        a.ip == b.ip || now >= refused.at.after(REFUSAL_GRACE)
+        self.tcp.is_port_closed() || now >= refused.at.after(REFUSAL_GRACE)
     }
 
     /// Whether the SYN was answered with a refusal.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
+use std::thread;
 
 use crate::support::{TestDir, WITH_SECRETS, beamscope, lines_of};
 
@@ -118,30 +119,51 @@ fn a_key_log_that_is_missing_ends_the_run_with_its_name() {
     assert_ne!(opened, lines_of(&["--json", &capture]));
 }
 
-/// The last secrets come while the capture is read from a pipe: records wait for them.
+/// How far a process has read a file that it has open.
+#[cfg(target_os = "linux")]
+fn position_in(pid: u32, file: &str) -> u64 {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap());
+    let is_it =
+        |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|it| it.ends_with(file));
+    let number = open.filter(is_it).map(|entry| entry.file_name()).next().unwrap();
+    let info = format!("/proc/{pid}/fdinfo/{}", number.to_str().unwrap());
+    let info = fs::read_to_string(info).unwrap();
+    info.lines().find_map(|line| line.strip_prefix("pos:")).unwrap().trim().parse().unwrap()
+}
+
+/// The last secrets come while the capture grows: records wait for them.
+#[cfg(target_os = "linux")]
 #[test]
 fn secrets_may_come_after_their_records() {
     let (capture, keys) = with_keys().remove(0);
     let folder = TestDir::new("keylog-late");
-    let late = folder.file("late.keylog");
+    let (late, growing) = (folder.file("late.keylog"), folder.file("growing.pcap"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let bytes = fs::read(root.join(&capture)).unwrap();
+    // Most of the records, and not the close of the connection, behind which nothing is opened any more.
+    let (first, rest) = bytes.split_at(bytes.len() * 3 / 4);
     fs::write(&late, "").unwrap();
-    let mut child = beamscope(&["--json", "--keylog", &late, "-"])
-        .stdin(Stdio::piped())
+    fs::write(&growing, first).unwrap();
+    let mut child = beamscope(&["--json", "--keylog", &late, "--follow", &growing])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut stdin = child.stdin.take().unwrap();
-    let bytes = fs::read(root.join(&capture)).unwrap();
-    stdin.write_all(&bytes).unwrap();
-    stdin.flush().unwrap();
-    fs::write(&late, fs::read(root.join(&keys)).unwrap()).unwrap();
-    // The file is read on with the next packets, or at the end.
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("\"protocol\":\"distribution\""), "{text}");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first_event = lines.next().unwrap().unwrap();
+    assert!(first_event.contains("\"event_type\":\"epmd\""), "{first_event}");
+    let secrets = fs::read(root.join(&keys)).unwrap();
+    fs::write(&late, &secrets).unwrap();
+    while position_in(child.id(), &late) < secrets.len() as u64 {
+        thread::yield_now();
+    }
+    fs::OpenOptions::new().append(true).open(&growing).unwrap().write_all(rest).unwrap();
+    let is_end =
+        |line: &String| line.contains("\"event_type\":\"session\"") && line.contains("\"closed\"");
+    let end = lines.map(Result::unwrap).find(is_end).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(end.contains("\"protocol\":\"distribution\""), "{end}");
 }
 
 /// All memory of a run whose connections have ended, read as root.

@@ -2,7 +2,7 @@
 
 mod annotate;
 mod anonymize;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "live", target_os = "linux"))]
 mod confined;
 mod diff;
 mod docs;

@@ -106,6 +106,12 @@ impl TcpConnection {
         }
     }
 
+    /// Whether an RST has the sequence number with which a closed port answers a SYN: 0 (RFC 9293, section 3.10.7.1). The
+    /// dialing host takes it, since it acknowledges the SYN.
+    pub(crate) fn is_port_closed(&self) -> bool {
+        self.sides.each().into_iter().filter_map(|side| side.rst).any(|rst| rst.seq == SeqNum(0))
+    }
+
     /// Whether the SYN of `direction` was sent again for want of an answer. Not where the capture may have lost the
     /// answer, which is up to the moment `lost`, nor where it has one SYN alone: then the answer is missing in the
     /// capture, or the dialing side gave up.
