@@ -547,13 +547,7 @@ impl Incidents {
                 continue;
             };
             if found.name_sides(&by_host) {
-                if let Some(ongoing) = self.known.get_mut(&key) {
-                    ongoing.incident.nodes.clone_from(&found.nodes);
-                }
-                let own = found.settled.take().map(|settled| settled.without_packet(now));
-                let context =
-                    own.as_ref().map_or_else(|| ReportContext::end_of_run(now), ReportContext::of);
-                self.rewrite(&key, *found, &context, out);
+                self.rename(&key, *found, now, out);
             }
         }
     }
@@ -581,14 +575,19 @@ impl Incidents {
                 claim.name
             );
             unproven_name::write(&mut found, &claim, ip, &peer, &came);
-            if let Some(ongoing) = self.known.get_mut(&key) {
-                ongoing.incident.nodes.clone_from(&found.nodes);
-            }
-            let own = found.settled.take().map(|settled| settled.without_packet(now));
-            let context =
-                own.as_ref().map_or_else(|| ReportContext::end_of_run(now), ReportContext::of);
-            self.rewrite(&key, *found, &context, out);
+            self.rename(&key, *found, now, out);
         }
+    }
+
+    /// Writes a finding anew at the end of the run, whose nodes are others than before.
+    fn rename(&mut self, key: &Key, mut found: Detection, now: Timestamp, out: &mut Vec<Event>) {
+        if let Some(ongoing) = self.known.get_mut(key) {
+            ongoing.incident.nodes.clone_from(&found.nodes);
+        }
+        let own = found.settled.take().map(|settled| settled.without_packet(now));
+        let context =
+            own.as_ref().map_or_else(|| ReportContext::end_of_run(now), ReportContext::of);
+        self.rewrite(key, found, &context, out);
     }
 
     /// Ends all incidents at the end of the run.

@@ -16,7 +16,7 @@ use beamscope::record::{Anomaly, AnomalyKind, Body, Event, EventSink, State};
 use beamscope::time::Timestamp;
 
 use crate::support::corpus;
-use crate::support::packets::{Scene, load};
+use crate::support::packets::{Scene, hello, load};
 
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
@@ -101,17 +101,6 @@ impl<S: EventSink> Flood<S> {
     fn wait(&mut self, time: Duration) {
         self.at = self.at.after(time);
     }
-}
-
-/// `send_name`, or with a number `challenge`, in the layout of OTP 23 and later.
-fn hello(name: &str, challenge: Option<u32>) -> Vec<u8> {
-    let mut body = vec![b'N'];
-    body.extend(0xd_07df_7fbd_u64.to_be_bytes());
-    body.extend(challenge.into_iter().flat_map(u32::to_be_bytes));
-    body.extend(1_795_000_000_u32.to_be_bytes());
-    body.extend((name.len() as u16).to_be_bytes());
-    body.extend(name.as_bytes());
-    [(body.len() as u16).to_be_bytes().as_slice(), &body].concat()
 }
 
 const TICK: &[u8] = &[0; 4];

@@ -15,6 +15,7 @@ use beamscope::record::{Body, Event, EventSink};
 use beamscope::time::Timestamp;
 
 use crate::support::is_alone;
+use crate::support::packets::hello;
 
 const SYN: u8 = 0x02;
 const FIN: u8 = 0x01;
@@ -160,17 +161,6 @@ impl Storm {
     fn end(self) -> Tally {
         self.pipeline.finish()
     }
-}
-
-/// `send_name`, or with a number `challenge`, in the layout of OTP 23 and later.
-fn hello(name: &str, challenge: Option<u32>) -> Vec<u8> {
-    let mut body = vec![b'N'];
-    body.extend(0xd_07df_7fbd_u64.to_be_bytes());
-    body.extend(challenge.into_iter().flat_map(u32::to_be_bytes));
-    body.extend(1_795_000_000_u32.to_be_bytes());
-    body.extend((name.len() as u16).to_be_bytes());
-    body.extend(name.as_bytes());
-    [(body.len() as u16).to_be_bytes().as_slice(), &body].concat()
 }
 
 fn hello_with(name: &str, challenge: u32) -> Vec<u8> {

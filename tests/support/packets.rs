@@ -73,6 +73,17 @@ impl Owned {
     }
 }
 
+/// `send_name`, or with a number `challenge`, in the layout of OTP 23 and later.
+pub(crate) fn hello(name: &str, challenge: Option<u32>) -> Vec<u8> {
+    let mut body = vec![b'N'];
+    body.extend(0xd_07df_7fbd_u64.to_be_bytes());
+    body.extend(challenge.into_iter().flat_map(u32::to_be_bytes));
+    body.extend(1_795_000_000_u32.to_be_bytes());
+    body.extend((name.len() as u16).to_be_bytes());
+    body.extend(name.as_bytes());
+    [(body.len() as u16).to_be_bytes().as_slice(), &body].concat()
+}
+
 /// A capture, and the cookies that its nodes had.
 pub(crate) struct Scene {
     pub(crate) segments: Vec<Owned>,

@@ -141,11 +141,11 @@ impl TcpConnection {
         if segment.direction == receiver {
             let is_same_again = |ack: TcpOffset| Some(ack) == acked && !segment.has_bytes();
             let ack = side.stream.offset_of(SeqNum(segment.ack));
-            // A receiver acknowledges once more what it had, when it drops an RST that is not the next segment (RFC 5961,
-            // section 3.2).
             // The number of a doubtful one is not that of its sender.
             let seq = (!is_doubtful).then_some(rst.seq);
             let is_fin_behind = |fin: Fin| fin.mark.frame > rst.mark.frame && ack > Some(own);
+            // A receiver acknowledges once more what it had, when it drops an RST that is not the next segment (RFC 5961,
+            // section 3.2).
             self.acknowledges_beyond(segment, seq, own)
                 || side.fin.is_some_and(is_fin_behind)
                 || is_doubtful
