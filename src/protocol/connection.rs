@@ -333,21 +333,18 @@ impl Connection {
         }
         let was_steady = self.is_steady();
         // Two segments in five are pure acknowledgements, which change nothing that is reported.
-        if was_steady
-            && !segment.has_bytes()
-            && !segment.flags.opens_or_closes()
-            && self.early.is_none()
-        {
+        if was_steady && !segment.has_bytes() && segment.flags.is_plain() && self.early.is_none() {
             self.tcp.on_pure_ack(segment, context.limits);
             self.is_reported_idle = false;
             return Keep::AsBefore;
         }
-        if (!was_steady || segment.flags.opens_or_closes() || self.early.is_some())
+        if (!was_steady || !segment.flags.is_plain() || self.early.is_some())
             && let Some(keep) = self.sift(segment, context, out)
         {
             return keep;
         }
         let from_start = self.tcp.has_start(segment.direction) || segment.flags.has(TcpFlags::SYN);
+        let end = self.tcp.side(segment.direction).stream.end();
         let Self { tcp, transport, protocol, .. } = self;
         if let ProtocolState::Epmd(epmd) = protocol {
             epmd.on_close(tcp.first_close());
@@ -360,7 +357,7 @@ impl Connection {
         let now = Now { at: segment.at, frame: Some(segment.frame) };
         if was_steady {
             if out.has_events() {
-                self.doubt_bytes(segment);
+                self.doubt_bytes(segment, end);
             } else if self.tcp.flows() && !context.warns {
                 self.is_reported_idle = false;
                 self.complete(now, out);
@@ -388,6 +385,9 @@ impl Connection {
         context: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) -> Option<Keep> {
+        if self.tcp.is_dropped(segment, self.early.is_some()) {
+            return Some(Keep::AsBefore);
+        }
         let is_of_handshake = !self.established_reported || segment.flags.opens_or_closes();
         if is_of_handshake
             && segment.payload.len() <= MOST_HANDSHAKE_BYTES
@@ -404,15 +404,24 @@ impl Connection {
         if self.tcp.has_closed() {
             self.tcp.refute_close(segment);
         }
+        if let ProtocolState::Distribution(distribution) = &mut self.protocol
+            && segment.flags.has(TcpFlags::FIN)
+            && let Some(at) = self.tcp.bytes_in_place_of(segment)
+        {
+            distribution.take_back_since(segment.direction, at);
+        }
         None
     }
 
     /// Takes back a corrupt frame that a segment showed, if the segment came another way than those before it, or with a
-    /// wrong checksum: its receiver may not have taken it.
+    /// wrong checksum: its receiver may not have taken it. Or if a part of its bytes came before, up to `end`: what came
+    /// before may have been of another sender.
     #[cold] // few segments of an established connection are reported
-    fn doubt_bytes(&mut self, segment: &Segment<'_>) {
+    fn doubt_bytes(&mut self, segment: &Segment<'_>, end: TcpOffset) {
+        let stream = &self.tcp.side(segment.direction).stream;
+        let overlaps = stream.offset_of(SeqNum(segment.seq)).is_some_and(|offset| offset < end);
         if let ProtocolState::Distribution(distribution) = &mut self.protocol
-            && !self.tcp.is_usual(segment)
+            && (overlaps || !self.tcp.is_usual(segment))
         {
             distribution.take_back(segment.direction, segment.frame);
         }
