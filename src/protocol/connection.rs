@@ -356,6 +356,11 @@ impl Connection {
         });
         let now = Now { at: segment.at, frame: Some(segment.frame) };
         if was_steady {
+            if self.tcp.side(segment.direction).stream.end().since(end)
+                != segment.payload.len() as u64
+            {
+                self.doubt_bytes_again(segment);
+            }
             if out.has_events() {
                 self.doubt_bytes(segment, end);
             } else if self.tcp.flows() && !context.warns {
@@ -404,13 +409,33 @@ impl Connection {
         if self.tcp.has_closed() {
             self.tcp.refute_close(segment);
         }
-        if let ProtocolState::Distribution(distribution) = &mut self.protocol
-            && segment.flags.has(TcpFlags::FIN)
-            && let Some(at) = self.tcp.bytes_in_place_of(segment)
-        {
-            distribution.take_back_since(segment.direction, at);
+        if segment.flags.has(TcpFlags::FIN) {
+            self.doubt_bytes_before(segment);
         }
         None
+    }
+
+    /// Takes back a corrupt frame in bytes for which a FIN leaves no place: its sender did not send them, or the side that
+    /// closes had not received them.
+    #[cold] // at the close
+    fn doubt_bytes_before(&mut self, fin: &Segment<'_>) {
+        let ProtocolState::Distribution(distribution) = &mut self.protocol else { return };
+        for direction in [fin.direction, fin.direction.reverse()] {
+            if let Some(at) = self.tcp.not_before(fin, direction) {
+                distribution.take_back_since(direction, at);
+            }
+        }
+    }
+
+    /// Takes back a corrupt frame in bytes that come again: of two segments with bytes for the same sequence numbers, one
+    /// may be of another sender.
+    #[cold] // few segments repeat bytes
+    fn doubt_bytes_again(&mut self, segment: &Segment<'_>) {
+        if let ProtocolState::Distribution(distribution) = &mut self.protocol
+            && let Some(at) = self.tcp.came_before(segment)
+        {
+            distribution.take_back_at(segment.direction, at);
+        }
     }
 
     /// Takes back a corrupt frame that a segment showed, if the segment came another way than those before it, or with a

@@ -1706,3 +1706,46 @@ fn a_frame_that_is_corrupt_behind_bytes_of_another_segment_accuses_no_node() {
         assert_eq!(usize::from(seen.traffic.acceptor.corrupt.is_some()), corrupt, "{is_decoy}");
     }
 }
+
+/// A connection that has been up for a while.
+fn steady() -> TestConnection {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+    for _ in 0..10 {
+        conn.sends_raw(Initiator, &[0; 4]).segment(Acceptor, 0x10, b"");
+        conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(15_000);
+    }
+    conn
+}
+
+fn has_corrupt_frame(conn: &mut TestConnection) -> bool {
+    let (seen, verdict) = conn.verdict();
+    assert_eq!(verdict.outcome, Outcome::Connected);
+    seen.traffic.acceptor.corrupt.is_some()
+}
+
+#[test]
+fn a_frame_that_the_closing_side_had_not_received_is_not_its_reason() {
+    for is_received in [true, false] {
+        let mut conn = steady();
+        let arrived = conn.arrived;
+        conn.sends_raw(Acceptor, b"\0\0\0\x0chello, world");
+        if !is_received {
+            conn.arrived = arrived;
+        }
+        conn.segment(Initiator, 0x11, b"").segment(Acceptor, 0x11, b"");
+        assert_eq!(has_corrupt_frame(&mut conn), is_received);
+    }
+}
+
+#[test]
+fn a_corrupt_frame_in_whose_place_its_sender_sends_other_bytes_accuses_no_node() {
+    let mut conn = steady();
+    conn.decoy(Acceptor, 0, 0x18, b"\0\0\0\x0chello, world");
+    conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(15_000);
+    for _ in 0..4 {
+        conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(15_000);
+    }
+    conn.segment(Initiator, 0x11, b"").segment(Acceptor, 0x11, b"");
+    assert!(!has_corrupt_frame(&mut conn));
+}

@@ -306,21 +306,29 @@ impl TcpConnection {
             })
     }
 
-    /// When bytes came for which the sender of this FIN left no place, and which the other side has not acknowledged: they
-    /// were not of that sender.
+    /// When bytes of `direction` came for which this FIN leaves no place, and which the other side has not acknowledged. In a
+    /// FIN of that direction: they were not of that sender. In one of the other side: it closed without them.
     #[cold] // at the close
-    pub(crate) fn bytes_in_place_of(&self, fin: &Segment<'_>) -> Option<Timestamp> {
-        let side = self.side(fin.direction);
+    pub(crate) fn not_before(&self, fin: &Segment<'_>, direction: Direction) -> Option<Timestamp> {
+        let stream = &self.side(direction).stream;
+        let is_own = fin.direction == direction;
         let sent = u32::try_from(fin.payload.len()).unwrap_or(u32::MAX).saturating_add(fin.missing);
-        let seq = SeqNum(fin.seq).plus(sent);
-        let offset = side.stream.offset_of(seq)?;
-        let is_taken = side.stream.acked() > Some(offset.plus(1));
-        let at = side.stream.sent_at(seq)?;
-        (fin.flags.has(TcpFlags::FIN) && offset < side.stream.end() && !is_taken).then_some(at)
+        let seq = if is_own { SeqNum(fin.seq).plus(sent) } else { SeqNum(fin.ack) };
+        let offset = stream.offset_of(seq)?;
+        let is_taken = stream.acked() > Some(offset.plus(is_own.into()));
+        let at = stream.sent_at(seq)?;
+        (offset < stream.end() && !is_taken).then_some(at)
     }
 
-    /// Whether the bytes or the FIN of a segment are behind another FIN of its sender, before which nothing is missing. If that FIN was not of
-    /// the sender, its bytes would go on with the sequence number of the FIN.
+    /// When the bytes with which this segment begins came first.
+    #[cold] // few segments repeat bytes
+    pub(crate) fn came_before(&self, segment: &Segment<'_>) -> Option<Timestamp> {
+        let stream = &self.side(segment.direction).stream;
+        stream.sent_at(SeqNum(segment.seq))
+    }
+
+    /// Whether the bytes or the FIN of a segment are behind another FIN of its sender, before which nothing is missing. If
+    /// that FIN was not of the sender, its bytes would go on with the sequence number of the FIN.
     fn is_behind_fin(&self, segment: &Segment<'_>) -> bool {
         let side = self.side(segment.direction);
         let end = Some(side.stream.end());
