@@ -180,7 +180,8 @@ impl Buffer {
     /// Adds the bytes of a chunk behind the unread bytes; returns the buffer that is not needed.
     fn add(&mut self, mut chunk: Chunk) -> Vec<u8> {
         let start = HEADROOM.checked_sub(self.unread.len());
-        let headroom = start.and_then(|start| Some((start, chunk.buffer.get_mut(start..HEADROOM)?)));
+        let headroom =
+            start.and_then(|start| Some((start, chunk.buffer.get_mut(start..HEADROOM)?)));
         let Some((start, headroom)) = headroom else {
             self.drop_consumed();
             self.data.truncate(self.unread.end);

@@ -14,7 +14,7 @@ use super::counted::ReadCounter;
 use super::follow::Shrunk;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
-use super::read_ahead::{ReadThreads, ReadAhead};
+use super::read_ahead::{ReadAhead, ReadThreads};
 use super::snoop::Snoop;
 use super::{
     Comment, Drops, Error, FormatStep, Frame, FrameRecord, Interface, Item, LinkType, Notice,

@@ -97,8 +97,7 @@ fn read_chunks(
     empty: &Receiver<Vec<u8>>,
 ) {
     loop {
-        let mut chunk =
-            Chunk { buffer: empty.try_recv().unwrap_or_default(), filled: HEADROOM };
+        let mut chunk = Chunk { buffer: empty.try_recv().unwrap_or_default(), filled: HEADROOM };
         let ended = chunk.fill(&mut source);
         let is_last = !matches!(ended, Ok(false));
         let sent = chunk.filled == HEADROOM || full.send(Ok(chunk)).is_ok();
@@ -192,8 +191,7 @@ mod tests {
 
     #[test]
     fn the_thread_ends_when_its_consumer_is_dropped() {
-        let read_ahead =
-            ReadAhead::start(&ReadThreads::new(1), || io::repeat(7)).unwrap().unwrap();
+        let read_ahead = ReadAhead::start(&ReadThreads::new(1), || io::repeat(7)).unwrap().unwrap();
         let chunk = read_ahead.next().unwrap().unwrap();
         assert_eq!(chunk.bytes()[..10], [7; 10]);
     }
