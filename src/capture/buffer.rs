@@ -307,7 +307,9 @@ mod tests {
                     break;
                 }
                 // Some of what was asked for stays.
-                [one, other].map(|buffer| buffer.consume(need - need / 3));
+                for buffer in [one, other] {
+                    buffer.consume(need - need / 3);
+                }
             }
         }
     }
