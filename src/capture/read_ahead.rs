@@ -55,7 +55,7 @@ pub(super) struct ReadAhead {
 
 /// A buffer that is passed between the threads. Its bytes are those from [`HEADROOM`] up to `filled`.
 pub(super) struct Chunk {
-    /// The buffer.
+    /// The bytes, with the headroom in front.
     pub(super) buffer: Vec<u8>,
     /// Where its bytes end.
     pub(super) filled: usize,
