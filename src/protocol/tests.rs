@@ -1462,6 +1462,19 @@ fn an_rst_that_is_not_the_next_segment_ends_nothing() {
 }
 
 #[test]
+fn an_acknowledgement_that_comes_again_shows_that_an_rst_was_dropped() {
+    for from in [Initiator, Acceptor] {
+        let mut conn = TestConnection::new();
+        conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+        conn.sends_raw(Initiator, &[0; 4]).segment(Acceptor, 0x10, b"");
+        // What the receiver sends in answer (RFC 5961, section 3.2), and then nothing.
+        conn.decoy(from, 7, 0x14, b"").segment(from.peer(), 0x10, b"").time_passes(3);
+        let (seen, _) = conn.verdict();
+        assert_eq!((seen.tcp.close, not_taken(&conn)), (None, 1), "{from:?}");
+    }
+}
+
+#[test]
 fn an_rst_in_the_window_ends_the_connection_if_nothing_follows() {
     // The capture lacks what was sent before it.
     let mut conn = TestConnection::new();
