@@ -696,6 +696,9 @@ fn an_acceptor_that_keeps_a_tls_dial_open_hangs_and_one_that_closes_does_not_use
         conn
     };
     assert_eq!(closed(Acceptor).outcome().0, Outcome::TlsMismatch);
+    let mut soon = TestConnection::new();
+    soon.open().sends_raw(Initiator, &hello).waits(2000).fin(Acceptor);
+    assert_eq!(soon.outcome(), (Outcome::Aborted, Some(Acceptor)), "no node gives up so soon");
     let mut hangs = closed(Initiator);
     hangs.time_passes(60);
     assert_eq!(hangs.outcome(), (Outcome::TimedOut, Some(Initiator)));
@@ -1472,6 +1475,35 @@ fn an_acknowledgement_that_comes_again_shows_that_an_rst_was_dropped() {
         let (seen, _) = conn.verdict();
         assert_eq!((seen.tcp.close, not_taken(&conn)), (None, 1), "{from:?}");
     }
+}
+
+#[test]
+fn an_rst_beyond_every_window_or_before_what_was_acknowledged_is_dropped_for_good() {
+    for from in [Initiator, Acceptor] {
+        for ahead in [0x4000_0000, 0_u32.wrapping_sub(9)] {
+            let mut conn = TestConnection::new();
+            conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+            conn.sends_raw(Initiator, &[0; 4]).segment(Acceptor, 0x10, b"");
+            conn.decoy(from, ahead, 0x14, b"").time_passes(3);
+            let (seen, _) = conn.verdict();
+            assert_eq!((seen.tcp.close, not_taken(&conn)), (None, 1), "{from:?} {ahead}");
+        }
+    }
+}
+
+#[test]
+fn an_acknowledgement_of_the_initiator_shows_that_its_syn_was_answered() {
+    let opening = |acknowledges: bool| {
+        let mut conn = TestConnection::new();
+        conn.segment(Initiator, 0x02, b"").waits(1000).dials_again();
+        if acknowledges {
+            conn.segment(Initiator, 0x10, b"");
+        }
+        conn.time_passes(300);
+        conn.outcome().0
+    };
+    assert_eq!(opening(false), Outcome::Unanswered);
+    assert_ne!(opening(true), Outcome::Unanswered, "the capture lacks the SYN-ACK");
 }
 
 #[test]
