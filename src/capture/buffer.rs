@@ -6,13 +6,15 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
+use super::read_ahead::{Chunk, HEADROOM, ReadAhead};
+
 /// A sliding window over the bytes of a stream.
 pub(super) struct Buffer {
-    source: Box<dyn Read + Send>,
+    source: ByteSource,
     data: Vec<u8>,
     /// The range of `data` that was read from the source and not consumed; within `data` always.
     unread: Range<usize>,
-    /// Position in the stream of the first byte of `data`.
+    /// Position in the stream of the first byte of `data`, modulo 2^64: at first, `data` may begin before the stream.
     origin: u64,
     ended: bool,
     failure: Option<io::Error>,
@@ -20,8 +22,26 @@ pub(super) struct Buffer {
     is_paused: bool,
 }
 
+/// Where the bytes come from.
+enum ByteSource {
+    /// They are read when they are needed.
+    Reader(Box<dyn Read + Send>),
+    /// Another thread reads them.
+    Ahead(ReadAhead),
+}
+
 impl Buffer {
+    /// A buffer of bytes that are read when they are needed.
     pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
+        Self::of(ByteSource::Reader(source))
+    }
+
+    /// A buffer of bytes that another thread reads.
+    pub(super) fn read_ahead(source: ReadAhead) -> Self {
+        Self::of(ByteSource::Ahead(source))
+    }
+
+    fn of(source: ByteSource) -> Self {
         Self {
             source,
             data: Vec::new(),
@@ -64,7 +84,7 @@ impl Buffer {
     /// Position in the stream of the first unread byte.
     #[inline]
     pub(super) fn offset(&self) -> u64 {
-        self.origin.saturating_add(self.unread.start as u64)
+        self.origin.wrapping_add(self.unread.start as u64)
     }
 
     /// Bytes at a range from [`Self::consume`]. The range is invalid after the next [`Self::fill`].
@@ -120,11 +140,9 @@ impl Buffer {
     #[cold]
     fn read_until(&mut self, need: usize) -> bool {
         while self.unread.len() < need.min(MAX_NEED) && !self.ended {
-            self.make_room();
-            let free = self.data.get_mut(self.unread.end..).unwrap_or_default();
-            match self.source.read(free) {
+            match self.read() {
                 Ok(0) => self.ended = true,
-                Ok(bytes) => self.unread.end += bytes.min(free.len()),
+                Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.is_paused = true;
@@ -139,20 +157,64 @@ impl Buffer {
         self.unread.len() >= need
     }
 
+    /// Reads once; returns the number of bytes, 0 at the end.
+    fn read(&mut self) -> io::Result<usize> {
+        if let ByteSource::Ahead(source) = &self.source {
+            let Some(chunk) = source.next() else { return Ok(0) };
+            let chunk = chunk?;
+            let bytes = chunk.bytes().len();
+            let used = self.add(chunk);
+            if let ByteSource::Ahead(source) = &self.source {
+                source.give_back(used);
+            }
+            return Ok(bytes);
+        }
+        self.make_room();
+        let ByteSource::Reader(source) = &mut self.source else { return Ok(0) };
+        let free = self.data.get_mut(self.unread.end..).unwrap_or_default();
+        let bytes = source.read(free)?.min(free.len());
+        self.unread.end += bytes;
+        Ok(bytes)
+    }
+
+    /// Adds the bytes of a chunk behind the unread bytes; returns the buffer that is not needed.
+    fn add(&mut self, mut chunk: Chunk) -> Vec<u8> {
+        let start = HEADROOM.checked_sub(self.unread.len());
+        let headroom =
+            start.and_then(|start| Some((start, chunk.buffer.get_mut(start..HEADROOM)?)));
+        let Some((start, headroom)) = headroom else {
+            self.drop_consumed();
+            self.data.truncate(self.unread.end);
+            self.data.extend_from_slice(chunk.bytes());
+            self.unread.end = self.data.len();
+            return chunk.buffer;
+        };
+        // The start of a record is copied in front of its end, and the rest of the chunk is not.
+        headroom.copy_from_slice(self.bytes());
+        self.origin = self.offset().wrapping_sub(start as u64);
+        self.unread = start..chunk.filled;
+        std::mem::replace(&mut self.data, chunk.buffer)
+    }
+
     /// Makes room after the unread bytes. They are moved only if they are fewer than the bytes consumed since the last
     /// move, so each byte is copied at most once for any input. Only a full buffer is doubled, so a length field of
     /// the input allocates nothing.
     fn make_room(&mut self) {
-        if self.unread.start >= self.data.len() / 2 {
-            self.data.copy_within(self.unread.clone(), 0);
-            self.origin = self.offset();
-            self.unread = 0..self.unread.len();
-        }
+        self.drop_consumed();
         if self.unread.end == self.data.len() {
             // The system provides zeroed pages only when they are first written.
             let mut larger = vec![0; (self.data.len() * 2).max(INITIAL)];
             larger.split_at_mut(self.data.len()).0.copy_from_slice(&self.data);
             self.data = larger;
+        }
+    }
+
+    /// Moves the unread bytes to the front, if they are fewer than those before them.
+    fn drop_consumed(&mut self) {
+        if self.unread.start >= self.data.len() / 2 {
+            self.data.copy_within(self.unread.clone(), 0);
+            self.origin = self.offset();
+            self.unread = 0..self.unread.len();
         }
     }
 }
@@ -222,6 +284,34 @@ mod tests {
         let mut buffer = Buffer::new(Box::new(source));
         assert!(!buffer.fill(MAX_NEED));
         assert_eq!((buffer.len(), buffer.data.len()), (1000, INITIAL));
+    }
+
+    #[test]
+    fn bytes_that_a_thread_reads_are_those_of_the_source() {
+        use super::super::read_ahead::ReadThreads;
+
+        const BYTES: u64 = 3_000_000;
+        for need in [1, 24, 1500, HEADROOM, HEADROOM + 1, 300_000, 1_000_000] {
+            let source = || Counting { bytes: 10_007, given: 0, left: BYTES };
+            let ahead = ReadAhead::start(&ReadThreads::new(1), source).unwrap().unwrap();
+            let mut buffers = [Buffer::new(Box::new(source())), Buffer::read_ahead(ahead)];
+            loop {
+                let filled = buffers.each_mut().map(|buffer| buffer.fill(need));
+                let [one, other] = &mut buffers;
+                assert_eq!(filled[0], filled[1], "{need}");
+                let len = need.min(one.len());
+                assert_eq!(one.bytes()[..len], other.bytes()[..len], "{need} at {}", one.offset());
+                assert_eq!(one.offset(), other.offset(), "{need}");
+                if !filled[0] {
+                    assert_eq!((one.len(), one.offset()), (other.len(), other.offset()));
+                    break;
+                }
+                // Some of what was asked for stays.
+                for buffer in [one, other] {
+                    buffer.consume(need - need / 3);
+                }
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::counted::ReadCounter;
 use super::follow::Shrunk;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
-use super::read_ahead::{DecompressionThreads, ReadAhead};
+use super::read_ahead::{ReadAhead, ReadThreads};
 use super::snoop::Snoop;
 use super::{
     Comment, Drops, Error, FormatStep, Frame, FrameRecord, Interface, Item, LinkType, Notice,
@@ -96,15 +96,15 @@ impl CaptureFile {
     ///
     /// The file cannot be opened, or is a directory. Whether it is a capture shows only when it is read.
     pub fn open(path: &Path, input: u16) -> Result<Self, Error> {
-        Self::open_with(path, input, &DecompressionThreads::default(), &ReadCounter::default())
+        Self::open_with(path, input, (&ReadThreads::default(), false), &ReadCounter::default())
     }
 
-    /// Opens a capture as [`Self::open`] does; one of the `helpers` decompresses it if one is free, and `counter` counts
-    /// what is read of it.
+    /// Opens a capture as [`Self::open`] does; one of the `helpers` reads it ahead if one is free, and `counter` counts
+    /// what is read of it. Of plain files, only one `of_several` is read ahead.
     pub(super) fn open_with(
         path: &Path,
         input: u16,
-        helpers: &DecompressionThreads,
+        (helpers, of_several): (&ReadThreads, bool),
         counter: &ReadCounter,
     ) -> Result<Self, Error> {
         let name = path.display().to_string();
@@ -117,13 +117,16 @@ impl CaptureFile {
             return Err(Error::Directory { name });
         }
         // A pipe or a device is not asked for more bytes than are wanted, and gives no byte twice.
-        if metadata.is_file() && is_compressed(&mut file).unwrap_or_default() {
-            let file = file.try_clone().map(|file| counter.count(file));
-            let file = file.map(|file| move || Decompressed::new(Box::new(file)));
-            // If no thread is free, this thread decompresses.
-            if let Some(Ok(read_ahead)) = file.ok().and_then(|file| ReadAhead::start(helpers, file))
+        if metadata.is_file() {
+            let is_compressed = is_compressed(&mut file).unwrap_or_default();
+            // If no thread is free, this thread reads.
+            if let Some(source) = file.try_clone().ok().filter(|_| is_compressed || of_several)
+                && let Some(Ok(read_ahead)) = {
+                    let source = counter.count(source);
+                    ReadAhead::start(helpers, move || Decompressed::new(Box::new(source)))
+                }
             {
-                return Ok(Self::new(name, input, Box::new(read_ahead)));
+                return Ok(Self::new(name, input, Buffer::read_ahead(read_ahead)));
             }
         }
         Ok(Self::from_reader(name, input, Box::new(counter.count(file))))
@@ -131,13 +134,13 @@ impl CaptureFile {
 
     /// Reads the capture from `source`, with a `name` for errors. Reads nothing yet.
     pub fn from_reader(name: String, input: u16, source: Box<dyn Read + Send>) -> Self {
-        Self::new(name, input, Box::new(Decompressed::new(source)))
+        Self::new(name, input, Buffer::new(Box::new(Decompressed::new(source))))
     }
 
-    fn new(name: String, input: u16, source: Box<dyn Read + Send>) -> Self {
+    fn new(name: String, input: u16, buffer: Buffer) -> Self {
         Self {
             name,
-            buffer: Buffer::new(source),
+            buffer,
             format: CaptureFormat::Unknown,
             id: FrameRef { input, number: 0 },
             record: FrameRecord {

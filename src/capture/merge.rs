@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::counted::ReadCounter;
 use super::file::{Advance, Other};
-use super::read_ahead::DecompressionThreads;
+use super::read_ahead::ReadThreads;
 use super::{
     CaptureFile, Drops, Error, FrameRecord, Item, Notice, NoticeKind, Progress, Receiver, Source,
 };
@@ -58,7 +58,7 @@ pub struct Inputs {
     current: Option<Box<CaptureFile>>,
     /// Its frames before this time precede those of any other input.
     horizon: Timestamp,
-    helpers: DecompressionThreads,
+    helpers: ReadThreads,
     counter: ReadCounter,
     /// Packets that the interfaces of inputs that are done have dropped.
     drops: Drops,
@@ -82,6 +82,8 @@ enum NextItem {
 
 enum InputState {
     Waiting(Input),
+    /// Nothing was taken from it yet.
+    Opened(Box<CaptureFile>),
     /// The time of its next frame is in [`Inputs::due`].
     Open(Box<CaptureFile>),
     /// It is [`Inputs::current`], or about to become it.
@@ -106,7 +108,7 @@ impl Inputs {
             order,
             current: None,
             horizon: Timestamp::default(),
-            helpers: DecompressionThreads::default(),
+            helpers: ReadThreads::default(),
             counter: ReadCounter::default(),
             drops: Drops::default(),
             shifts: HashMap::new(),
@@ -114,11 +116,11 @@ impl Inputs {
         })
     }
 
-    /// Uses up to so many threads, that of the caller included, to decompress captures. The items and their order
-    /// do not depend on the number.
+    /// Uses up to so many threads, that of the caller included, to decompress captures, and to read several of them. The
+    /// items and their order do not depend on the number.
     #[must_use]
     pub fn with_threads(self, threads: NonZeroUsize) -> Self {
-        Self { helpers: DecompressionThreads::new(threads.get() - 1), ..self }
+        Self { helpers: ReadThreads::new(threads.get() - 1), ..self }
     }
 
     /// Counts the bytes that are read of all inputs with this counter.
@@ -202,20 +204,42 @@ impl Inputs {
                 (self.current, self.horizon) = (Some(capture), horizon);
                 return Ok(true);
             }
-            InputState::Waiting(waiting) => match waiting.open(input, &self.helpers, &self.counter)
-            {
-                Ok(mut capture) => {
-                    capture.set_shift(self.shift_of(input));
-                    (self.current, self.horizon) = (Some(Box::new(capture)), horizon);
+            InputState::Opened(capture) => {
+                (self.current, self.horizon) = (Some(capture), horizon);
+                self.open_next();
+            }
+            InputState::Waiting(waiting) => {
+                let several = self.inputs.len() > 1;
+                match waiting.open(input, (&self.helpers, several), &self.counter) {
+                    Ok(mut capture) => {
+                        capture.set_shift(self.shift_of(input));
+                        (self.current, self.horizon) = (Some(Box::new(capture)), horizon);
+                        self.open_next();
+                    }
+                    Err(e) => {
+                        self.put(input, InputState::Done);
+                        return Err(e);
+                    }
                 }
-                Err(e) => {
-                    *place = InputState::Done;
-                    return Err(e);
-                }
-            },
+            }
             as_before => *place = as_before,
         }
         Ok(false)
+    }
+
+    /// Opens the file after the current one, so that a thread that is free reads the start of it meanwhile.
+    fn open_next(&mut self) {
+        let Some(Reverse((_, next))) = self.due.peek().filter(|_| self.helpers.has_free()) else {
+            return;
+        };
+        let (next, helpers) = (*next, (&self.helpers, true));
+        // A file that cannot be opened is an error when its turn has come.
+        if let Some(InputState::Waiting(Input::Path(path))) = self.inputs.get(usize::from(next))
+            && let Ok(mut capture) = CaptureFile::open_with(path, next, helpers, &self.counter)
+        {
+            capture.set_shift(self.shift_of(next));
+            self.put(next, InputState::Opened(Box::new(capture)));
+        }
     }
 
     fn shift_of(&self, input: u16) -> i64 {
@@ -307,7 +331,7 @@ impl Input {
     fn open(
         self,
         input: u16,
-        helpers: &DecompressionThreads,
+        helpers: (&ReadThreads, bool),
         counter: &ReadCounter,
     ) -> Result<CaptureFile, Error> {
         match self {

@@ -124,7 +124,7 @@ pub(crate) struct Args {
     #[arg(long, help_heading = INPUT, conflicts_with_all = FILES)]
     pub(super) immediate: bool,
 
-    /// Number of threads that decompress captures and write messages [default: one for each processor]
+    /// Number of threads that read captures ahead, decompress them and write messages [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
     pub(super) threads: Option<NonZeroUsize>,
 
@@ -576,7 +576,7 @@ pub(crate) struct PacketArgs {
     #[arg(short = 'F', long, value_name = "FILE", help_heading = INPUT)]
     pub(super) filter_file: Option<PathBuf>,
 
-    /// Number of threads that decompress captures [default: one for each processor]
+    /// Number of threads that read captures ahead and decompress them [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
     pub(super) threads: Option<NonZeroUsize>,
 

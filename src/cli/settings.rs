@@ -49,7 +49,7 @@ pub(super) struct AnalyzeSettings {
     pub(super) follow: bool,
     /// Which packets are analysed.
     pub(super) selection: SelectionSettings,
-    /// Threads for decompression and for writing messages.
+    /// Threads that read ahead, decompress, and write messages.
     pub(super) threads: NonZeroUsize,
     /// What both kinds of runs have.
     pub(super) run: RunSettings,
@@ -139,7 +139,7 @@ pub(super) struct LadderSettings {
     pub(super) order: Order,
     /// Which packets are analysed.
     pub(super) selection: SelectionSettings,
-    /// Number of threads that decompress captures.
+    /// Number of threads that read ahead and decompress captures.
     pub(super) threads: NonZeroUsize,
     /// The attempt that is drawn.
     pub(super) choice: LadderChoice,
@@ -163,7 +163,7 @@ pub(super) struct AnnotateSettings {
     pub(super) order: Order,
     /// Which packets are analysed and written.
     pub(super) selection: SelectionSettings,
-    /// Number of threads that decompress captures.
+    /// Number of threads that read ahead and decompress captures.
     pub(super) threads: NonZeroUsize,
     /// Settings of the analysis.
     pub(super) config: Config,

@@ -386,6 +386,17 @@ impl TcpFlags {
         self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0) != 0
     }
 
+    /// Whether ACK is set, and none of SYN, FIN and RST.
+    pub const fn is_plain(self) -> bool {
+        self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0 | Self::ACK.0) == Self::ACK.0
+    }
+
+    /// Whether none of SYN, RST and ACK is set. A receiver drops such a segment in every state (RFC 9293, section 3.10.7.4,
+    /// fifth step).
+    pub const fn is_never_taken(self) -> bool {
+        self.0 & (Self::SYN.0 | Self::RST.0 | Self::ACK.0) == 0
+    }
+
     /// Whether FIN or RST is set.
     pub const fn closes(self) -> bool {
         self.0 & (Self::FIN.0 | Self::RST.0) != 0

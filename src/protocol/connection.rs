@@ -333,21 +333,18 @@ impl Connection {
         }
         let was_steady = self.is_steady();
         // Two segments in five are pure acknowledgements, which change nothing that is reported.
-        if was_steady
-            && !segment.has_bytes()
-            && !segment.flags.opens_or_closes()
-            && self.early.is_none()
-        {
+        if was_steady && !segment.has_bytes() && segment.flags.is_plain() && self.early.is_none() {
             self.tcp.on_pure_ack(segment, context.limits);
             self.is_reported_idle = false;
             return Keep::AsBefore;
         }
-        if (!was_steady || segment.flags.opens_or_closes() || self.early.is_some())
+        if (!was_steady || !segment.flags.is_plain() || self.early.is_some())
             && let Some(keep) = self.sift(segment, context, out)
         {
             return keep;
         }
         let from_start = self.tcp.has_start(segment.direction) || segment.flags.has(TcpFlags::SYN);
+        let end = self.tcp.side(segment.direction).stream.end();
         let Self { tcp, transport, protocol, .. } = self;
         if let ProtocolState::Epmd(epmd) = protocol {
             epmd.on_close(tcp.first_close());
@@ -359,8 +356,13 @@ impl Connection {
         });
         let now = Now { at: segment.at, frame: Some(segment.frame) };
         if was_steady {
+            if self.tcp.side(segment.direction).stream.end().since(end)
+                != segment.payload.len() as u64
+            {
+                self.doubt_bytes_again(segment);
+            }
             if out.has_events() {
-                self.doubt_bytes(segment);
+                self.doubt_bytes(segment, end);
             } else if self.tcp.flows() && !context.warns {
                 self.is_reported_idle = false;
                 self.complete(now, out);
@@ -388,6 +390,9 @@ impl Connection {
         context: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) -> Option<Keep> {
+        if self.tcp.is_dropped(segment, self.early.is_some()) {
+            return Some(Keep::AsBefore);
+        }
         let is_of_handshake = !self.established_reported || segment.flags.opens_or_closes();
         if is_of_handshake
             && segment.payload.len() <= MOST_HANDSHAKE_BYTES
@@ -404,15 +409,44 @@ impl Connection {
         if self.tcp.has_closed() {
             self.tcp.refute_close(segment);
         }
+        if segment.flags.has(TcpFlags::FIN) {
+            self.doubt_bytes_before(segment);
+        }
         None
     }
 
-    /// Takes back a corrupt frame that a segment showed, if the segment came another way than those before it, or with a
-    /// wrong checksum: its receiver may not have taken it.
-    #[cold] // few segments of an established connection are reported
-    fn doubt_bytes(&mut self, segment: &Segment<'_>) {
+    /// Takes back a corrupt frame in bytes for which a FIN leaves no place: its sender did not send them, or the side that
+    /// closes had not received them.
+    #[cold] // at the close
+    fn doubt_bytes_before(&mut self, fin: &Segment<'_>) {
+        let ProtocolState::Distribution(distribution) = &mut self.protocol else { return };
+        for direction in [fin.direction, fin.direction.reverse()] {
+            if let Some(at) = self.tcp.not_before(fin, direction) {
+                distribution.take_back_since(direction, at);
+            }
+        }
+    }
+
+    /// Takes back a corrupt frame in bytes that come again: of two segments with bytes for the same sequence numbers, one
+    /// may be of another sender.
+    #[cold] // few segments repeat bytes
+    fn doubt_bytes_again(&mut self, segment: &Segment<'_>) {
         if let ProtocolState::Distribution(distribution) = &mut self.protocol
-            && !self.tcp.is_usual(segment)
+            && let Some(at) = self.tcp.came_before(segment)
+        {
+            distribution.take_back_at(segment.direction, at);
+        }
+    }
+
+    /// Takes back a corrupt frame that a segment showed, if the segment came another way than those before it, or with a
+    /// wrong checksum: its receiver may not have taken it. Or if a part of its bytes came before, up to `end`: what came
+    /// before may have been of another sender.
+    #[cold] // few segments of an established connection are reported
+    fn doubt_bytes(&mut self, segment: &Segment<'_>, end: TcpOffset) {
+        let stream = &self.tcp.side(segment.direction).stream;
+        let overlaps = stream.offset_of(SeqNum(segment.seq)).is_some_and(|offset| offset < end);
+        if let ProtocolState::Distribution(distribution) = &mut self.protocol
+            && (overlaps || !self.tcp.is_usual(segment))
         {
             distribution.take_back(segment.direction, segment.frame);
         }

@@ -87,9 +87,13 @@ impl EarlySegments {
             None => self.contradicted_by(&early).and_then(|first| {
                 let question = Contradiction { first, second: index };
                 self.question = Some(question);
-                self.by_way(question, &early)
+                self.by_acknowledgement(question).or_else(|| self.by_way(question, &early))
             }),
         };
+        let decided = decided.or_else(|| {
+            let first = self.sent_before_answer(&early)?;
+            Some(Rejected { index: first, from: index })
+        });
         if index == 0 {
             self.kept.reserve_exact(1);
         }
@@ -111,6 +115,40 @@ impl EarlySegments {
                 && (segment.differs_from(known) || segment.closes_within(known))
         };
         self.kept.iter().position(is_contradicted)
+    }
+
+    /// The kept segment that the originator cannot have sent before this SYN-ACK, the answer to its SYN: it acknowledges
+    /// something else.
+    fn sent_before_answer(&self, answer: &EarlySegment) -> Option<usize> {
+        if !answer.flags.has(TcpFlags::SYN) || !answer.flags.has(TcpFlags::ACK) {
+            return None;
+        }
+        let is_impossible = |known: &EarlySegment| {
+            known.direction != answer.direction
+                && known.flags.has(TcpFlags::ACK)
+                && !known.flags.has(TcpFlags::SYN)
+                && !known.flags.has(TcpFlags::RST)
+                && (known.flags.has(TcpFlags::FIN) || !known.payload().is_empty())
+                && !(0..=MOST_ACKNOWLEDGED).contains(&known.ack.distance(answer.seq.plus(1)))
+        };
+        self.kept.iter().position(is_impossible)
+    }
+
+    /// Decides by an acknowledgement before the second segment came: its receiver had taken the first, and drops what comes
+    /// again.
+    fn by_acknowledgement(
+        &self,
+        Contradiction { first, second }: Contradiction,
+    ) -> Option<Rejected> {
+        let a = self.kept.get(first)?;
+        let is_taken = |it: &EarlySegment| {
+            it.direction != a.direction
+                && it.flags.has(TcpFlags::ACK)
+                && !it.flags.has(TcpFlags::RST)
+                && (0..=MOST_ACKNOWLEDGED).contains(&it.ack.distance(a.end()))
+        };
+        let is_acknowledged = self.kept.iter().skip(first + 1).any(is_taken);
+        is_acknowledged.then_some(Rejected { index: second, from: second })
     }
 
     /// Decides by the way that the packets took: the other packets of their direction have one time to live.
@@ -151,7 +189,17 @@ impl EarlySegments {
         } else {
             return None;
         };
-        if a.end() == b.end() {
+        // A segment that begins elsewhere ends there too. A copy of one of the two is none.
+        let is_end_of_others = |end: SeqNum| {
+            self.kept.iter().any(|it| {
+                it.direction == a.direction
+                    && it.end() == end
+                    && it.seq != a.seq
+                    && it.seq != b.seq
+                    && !it.payload().is_empty()
+            })
+        };
+        if a.end() == b.end() || is_end_of_others(shown) {
             None
         } else if shown == b.end() {
             Some(Rejected { index: first, from: second })
@@ -324,6 +372,9 @@ impl Connection {
 
 /// A handshake takes about twelve segments, and those of TLS somewhat more.
 const MOST_SEGMENTS: usize = 40;
+
+/// Bytes that a side acknowledges of a handshake at most.
+const MOST_ACKNOWLEDGED: i64 = 1 << 16;
 
 /// Memory for one connection: a handshake of nodes takes 2 KiB, one with TLS 9 KiB.
 const MOST_BYTES: usize = 16 * 1024;

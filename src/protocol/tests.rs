@@ -1590,3 +1590,260 @@ fn frames_before_the_last_message_of_the_handshake_connect_no_node() {
         assert_eq!(conn.outcome(), (Outcome::CookieMismatch, Some(Acceptor)), "{frame:?}");
     }
 }
+
+/// Cuts the connection off and gives its outcome, which an early decoy must not change.
+fn outcome_after_refusal(mut conn: TestConnection) -> (Outcome, Option<Role>) {
+    conn.segment(Acceptor, 0x11, b"").segment(Initiator, 0x11, b"").segment(Acceptor, 0x10, b"");
+    conn.time_passes(3);
+    conn.outcome()
+}
+
+#[test]
+fn a_segment_without_an_acknowledgement_counts_for_nothing() {
+    for (flags, payload) in [(0x01, &b""[..]), (0x08, b"\0\x0csnot_allowed"), (0x29, b"")] {
+        for from in [Initiator, Acceptor] {
+            let mut conn = TestConnection::new();
+            conn.up_to_reply().decoy(from, 0, flags, payload).segment(Acceptor, 0x10, b"");
+            assert_eq!(
+                outcome_after_refusal(conn),
+                (Outcome::CookieMismatch, Some(Acceptor)),
+                "{flags:#x}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_acknowledges_what_was_never_sent_counts_for_nothing() {
+    for acked in [0x0a00_0000, 0x0a00_0000_u32.wrapping_neg()] {
+        for flags in [0x11, 0x18] {
+            let payload: &[u8] = if flags == 0x18 { b"\0\x0csnot_allowed" } else { b"" };
+            let mut conn = TestConnection::new();
+            conn.up_to_reply();
+            let arrived = conn.arrived;
+            conn.arrived[Initiator.index()] = arrived[Initiator.index()].wrapping_add(acked);
+            conn.decoy(Acceptor, 0, flags, payload);
+            conn.arrived = arrived;
+            conn.sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+            let (seen, verdict) = conn.verdict();
+            assert_eq!(verdict.outcome, Outcome::Connected, "{acked} {flags:#x}");
+            assert_eq!(seen.tcp.close, None, "{acked} {flags:#x}");
+            assert_eq!(not_taken(&conn), 1, "{acked} {flags:#x}");
+        }
+    }
+}
+
+#[test]
+fn bytes_behind_a_fin_complete_no_handshake() {
+    for message in [framed(&ack("C")), vec![0; 8], framed(b"snot_allowed")] {
+        // Before and after the other side acknowledges the FIN.
+        for is_late in [false, true] {
+            let mut conn = TestConnection::new();
+            conn.up_to_reply().segment(Acceptor, 0x10, b"").segment(Acceptor, 0x11, b"");
+            if is_late {
+                conn.segment(Initiator, 0x11, b"").decoy(Acceptor, 0, 0x18, &message);
+            } else {
+                conn.decoy(Acceptor, 0, 0x18, &message).segment(Initiator, 0x11, b"");
+            }
+            conn.segment(Acceptor, 0x10, b"").time_passes(3);
+            assert_eq!(
+                conn.outcome(),
+                (Outcome::CookieMismatch, Some(Acceptor)),
+                "{message:?} {is_late}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_comes_in_front_of_the_answer_to_a_syn_is_no_part_of_the_stream() {
+    let far = 0x1000_0000;
+    for (flags, payload) in [(0x18, framed(b"snot_allowed")), (0x10, vec![]), (0x11, vec![])] {
+        let mut conn = TestConnection::new();
+        conn.segment(Initiator, 0x02, b"").decoy(Acceptor, far, flags, &payload);
+        conn.segment(Acceptor, 0x12, b"").segment(Initiator, 0x10, b"");
+        conn.sends(Initiator, &send_name("a@one")).sends(Acceptor, b"sok");
+        conn.sends(Acceptor, &challenge("b@two")).sends(Initiator, &reply());
+        conn.sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+        assert_eq!(conn.outcome(), (Outcome::Connected, None), "{flags:#x}");
+    }
+}
+
+#[test]
+fn a_closed_port_refuses_a_syn_whatever_comes_beside_it() {
+    let decoys: [fn(&mut TestConnection); 3] = [
+        |conn| _ = conn.decoy(Acceptor, 40, 0x18, &framed(b"snot_allowed")),
+        |conn| _ = conn.decoy(Acceptor, 0, 0x18, &[0; 8]),
+        |conn| _ = conn.decoy(Initiator, 0, 0x10, b""),
+    ];
+    for is_late in [false, true] {
+        for decoy in decoys {
+            let mut conn = TestConnection::new();
+            conn.segment(Initiator, 0x02, b"");
+            if !is_late {
+                decoy(&mut conn);
+            }
+            conn.seq[Acceptor.index()] = 0;
+            conn.segment(Acceptor, 0x14, b"");
+            if is_late {
+                decoy(&mut conn);
+            }
+            conn.time_passes(1);
+            assert_eq!(conn.outcome(), (Outcome::Refused, None), "{is_late}");
+        }
+    }
+}
+
+#[test]
+fn a_syn_ack_that_acknowledges_another_syn_opens_nothing() {
+    let mut conn = TestConnection::new();
+    conn.segment(Initiator, 0x02, b"");
+    conn.arrived[Initiator.index()] += 77_777;
+    conn.decoy(Acceptor, 123_456, 0x12, b"");
+    conn.arrived[Initiator.index()] -= 77_777;
+    conn.segment(Acceptor, 0x12, b"").segment(Initiator, 0x10, b"");
+    conn.sends(Initiator, &send_name("a@one")).sends(Acceptor, b"snot_allowed");
+    conn.segment(Acceptor, 0x11, b"").segment(Initiator, 0x11, b"").time_passes(3);
+    assert_eq!(conn.outcome().0, Outcome::NotAllowed);
+}
+
+#[test]
+fn an_rst_one_past_the_end_ends_nothing_where_both_sides_go_on() {
+    for from in [Initiator, Acceptor] {
+        let mut conn = TestConnection::new();
+        conn.up_to_reply().decoy(from, 1, 0x04, b"").sends(Acceptor, &ack("C"));
+        conn.segment(Initiator, 0x10, b"").sends_raw(Initiator, &[0; 4]);
+        conn.segment(Acceptor, 0x10, b"").waits(3000);
+        conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"");
+        let reports = conn
+            .out
+            .observed()
+            .filter(|it| matches!(it, Observed::Connection(seen) if seen.is_closed()));
+        assert_eq!(reports.count(), 0, "{from:?}");
+        assert_eq!(conn.verdict().1.outcome, Outcome::Connected, "{from:?}");
+    }
+}
+
+#[test]
+fn a_frame_for_which_its_sender_left_no_place_is_not_corrupt() {
+    for (is_decoy, corrupt) in [(true, 0), (false, 1)] {
+        let mut conn = TestConnection::new();
+        conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+        for _ in 0..10 {
+            conn.sends_raw(Initiator, &[0; 4]).segment(Acceptor, 0x10, b"");
+            conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(15_000);
+        }
+        let bytes = b"\0\0\0\x05hello";
+        if is_decoy {
+            conn.decoy(Acceptor, 0, 0x18, bytes);
+        } else {
+            conn.sends_raw(Acceptor, bytes);
+        }
+        conn.segment(Acceptor, 0x11, b"")
+            .segment(Initiator, 0x11, b"")
+            .segment(Acceptor, 0x10, b"");
+        let (seen, _) = conn.verdict();
+        assert_eq!(usize::from(seen.traffic.acceptor.corrupt.is_some()), corrupt, "{is_decoy}");
+    }
+}
+
+#[test]
+fn bytes_that_come_again_and_differ_leave_what_was_acknowledged() {
+    for message in [vec![0; 40], framed(&send_name("z@elsewhere")), framed(b"strue")] {
+        let mut conn = TestConnection::new();
+        conn.up_to_reply().segment(Acceptor, 0x10, b"").segment(Acceptor, 0x11, b"");
+        let back = (message.len() as u32).wrapping_neg();
+        conn.decoy(Initiator, back, 0x18, &message);
+        conn.segment(Initiator, 0x11, b"").segment(Acceptor, 0x10, b"").time_passes(3);
+        assert_eq!(conn.outcome(), (Outcome::CookieMismatch, Some(Acceptor)), "{message:?}");
+    }
+}
+
+#[test]
+fn what_the_originator_sends_before_the_answer_to_its_syn_counts_for_nothing() {
+    for acked in [0x0b00_0000, 0x0b00_0000_u32.wrapping_neg()] {
+        let mut conn = TestConnection::new();
+        conn.segment(Initiator, 0x02, b"");
+        conn.arrived[Acceptor.index()] = conn.arrived[Acceptor.index()].wrapping_add(acked);
+        conn.decoy(Initiator, 0, 0x18, b"\x7f\xff\xff\xff\x83");
+        conn.arrived[Acceptor.index()] = conn.arrived[Acceptor.index()].wrapping_sub(acked);
+        conn.segment(Acceptor, 0x12, b"").segment(Initiator, 0x10, b"");
+        conn.sends(Initiator, &send_name("a@one")).sends(Acceptor, b"snot_allowed");
+        conn.segment(Acceptor, 0x11, b"").segment(Initiator, 0x11, b"").time_passes(3);
+        assert_eq!(conn.outcome().0, Outcome::NotAllowed, "{acked}");
+    }
+}
+
+#[test]
+fn a_fin_beyond_the_window_closes_nothing() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+    conn.decoy(Initiator, 0x0800_0000, 0x11, b"").time_passes(3);
+    conn.segment(Initiator, 0x11, b"").segment(Acceptor, 0x11, b"");
+    conn.decoy(Initiator, 0x0800_0000, 0x11, b"").segment(Initiator, 0x10, b"").time_passes(3);
+    let (seen, verdict) = conn.verdict();
+    assert_eq!((verdict.outcome, seen.closed_by()), (Outcome::Connected, Some(Initiator)));
+}
+
+#[test]
+fn a_frame_that_is_corrupt_behind_bytes_of_another_segment_accuses_no_node() {
+    for (is_decoy, corrupt) in [(true, 0), (false, 1)] {
+        let mut conn = TestConnection::new();
+        conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+        for _ in 0..10 {
+            conn.sends_raw(Initiator, &[0; 4]).segment(Acceptor, 0x10, b"");
+            conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(15_000);
+        }
+        if is_decoy {
+            conn.decoy(Acceptor, 0, 0x18, &[0; 8]);
+        }
+        conn.sends_raw(Acceptor, b"\0\0\0\x0chello, world");
+        conn.segment(Initiator, 0x11, b"").segment(Acceptor, 0x11, b"");
+        conn.segment(Initiator, 0x10, b"");
+        let (seen, _) = conn.verdict();
+        assert_eq!(usize::from(seen.traffic.acceptor.corrupt.is_some()), corrupt, "{is_decoy}");
+    }
+}
+
+/// A connection that has been up for a while.
+fn steady() -> TestConnection {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+    for _ in 0..10 {
+        conn.sends_raw(Initiator, &[0; 4]).segment(Acceptor, 0x10, b"");
+        conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(15_000);
+    }
+    conn
+}
+
+fn has_corrupt_frame(conn: &mut TestConnection) -> bool {
+    let (seen, verdict) = conn.verdict();
+    assert_eq!(verdict.outcome, Outcome::Connected);
+    seen.traffic.acceptor.corrupt.is_some()
+}
+
+#[test]
+fn a_frame_that_the_closing_side_had_not_received_is_not_its_reason() {
+    for is_received in [true, false] {
+        let mut conn = steady();
+        let arrived = conn.arrived;
+        conn.sends_raw(Acceptor, b"\0\0\0\x0chello, world");
+        if !is_received {
+            conn.arrived = arrived;
+        }
+        conn.segment(Initiator, 0x11, b"").segment(Acceptor, 0x11, b"");
+        assert_eq!(has_corrupt_frame(&mut conn), is_received);
+    }
+}
+
+#[test]
+fn a_corrupt_frame_in_whose_place_its_sender_sends_other_bytes_accuses_no_node() {
+    let mut conn = steady();
+    conn.decoy(Acceptor, 0, 0x18, b"\0\0\0\x0chello, world");
+    conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(15_000);
+    for _ in 0..4 {
+        conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(15_000);
+    }
+    conn.segment(Initiator, 0x11, b"").segment(Acceptor, 0x11, b"");
+    assert!(!has_corrupt_frame(&mut conn));
+}

@@ -217,6 +217,11 @@ impl StreamDirection {
         self.pending.last_key_value().map_or(self.next, |(offset, data)| data.end(*offset))
     }
 
+    /// When the bytes from `seq` on were sent first, if they came in one of the last segments.
+    pub fn sent_at(&self, seq: SeqNum) -> Option<Timestamp> {
+        self.recent.first_sent(seq).0
+    }
+
     /// Whether the capture shows where this stream begins.
     #[inline]
     pub const fn is_start_seen(&self) -> bool {
@@ -236,6 +241,42 @@ impl StreamDirection {
             }
         }
         self.start = Start::Known;
+    }
+
+    /// Sets the sequence number of the first byte, as the SYN shows it, and drops what came before the SYN with sequence
+    /// numbers that no byte behind it has: no connection was open.
+    pub fn opens_at(&mut self, seq: SeqNum) {
+        let is_untouched = self.bytes == 0 && self.missing == 0;
+        match self.offset_of(seq).filter(|_| is_untouched) {
+            Some(start) => {
+                self.drop_outside(start);
+                self.acked = self.acked.filter(|acked| is_behind(start, *acked));
+                self.next = start;
+                self.start = Start::Known;
+                self.is_start_seen = true;
+            }
+            None => self.begins_at(seq),
+        }
+    }
+
+    fn drop_outside(&mut self, start: TcpOffset) {
+        let memory = &mut self.memory;
+        self.pending.retain(|offset, data| {
+            let is_inside = is_behind(start, *offset);
+            if !is_inside {
+                memory.release(data.cost());
+            }
+            is_inside
+        });
+    }
+
+    /// Forgets all that came before the stream has begun.
+    pub fn forget(&mut self) {
+        if self.bytes == 0 && self.missing == 0 {
+            self.discard();
+            self.start = Start::Unseen;
+            self.hole_since = None;
+        }
     }
 
     /// Notes that the other side acknowledges everything before `seq`. With `is_first`, it may be the first number
@@ -529,6 +570,11 @@ impl StreamDirection {
         self.drain(out);
         true
     }
+}
+
+/// Whether an offset is behind the start of a stream, and no further than a window reaches.
+fn is_behind(start: TcpOffset, offset: TcpOffset) -> bool {
+    offset >= start && offset <= start.plus(LARGEST_HOLE)
 }
 
 /// The part of `bytes`, which begin at offset `start`, from offset `from` up to `to`.

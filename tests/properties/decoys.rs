@@ -40,7 +40,11 @@ const RST: TcpFlags = TcpFlags(0x04);
 const RST_ACK: TcpFlags = TcpFlags(0x14);
 const FIN_ACK: TcpFlags = TcpFlags(0x11);
 
-const DECOYS: [Decoy; 13] = [
+const FIN: TcpFlags = TcpFlags(0x01);
+const PSH: TcpFlags = TcpFlags(0x08);
+const SYN_ACK: TcpFlags = TcpFlags(0x12);
+
+const DECOYS: [Decoy; 16] = [
     Decoy { name: "RST before the window", make: |next| bare(next, RST, next.seq.wrapping_sub(9)) },
     Decoy { name: "RST in the window", make: |next| bare(next, RST, next.seq.wrapping_add(9)) },
     Decoy {
@@ -77,6 +81,25 @@ const DECOYS: [Decoy; 13] = [
     Decoy {
         name: "bytes beyond the window",
         make: |next| Owned { seq: next.seq.wrapping_add(0x0400_0000), ..with_payload(next, ACK) },
+    },
+    Decoy {
+        name: "FIN without an acknowledgement",
+        make: |next| Owned { ack: 0, ..bare(next, FIN, next.seq) },
+    },
+    Decoy {
+        name: "bytes without an acknowledgement",
+        make: |next| {
+            let mut decoy = Owned { ack: 0, flags: PSH, ..with_payload(next, STATUS) };
+            decoy.fill_header(true);
+            decoy
+        },
+    },
+    Decoy {
+        name: "SYN-ACK that acknowledges another SYN",
+        make: |next| {
+            let ack = next.ack ^ 0x5a5a_5a5a;
+            Owned { ack, ..bare(next, SYN_ACK, next.seq ^ 0x2a2a_2a2a) }
+        },
     },
 ];
 

@@ -386,6 +386,16 @@ impl Distribution {
         self.sides[direction].messages.take_back(frame);
     }
 
+    /// Takes back what the bytes of `at` showed of `direction` behind the handshake.
+    pub(super) fn take_back_at(&mut self, direction: Direction, at: Timestamp) {
+        self.sides[direction].messages.take_back_at(at);
+    }
+
+    /// Takes back what the bytes since `at` showed of `direction` behind the handshake.
+    pub(super) fn take_back_since(&mut self, direction: Direction, at: Timestamp) {
+        self.sides[direction].messages.take_back_since(at);
+    }
+
     /// The first packet of one direction with data of another protocol.
     pub(super) fn foreign(&self, direction: Direction) -> Option<ForeignBytes> {
         let (mark, looks_like) = self.side(direction).foreign?;

@@ -37,6 +37,8 @@ pub(super) struct Rst {
     pub(super) extent: Extent,
     /// Whether it has the time to live of the segments of its side before it.
     pub(super) is_usual: bool,
+    /// Whether its number is one past what its side has sent, as behind a FIN that the capture lacks.
+    pub(super) is_past_end: bool,
 }
 
 impl Rst {

@@ -237,13 +237,23 @@ impl TcpConnection {
         }
         if segment.flags.has(TcpFlags::RST) {
             let is_usual = segment.ttl != 0 && self.side(direction).ttl == segment.ttl;
-            let rst = Rst { seq, ack, mark, extent: self.extent(direction), is_usual };
+            if self.refuses_syn(direction, seq, ack) {
+                // What came before it was never taken.
+                self.sides[direction].stream.forget();
+                self.sides[direction].segments = 1;
+            }
+            let stream = &self.side(direction).stream;
+            let is_past_end = stream.offset_of(seq) == Some(stream.highest().plus(1));
+            let extent = self.extent(direction);
+            let rst = Rst { seq, ack, mark, extent, is_usual, is_past_end };
             let fate = self.fate(direction, &rst, segment.ttl);
             let side = &mut self.sides[direction];
             match fate {
                 RstFate::Taken => _ = side.rst.get_or_insert(rst),
                 RstFate::Doubtful => _ = side.doubtful_rst.get_or_insert(rst),
                 RstFate::Dropped => {
+                    // It is no answer of its host.
+                    side.segments = side.segments.saturating_sub(1);
                     return self
                         .note_not_taken(mark, "an RST with another sequence number than the next");
                 }

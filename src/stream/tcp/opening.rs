@@ -50,7 +50,10 @@ impl Opened {
 impl TcpConnection {
     /// Whether `segment` is the SYN of another connection between the same ends.
     pub(crate) fn is_other_connection(&self, segment: &Segment<'_>) -> bool {
-        if !segment.flags.has(TcpFlags::SYN) || segment.flags.has(TcpFlags::RST) {
+        if !segment.flags.has(TcpFlags::SYN)
+            || segment.flags.has(TcpFlags::RST)
+            || self.is_other_syn_ack(segment)
+        {
             return false;
         }
         let side = self.side(segment.direction);
@@ -89,6 +92,11 @@ impl TcpConnection {
             };
         };
         let (from, to) = (self.side(originator), self.side(originator.reverse()));
+        if self.has_closed
+            && let Some(mark) = self.refusal()
+        {
+            return Opened::Reset(mark);
+        }
         if to.syn.is_some()
             || to.stream.bytes() > 0
             || from.after_syn.is_some()
@@ -141,7 +149,7 @@ impl TcpConnection {
 
 impl TcpDirection {
     pub(super) fn on_syn(&mut self, isn: SeqNum, mark: PacketRef, ip_id: Option<u16>) {
-        self.stream.begins_at(isn.plus(1));
+        self.stream.opens_at(isn.plus(1));
         match &mut self.syn {
             None => self.syn = Some(Syn { isn, mark, count: 1, last: mark.at, ip_id }),
             Some(syn) => {

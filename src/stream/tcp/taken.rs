@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::close::{Fin, Rst};
+use super::close::{Fin, REFUSAL_GRACE, Rst};
 use super::{TcpConnection, TcpDirection};
 use crate::decode::{ChecksumState, Segment, TcpFlags};
 use crate::flow::Direction;
@@ -83,7 +83,8 @@ impl TcpConnection {
             return RstFate::Taken;
         }
         let end = own.stream.highest();
-        let is_next = offset == end || offset == end.plus(1) || own.stream.acked() == Some(offset);
+        // One past the end is the next one behind a FIN that the capture lacks: what follows shows whether it does.
+        let is_next = offset == end || own.stream.acked() == Some(offset);
         let is_old = own.stream.acked().is_some_and(|acked| offset < acked);
         // A host without the connection answers what does not acknowledge anything with sequence number 0.
         let is_answer = rst.seq == SeqNum(0) && rst.ack.is_some();
@@ -94,6 +95,29 @@ impl TcpConnection {
         } else {
             RstFate::Doubtful
         }
+    }
+
+    /// Whether an RST of `direction` is the answer of a closed port to the SYN of the other side: sequence number 0, and an
+    /// acknowledgement of the SYN (RFC 9293, section 3.10.7.1). Then no connection was open.
+    pub(super) fn refuses_syn(
+        &self,
+        direction: Direction,
+        seq: SeqNum,
+        ack: Option<SeqNum>,
+    ) -> bool {
+        let (own, peer) = (self.side(direction), self.side(direction.reverse()));
+        own.syn.is_none()
+            && seq == SeqNum(0)
+            && own.stream.bytes() == 0
+            && peer.syn.is_some_and(|syn| ack == Some(syn.isn.plus(1)))
+    }
+
+    /// The RST with which a closed port has answered the SYN.
+    pub(super) fn refusal(&self) -> Option<PacketRef> {
+        [Direction::LowToHigh, Direction::HighToLow].into_iter().find_map(|direction| {
+            let rst = self.side(direction).rst?;
+            self.refuses_syn(direction, rst.seq, rst.ack).then_some(rst.mark)
+        })
     }
 
     /// Notes how far both streams have come when a FIN or RST of `direction` comes.
@@ -134,8 +158,9 @@ impl TcpConnection {
 
     fn is_rst_refuted(&self, closer: Direction, segment: &Segment<'_>) -> bool {
         let side = self.side(closer);
-        let is_doubtful = side.doubtful_rst.is_some();
         let Some(rst) = side.doubtful_rst.or(side.rst) else { return false };
+        // One past the end may be the number of its sender.
+        let is_doubtful = side.doubtful_rst.is_some() && !rst.is_past_end;
         let receiver = closer.reverse();
         let Extent { own, peer, acked } = rst.extent;
         if segment.direction == receiver {
@@ -156,7 +181,9 @@ impl TcpConnection {
             let acked = self.side(receiver).stream.offset_of(SeqNum(segment.ack));
             let is_alone = self.side(receiver).segments == 0;
             let sent = side.stream.offset_of(SeqNum(segment.seq));
-            segment.at > rst.mark.at.after(ROUND_TRIP)
+            // The number of a doubtful one is not that of its sender, which needs less to show that it goes on.
+            let reordered = if is_doubtful { REFUSAL_GRACE } else { ROUND_TRIP };
+            segment.at > rst.mark.at.after(reordered)
                 && acked.is_some_and(|acked| acked > peer.plus(1))
                 || is_alone && segment.has_bytes() && sent.is_some_and(|sent| sent >= own)
         }
@@ -224,6 +251,101 @@ impl TcpConnection {
         })
     }
 
+    /// Whether the receiver of a segment drops it, whatever its bytes are. `is_early` in the first segments of a connection,
+    /// of which no side has sent much.
+    pub(crate) fn is_dropped(&mut self, segment: &Segment<'_>, is_early: bool) -> bool {
+        let flags = segment.flags;
+        let is_neither_syn_nor_rst = !flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::RST);
+        let why = if flags.is_never_taken() {
+            "a segment without an acknowledgement"
+        } else if is_early && self.acknowledges_other_bytes(segment) {
+            "a segment that acknowledges what was not sent"
+        } else if self.is_other_syn_ack(segment) {
+            "a SYN-ACK that acknowledges another SYN"
+        } else if self.has_closed && self.is_behind_fin(segment) {
+            "a segment behind a FIN"
+        } else if segment.flags.has(TcpFlags::FIN) && self.is_far_off(segment) {
+            "a FIN beyond the window of the receiver"
+        } else if self.has_closed && is_neither_syn_nor_rst && self.refusal().is_some() {
+            "a segment of a connection that was refused"
+        } else {
+            return false;
+        };
+        self.note_not_taken(PacketRef { frame: segment.frame, at: segment.at }, why);
+        true
+    }
+
+    /// Whether the acknowledgement of a segment is none of what the other side has sent, or may have sent in a handshake
+    /// where the capture lacks it. A receiver drops the segment (RFC 5961, section 5.2).
+    fn acknowledges_other_bytes(&self, segment: &Segment<'_>) -> bool {
+        if !segment.flags.is_plain() && !segment.flags.has(TcpFlags::FIN)
+            || segment.flags.has(TcpFlags::RST)
+        {
+            return false;
+        }
+        let peer = self.side(segment.direction.reverse());
+        let Some(syn) = peer.syn else { return false };
+        let highest = peer.stream.highest().max(peer.stream.acked().unwrap_or_default());
+        let start = peer.stream.offset_of(syn.isn.plus(1));
+        let ack = peer.stream.offset_of(SeqNum(segment.ack));
+        ack.zip(start).is_some_and(|(ack, start)| {
+            ack < start.minus(HANDSHAKE_WINDOW) || ack > highest.plus(HANDSHAKE_BYTES)
+        })
+    }
+
+    /// Whether a segment is a SYN-ACK that does not acknowledge the SYN of the other side, while the connection is open: that
+    /// side drops it (RFC 9293, section 3.10.7.3, first step, and section 3.10.7.4).
+    pub(super) fn is_other_syn_ack(&self, segment: &Segment<'_>) -> bool {
+        let is_syn_ack = segment.flags.has(TcpFlags::SYN) && segment.flags.has(TcpFlags::ACK);
+        is_syn_ack
+            && !self.has_closed
+            && self.side(segment.direction.reverse()).syn.is_some_and(|syn| {
+                let behind = SeqNum(segment.ack).distance(syn.isn.plus(1));
+                // With TCP Fast Open it acknowledges bytes too (RFC 7413).
+                !(0..=MOST_SYN_BYTES).contains(&behind)
+            })
+    }
+
+    /// When bytes of `direction` came for which this FIN leaves no place, and which the other side has not acknowledged. In a
+    /// FIN of that direction: they were not of that sender. In one of the other side: it closed without them.
+    #[cold] // at the close
+    pub(crate) fn not_before(&self, fin: &Segment<'_>, direction: Direction) -> Option<Timestamp> {
+        let stream = &self.side(direction).stream;
+        let is_own = fin.direction == direction;
+        let sent = u32::try_from(fin.payload.len()).unwrap_or(u32::MAX).saturating_add(fin.missing);
+        let seq = if is_own { SeqNum(fin.seq).plus(sent) } else { SeqNum(fin.ack) };
+        let offset = stream.offset_of(seq)?;
+        let is_taken = stream.acked() > Some(offset.plus(is_own.into()));
+        let at = stream.sent_at(seq)?;
+        (offset < stream.end() && !is_taken).then_some(at)
+    }
+
+    /// When the bytes with which this segment begins came first.
+    #[cold] // few segments repeat bytes
+    pub(crate) fn came_before(&self, segment: &Segment<'_>) -> Option<Timestamp> {
+        let stream = &self.side(segment.direction).stream;
+        stream.sent_at(SeqNum(segment.seq))
+    }
+
+    /// Whether the bytes or the FIN of a segment are behind another FIN of its sender, before which nothing is missing. If
+    /// that FIN was not of the sender, its bytes would go on with the sequence number of the FIN.
+    fn is_behind_fin(&self, segment: &Segment<'_>) -> bool {
+        let side = self.side(segment.direction);
+        let end = Some(side.stream.end());
+        (segment.has_bytes() || segment.flags.has(TcpFlags::FIN))
+            && side.fin.is_some_and(|fin| side.stream.offset_of(fin.seq) == end)
+            && side.stream.offset_of(SeqNum(segment.seq)) > end
+            && side.stream.acked() <= Some(side.stream.end().plus(1))
+    }
+
+    /// Whether a segment is further on than any window reaches.
+    fn is_far_off(&self, segment: &Segment<'_>) -> bool {
+        let stream = &self.side(segment.direction).stream;
+        let end = stream.highest().max(stream.acked().unwrap_or_default());
+        let offset = stream.offset_of(SeqNum(segment.seq));
+        stream.is_start_seen() && offset.is_some_and(|offset| offset > end.plus(LARGEST_HOLE))
+    }
+
     /// Whether the bytes of a segment are further on than any window of a handshake reaches.
     pub(super) fn is_beyond_window(&self, segment: &Segment<'_>) -> bool {
         let stream = &self.side(segment.direction).stream;
@@ -273,6 +395,12 @@ impl TcpDirection {
 
 /// Windows do not grow before data has flowed.
 const HANDSHAKE_WINDOW: u64 = 1 << 20;
+
+/// Bytes that a SYN has at most.
+const MOST_SYN_BYTES: i64 = 1 << 16;
+
+/// No side sends more in a handshake before the other side acknowledges it.
+const HANDSHAKE_BYTES: u64 = 1 << 16;
 
 /// No segment is under way for longer.
 const ROUND_TRIP: Duration = Duration::from_secs(1);
