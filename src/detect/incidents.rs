@@ -985,4 +985,38 @@ mod tests {
         assert!(incidents.solved.len() <= MIN_ORDER, "{}", incidents.solved.len());
         assert_eq!(incidents.problems().solved.values().sum::<u64>(), 1);
     }
+
+    #[test]
+    fn incidents_are_bounded_and_those_that_were_forgotten_are_still_counted() {
+        const KEPT: usize = 3;
+        let doc = crate::detect::docs().next().unwrap();
+        let rounds = MIN_ORDER as u64 + 500;
+        for are_solved in [false, true] {
+            let mut incidents = Incidents::new(&Limits { incidents: KEPT, ..Limits::default() });
+            let mut out = Vec::new();
+            for round in 0..rounds {
+                // Far apart, so that no rate limit joins them.
+                let ms = round * 7_200_000;
+                let step = refused(ms, A, B);
+                let it = step.session();
+                let mut found = Detection::new(doc);
+                found.ended_by = crate::detect::EndedBy::Any(vec![Ending::connection_of(it)]);
+                (found.parties, found.severity) = (round.to_string(), Severity::High);
+                incidents.on_detection(found, &ReportContext::of_session(it), &mut out);
+                if are_solved {
+                    incidents.on_session(&dial(ms + 10, B, A).judged(), &mut out);
+                }
+                assert!(incidents.known.len() <= KEPT, "after {round}");
+                out.clear();
+            }
+            assert!(incidents.order.len() <= MIN_ORDER, "{}", incidents.order.len());
+            // What is solved is forgotten without a loss.
+            let lost = if are_solved { 0 } else { rounds - KEPT as u64 };
+            assert_eq!(incidents.evictions(), lost);
+            let problems = incidents.problems();
+            let counted = [&problems.open, &problems.solved, &problems.unknown];
+            let counted = counted.into_iter().flat_map(|by_severity| by_severity.values());
+            assert_eq!(counted.sum::<u64>(), rounds);
+        }
+    }
 }

@@ -260,7 +260,7 @@ pub(super) mod tests {
     use crate::detect::tests::{Step, but};
     use crate::judge::Undelivered;
     use crate::judge::samples::{at, dial, in_the_void, mark};
-    use crate::observe::{Observation, Occasion, PauseSpan, Stall};
+    use crate::observe::{Observation, Occasion, PauseSpan, PerRole, Stall};
 
     pub(in crate::detect) const A: &str = "a@h1/10.0.0.1/1";
     pub(in crate::detect) const B: &str = "b@h2/10.0.0.2/2";
@@ -387,5 +387,18 @@ pub(super) mod tests {
             is_busy(step)
         };
         assert_eq!((answering(50_000), answering(59_900)), (Some(false), Some(true)));
+    }
+
+    #[test]
+    fn a_reset_before_the_first_frame_loses_no_connection() {
+        let none = end(reset(9000, 10_000, false), |seen| seen.traffic = PerRole::default());
+        assert!(none.is_none(), "{none:?}");
+        for role in Role::BOTH {
+            let one = end(reset(9000, 10_000, false), |seen| {
+                seen.traffic = PerRole::default();
+                seen.traffic[role].ticks = 1;
+            });
+            assert!(matches!(one, Some(LinkEnd::Reset { .. })), "{role:?}");
+        }
     }
 }

@@ -313,6 +313,28 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_the_most_bytes_is_waited_for_and_a_longer_one_is_refused_by_its_length() {
+        let message = |len: u16| {
+            let body = [b"n".as_slice(), &vec![b'x'; usize::from(len) - 1]].concat();
+            [len.to_be_bytes().as_slice(), &body].concat()
+        };
+        for size in [1, 3, 601, 602] {
+            let out = cut(&mut from_start(), &message(600), size);
+            assert_eq!(out.iter().map(String::len).collect::<Vec<_>>(), [600], "{size}");
+        }
+        for size in [3, 602, 603] {
+            let out = cut(&mut from_start(), &message(601)[..size], size);
+            assert!(out[0].starts_with("Foreign"), "{size}: {out:?}");
+        }
+        let mut long = from_start();
+        long.use_long_prefix();
+        assert!(cut(&mut long, b"\0\0\x02\x58n", 9).is_empty());
+        let mut long = from_start();
+        long.use_long_prefix();
+        assert!(cut(&mut long, b"\0\0\x02\x59n", 9)[0].starts_with("Foreign"));
+    }
+
+    #[test]
     fn inside_tls_a_length_has_four_bytes() {
         let framing = || {
             let mut framing = from_start();

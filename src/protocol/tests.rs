@@ -686,6 +686,62 @@ fn a_dial_that_ends_right_after_its_own_tls_hello_is_undecided() {
 }
 
 #[test]
+fn an_acceptor_that_keeps_a_tls_dial_open_hangs_and_one_that_closes_does_not_use_tls() {
+    let mut hello = vec![0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3];
+    hello.extend([0; 54]);
+    let closed = |by: Role| {
+        let mut conn = TestConnection::new();
+        conn.open().sends_raw(Initiator, &hello).segment(Acceptor, 0x10, b"").waits(7000);
+        conn.segment(by, 0x11, b"").segment(by.peer(), 0x10, b"");
+        conn
+    };
+    assert_eq!(closed(Acceptor).outcome().0, Outcome::TlsMismatch);
+    let mut soon = TestConnection::new();
+    soon.open().sends_raw(Initiator, &hello).waits(2000).fin(Acceptor);
+    assert_eq!(soon.outcome(), (Outcome::Aborted, Some(Acceptor)), "no node gives up so soon");
+    let mut hangs = closed(Initiator);
+    hangs.time_passes(60);
+    assert_eq!(hangs.outcome(), (Outcome::TimedOut, Some(Initiator)));
+    assert_eq!(closed(Initiator).outcome().0, Outcome::Incomplete, "its FIN may follow");
+}
+
+#[test]
+fn a_status_without_a_challenge_behind_it_is_no_older_connection() {
+    for (status, expected) in
+        [(&b"sok"[..], Outcome::TimedOut), (b"salive", Outcome::AlreadyConnected)]
+    {
+        let mut conn = TestConnection::new();
+        conn.open().sends(Initiator, &send_name("a@one")).sends(Acceptor, status);
+        conn.waits(7000).fin(Initiator);
+        assert_eq!(conn.outcome().0, expected);
+    }
+}
+
+#[test]
+fn a_fin_behind_bytes_that_are_missing_closes_once_it_is_acknowledged_or_nothing_follows() {
+    let close = |conn: &mut TestConnection| conn.verdict().0.closed_by();
+    let before = |lost: u32| {
+        let mut conn = TestConnection::new();
+        conn.up_to_reply().sends(Acceptor, &ack("C")).loses(Initiator, lost);
+        conn.segment(Initiator, 0x11, b"");
+        conn
+    };
+    assert_eq!(close(&mut before(9)), Some(Initiator), "nothing follows");
+    let mut acknowledged = before(9);
+    acknowledged.segment(Acceptor, 0x10, b"").time_passes(2);
+    assert_eq!(close(&mut acknowledged), Some(Initiator));
+    // The true stream goes on where it was, far before the number of that FIN.
+    let mut decoy = before(90_000);
+    decoy.seq[Initiator.index()] = decoy.seq[Initiator.index()].wrapping_sub(90_001);
+    decoy.arrived[Initiator.index()] = decoy.seq[Initiator.index()];
+    for _ in 0..9 {
+        decoy.sends_raw(Initiator, &[0; 4]).sends_raw(Acceptor, &[0; 4]);
+    }
+    let (seen, verdict) = decoy.verdict();
+    assert_eq!((verdict.outcome, seen.traffic.initiator.ticks), (Outcome::Connected, 9));
+}
+
+#[test]
 fn http_on_a_node_port_is_no_distribution() {
     let mut conn = TestConnection::new();
     conn.open().sends_raw(Initiator, b"GET / HTTP/1.1\r\n\r\n").waits(7000).fin(Acceptor);
@@ -1406,6 +1462,48 @@ fn an_rst_that_is_not_the_next_segment_ends_nothing() {
             assert_eq!(not_taken(&conn), 1, "{from:?} {ahead}");
         }
     }
+}
+
+#[test]
+fn an_acknowledgement_that_comes_again_shows_that_an_rst_was_dropped() {
+    for from in [Initiator, Acceptor] {
+        let mut conn = TestConnection::new();
+        conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+        conn.sends_raw(Initiator, &[0; 4]).segment(Acceptor, 0x10, b"");
+        // What the receiver sends in answer (RFC 5961, section 3.2), and then nothing.
+        conn.decoy(from, 7, 0x14, b"").segment(from.peer(), 0x10, b"").time_passes(3);
+        let (seen, _) = conn.verdict();
+        assert_eq!((seen.tcp.close, not_taken(&conn)), (None, 1), "{from:?}");
+    }
+}
+
+#[test]
+fn an_rst_beyond_every_window_or_before_what_was_acknowledged_is_dropped_for_good() {
+    for from in [Initiator, Acceptor] {
+        for ahead in [0x4000_0000, 0_u32.wrapping_sub(9)] {
+            let mut conn = TestConnection::new();
+            conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+            conn.sends_raw(Initiator, &[0; 4]).segment(Acceptor, 0x10, b"");
+            conn.decoy(from, ahead, 0x14, b"").time_passes(3);
+            let (seen, _) = conn.verdict();
+            assert_eq!((seen.tcp.close, not_taken(&conn)), (None, 1), "{from:?} {ahead}");
+        }
+    }
+}
+
+#[test]
+fn an_acknowledgement_of_the_initiator_shows_that_its_syn_was_answered() {
+    let opening = |acknowledges: bool| {
+        let mut conn = TestConnection::new();
+        conn.segment(Initiator, 0x02, b"").waits(1000).dials_again();
+        if acknowledges {
+            conn.segment(Initiator, 0x10, b"");
+        }
+        conn.time_passes(300);
+        conn.outcome().0
+    };
+    assert_eq!(opening(false), Outcome::Unanswered);
+    assert_ne!(opening(true), Outcome::Unanswered, "the capture lacks the SYN-ACK");
 }
 
 #[test]

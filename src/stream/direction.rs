@@ -838,4 +838,22 @@ mod tests {
         assert!(bench.direction.gaps() > 9_000);
         bench.finish();
     }
+
+    #[test]
+    fn bytes_that_differ_from_those_in_front_and_behind_are_two_conflicts() {
+        let mut bench = Bench::new();
+        bench.direction.begins_at(SeqNum(1));
+        bench.push(0, 3, b"cd", 0).push(0, 6, b"fg", 0);
+        // Over the end of the one and the start of the other, and what is the same is no conflict.
+        bench.push(1, 4, b"de", 0).push(1, 4, b"def", 0);
+        assert_eq!(bench.direction.conflicts(), 0);
+        bench.push(2, 4, b"XeY", 0);
+        assert_eq!(bench.direction.conflicts(), 2);
+        bench.push(3, 1, b"ab", 0);
+        assert_eq!(bench.text(), "abcdefg");
+        let mut bench = Bench::new();
+        bench.direction.begins_at(SeqNum(1));
+        bench.push(0, 3, b"cd", 0).push(0, 6, b"fg", 0).push(1, 4, b"XeY", 0).push(2, 1, b"ab", 0);
+        assert_eq!((bench.direction.conflicts(), &*bench.text()), (2, "abcdefg"));
+    }
 }

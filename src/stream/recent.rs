@@ -47,3 +47,40 @@ impl RecentSegments {
 /// Where the IP header does not show it, a segment that comes again within this time is the same packet: no sender
 /// retransmits faster.
 const COPIED_WITHIN_NS: u64 = 2_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{FrameRef, PacketRef};
+
+    #[test]
+    fn a_segment_that_comes_again_is_a_copy_by_its_ip_identification_or_by_its_time() {
+        let is_copy = |first: Option<u16>, second: Option<u16>, seq: u32, micros: u64| {
+            let sent =
+                |seq: u32, ip_id: Option<u16>, at: u64, test: &mut dyn FnMut(&SegmentData<'_>)| {
+                    let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(at * 1000) };
+                    test(&SegmentData {
+                        seq: SeqNum(seq),
+                        payload: b"a",
+                        missing: 0,
+                        packet: &packet,
+                        ip_id,
+                    });
+                };
+            let (mut recent, mut found) = (RecentSegments::default(), false);
+            sent(9, first, 1_000_000, &mut |segment| recent.add(segment));
+            sent(seq, second, 1_000_000 + micros, &mut |segment| {
+                found = recent.has_copy_of(segment)
+            });
+            found
+        };
+        assert!(is_copy(Some(5), Some(5), 9, 300_000), "the same packet, however late");
+        assert!(!is_copy(Some(5), Some(6), 9, 10), "sent twice, however soon");
+        assert!(!is_copy(Some(5), Some(0), 9, 10));
+        assert!(!is_copy(Some(5), Some(5), 8, 10), "another segment");
+        // Many systems send zero where a packet cannot be cut, and IPv6 has no such field.
+        for none in [Some(0), None] {
+            assert!(is_copy(none, none, 9, 1999) && !is_copy(none, none, 9, 2000), "{none:?}");
+        }
+    }
+}

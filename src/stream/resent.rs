@@ -105,3 +105,41 @@ const TWICE_AGAIN: u32 = 3;
 
 /// Retransmissions after so long are at least the fifth, of which the capture may lack some.
 const LONG: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::FrameRef;
+
+    fn offset(bytes: u64) -> TcpOffset {
+        TcpOffset::BASE.plus(bytes)
+    }
+
+    fn repeat(from: u64, len: u32, ms: u64) -> Repeat {
+        let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(ms * 1_000_000) };
+        Repeat { offset: offset(from), len, packet, first: None, before: None }
+    }
+
+    /// Offset and count after segments that are sent again from 100 on, and then one from `then`.
+    fn known(then: u64, acked: u64) -> (TcpOffset, u32) {
+        let first = Resent::after(None, repeat(100, 10, 0), Some(offset(100)));
+        let second = Resent::after(first, repeat(100, 10, 200), Some(offset(100)));
+        let last = Resent::after(second, repeat(then, 10, 400), Some(offset(acked))).unwrap();
+        (last.offset, last.sent)
+    }
+
+    #[test]
+    fn the_first_bytes_that_wait_are_counted_until_they_are_acknowledged() {
+        assert_eq!(known(100, 100), (offset(100), 4));
+        assert_eq!(known(110, 100), (offset(100), 3), "those at 100 still wait");
+        assert_eq!(known(110, 110), (offset(110), 2), "they were acknowledged");
+        assert_eq!(known(90, 90), (offset(90), 2), "earlier ones wait");
+    }
+
+    #[test]
+    fn a_keep_alive_probe_brings_no_bytes_again() {
+        let acked = Some(offset(101));
+        assert_eq!(Resent::after(None, repeat(100, 1, 0), acked), None);
+        assert!(Resent::after(None, repeat(101, 1, 0), acked).is_some(), "a byte that waits");
+    }
+}

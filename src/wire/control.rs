@@ -353,6 +353,7 @@ mod tests {
         assert_eq!(control.field(Field::From).unwrap().bytes(), &SEND_SENDER[4..22]);
         assert_eq!(control.field(Field::To).unwrap().bytes(), &SEND_SENDER[22..37]);
         assert!(control.field(Field::Token).is_none());
+        assert!(control.term(1).is_some() && control.term(2).is_none());
     }
 
     #[test]

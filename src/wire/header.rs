@@ -436,6 +436,23 @@ mod tests {
     ];
 
     #[test]
+    fn one_new_atom_is_found_in_every_place_and_only_among_the_references() {
+        for count in 1..=MOST_REFERENCES {
+            for place in 0..=MOST_REFERENCES {
+                // Every other reference is an old one in the last segment.
+                let mut nibbles = [0x77; 16];
+                nibbles[usize::from(place / 2)] |= if place % 2 == 0 { 0x08 } else { 0x80 };
+                assert_eq!(has_new_atoms(count, &nibbles), place < count, "{place} of {count}");
+                let exact = &nibbles[..usize::from(count / 2 + 1)];
+                assert_eq!(has_new_atoms(count, exact), place < count, "{place} of {count}");
+            }
+        }
+    }
+
+    /// References in one header, of which up to fifteen are looked at together.
+    const MOST_REFERENCES: u8 = 20;
+
+    #[test]
     fn two_bytes_determine_the_kind() {
         for (frame, kind) in FRAMES {
             assert_eq!(FrameKind::of(&frame[4..]), kind);

@@ -356,4 +356,13 @@ mod tests {
         }
         assert_eq!(certificate(b"\x30\x80\x30\x80"), None);
     }
+
+    #[test]
+    fn purposes_have_the_names_of_the_specification_and_others_their_numbers() {
+        let name = |text: &str| purpose_name(&ObjectIdentifier::new(text).unwrap());
+        assert_eq!(name("1.3.6.1.5.5.7.3.1"), SERVER_AUTH);
+        assert_eq!(name("1.3.6.1.5.5.7.3.2"), CLIENT_AUTH);
+        assert_eq!(name("2.5.29.37.0"), ANY_PURPOSE);
+        assert_eq!(name("1.3.6.1.5.5.7.3.17"), "1.3.6.1.5.5.7.3.17");
+    }
 }

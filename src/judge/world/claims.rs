@@ -346,4 +346,35 @@ mod tests {
         let world = world(dials.collect());
         assert_eq!((world.claims.proven.len(), world.claims.evictions()), (3, 7));
     }
+
+    #[test]
+    fn a_digest_is_proven_to_be_accepted_only_where_its_peer_shows_that() {
+        let shown = |outcome, confidence, has_ack: bool| {
+            let mut it = dial(0, "a@h1/10.0.0.1/7", B).judged();
+            (it.verdict.outcome, it.verdict.confidence) = (outcome, confidence);
+            it.seen.handshake.ack = it.seen.handshake.ack.filter(|_| has_ack);
+            Role::BOTH.map(|role| is_proven(&it, role))
+        };
+        use Confidence::{Likely, Possible, Proven};
+        assert_eq!(shown(Outcome::Connected, Proven, true), [true, true]);
+        assert_eq!(shown(Outcome::Connected, Likely, true), [true, false]);
+        assert_eq!(shown(Outcome::Connected, Proven, false), [false, true], "no ack was seen");
+        assert_eq!(shown(Outcome::Connected, Possible, true), [false, false]);
+        assert_eq!(shown(Outcome::CookieMismatch, Proven, true), [false, false]);
+    }
+
+    #[test]
+    fn a_name_is_unproven_at_an_address_that_neither_it_nor_an_accepted_digest_names() {
+        let known = world(vec![dial(0, "a@h1/10.0.0.1/7", B).judged()]);
+        let unclaimed = |it: &JudgedConnection| {
+            known.unclaimed(it).into_iter().map(|sent| sent.name.to_string()).collect::<Vec<_>>()
+        };
+        let from = |side: &str| refused(dial(9000, side, B));
+        assert_eq!(unclaimed(&from("a@h1/10.0.0.66/7")), ["a@h1"]);
+        assert_eq!(unclaimed(&from("c@h1/10.0.0.66/7")), ["c@h1"]);
+        assert_eq!(unclaimed(&from("a@h1/10.0.0.1/8")), [""; 0], "its digest was accepted there");
+        assert_eq!(unclaimed(&from("c@10.0.0.66/10.0.0.66/7")), [""; 0], "its own address");
+        let tool = dial(9000, "rabbitmqcli-7-rabbit@h1/10.0.0.66/7", B).flags(HIDDEN, HIDDEN);
+        assert_eq!(unclaimed(&refused(tool)), [""; 0]);
+    }
 }

@@ -259,3 +259,35 @@ fn push_new(list: &mut Vec<Arc<str>>, name: &Arc<str>) {
 
 /// Maximum number of names, labels and connections for each node and each group: enough to examine it.
 const MAX_LISTED: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::samples::dial;
+
+    const A: &str = "a@h1/10.0.0.1/1";
+
+    #[test]
+    fn the_peers_of_a_node_and_the_nodes_are_bounded() {
+        let mut known = CookieUse::new(2);
+        for n in 0..MAX_LISTED + 9 {
+            known.on_session(&dial(0, A, &format!("b{n}@h2/10.0.0.2/1")).judged());
+        }
+        assert_eq!(known.holders.len(), 2);
+        assert_eq!(known.holders["a@h1"].peers.len(), MAX_LISTED);
+        assert_eq!(known.evictions, MAX_LISTED as u64 + 8, "each later peer is a node as well");
+    }
+
+    #[test]
+    fn a_later_attempt_replaces_what_was_known_of_the_pair_and_keeps_the_cookie() {
+        let mut known = CookieUse::new(9);
+        let b = "b@h2/10.0.0.2/1";
+        known.on_session(&dial(0, A, b).cookies(Some("one"), Some("one")).judged());
+        known.on_session(&dial(1, A, b).fails(Outcome::CookieMismatch).judged());
+        let [peer] = known.holders["a@h1"].peers.as_slice() else { panic!() };
+        assert_eq!((peer.agreed, peer.used.as_deref()), (false, Some("one")));
+        known.on_session(&dial(2, A, b).fails(Outcome::TimedOut).judged());
+        assert_eq!(known.holders["a@h1"].peers.len(), 1);
+        assert!(!known.holders["a@h1"].peers[0].agreed, "what did not come to the digests");
+    }
+}

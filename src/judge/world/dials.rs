@@ -497,4 +497,23 @@ mod tests {
         assert!(!dials.tool_dialed(ip("10.0.0.1"), ip("10.0.0.2"), at(500)), "before the tool");
         assert!(!dials.tool_dialed(ip("10.0.0.1"), ip("10.0.0.2"), at(200_000)), "long after");
     }
+
+    #[test]
+    fn a_dial_may_have_crossed_one_of_its_peer_at_that_time_whose_answer_is_missing() {
+        use crate::judge::samples::{at, dial};
+        // The other dial is sent at 1,000 ms.
+        let crossed = |from: &str, to: &str, begun: u64, closed: u64| {
+            let mut dials = Dials::default();
+            hello(&mut dials, 0, "b@h2/10.0.0.2/1", "a@h1/10.0.0.1/1");
+            let mut about = dial(begun, from, to).closed(closed, [begun; 2]).judged();
+            about.seen.ends.acceptor.port = 9200;
+            about.seen.at = at(closed);
+            dials.may_have_crossed(&about.seen, None)
+        };
+        let (a, b) = ("a@h1/10.0.0.1/1", "b@h2/10.0.0.2/1");
+        assert!(crossed(a, b, 990, 1010));
+        assert!(!crossed(b, a, 990, 1010), "it is that dial, or another in the same direction");
+        assert!(!crossed(a, "b@h2/10.0.0.3/1", 990, 1010), "another host");
+        assert!(!crossed(a, b, 600_000, 600_010), "long after");
+    }
 }

@@ -140,11 +140,12 @@ impl World {
     }
 
     /// Number of facts that were dropped because a bound was reached, by what they were about.
-    pub(crate) const fn dropped(&self) -> [(&'static str, u64); 8] {
+    pub(crate) const fn dropped(&self) -> [(&'static str, u64); 9] {
         [
             ("look-ups", self.registry.evictions()),
             ("dials and answers of name servers", self.hosts.evictions()),
             ("names of addresses", self.addresses.evictions()),
+            ("names that were looked up", self.unresolved.evictions()),
             ("claims of names", self.claims.evictions()),
             ("nodes", self.nodes.evictions()),
             ("pairs of nodes", self.pairs.evictions()),

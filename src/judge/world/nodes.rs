@@ -650,4 +650,48 @@ mod tests {
         }
         assert_eq!((nodes.all().count(), nodes.evictions()), (3, 8));
     }
+
+    #[test]
+    fn the_creation_that_is_known_stays_where_a_hello_has_none_or_is_of_a_former_node() {
+        let without = |ms: u64| {
+            let mut it = dial(ms, "a@h1/10.0.0.1/9", B).judged();
+            if let Some(hello) = &mut it.seen.handshake.send_name {
+                hello.what.creation = None;
+            }
+            it
+        };
+        let mut nodes = Nodes::new(&Limits::default());
+        let claims = Claims::new(&Limits::default());
+        let mut creations = Vec::new();
+        for it in [
+            dial(0, "a@h1/10.0.0.1/7", B).judged(),
+            without(1000),
+            dial(5000, "a@h1/10.0.0.1/8", B).judged(),
+            without(6000),
+            dial(100, "a@h1/10.0.0.1/7", B).judged(),
+        ] {
+            nodes.on_session(&it, &claims, &mut Vec::new());
+            creations.push(nodes.known["a@h1"].node.creation);
+        }
+        assert_eq!(creations, [Some(7), Some(7), Some(8), Some(8), Some(8)]);
+        assert_eq!(nodes.known["a@h1"].node.restarts, 1);
+    }
+
+    #[test]
+    fn names_of_one_tool_are_counted_each_once_and_addresses_are_bounded() {
+        const HIDDEN: u64 = 0xd_07df_7fbc;
+        let mut nodes = Nodes::new(&Limits::default());
+        let claims = Claims::new(&Limits::default());
+        for n in [7, 8, 8, 9] {
+            let tool = dial(n, &format!("rabbitmqcli-{n}-rabbit@h1/10.0.0.1/{n}"), B);
+            nodes.on_session(&tool.flags(HIDDEN, HIDDEN).judged(), &claims, &mut Vec::new());
+        }
+        let tools: Vec<_> = nodes.all().filter(|node| node.is_tool).collect();
+        assert_eq!((tools.len(), tools[0].names), (1, 3));
+        for n in 0..MAX_PER_NODE + 9 {
+            let a = format!("a@h1/10.1.0.{n}/7");
+            nodes.on_session(&dial(n as u64, &a, B).judged(), &claims, &mut Vec::new());
+        }
+        assert_eq!(nodes.known["a@h1"].node.ips.len(), MAX_PER_NODE);
+    }
 }

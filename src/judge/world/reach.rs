@@ -288,4 +288,15 @@ mod tests {
         assert!(known.accepted(end(2)).is_none() && known.elsewhere("b", end(9)).is_some());
         assert_eq!((known.ends.len(), known.evictions()), (2, 1));
     }
+    #[test]
+    fn what_is_forgotten_of_endpoints_names_and_mappers_is_counted_together() {
+        let mut known = Reach::new(&Limits { ports: 1, ..Limits::default() });
+        known.on_session(&dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/1").judged());
+        assert_eq!((known.ends.evictions(), known.nodes.evictions()), (0, 1));
+        known.on_session(&dial(9, "b@h2/10.0.0.2/1", "b@h3/10.0.0.3/1").judged());
+        assert_eq!((known.ends.evictions(), known.evictions()), (1, 2));
+        known.epmds.entry(&end(1).ip);
+        known.epmds.entry(&end(2).ip);
+        assert_eq!(known.evictions(), 3);
+    }
 }

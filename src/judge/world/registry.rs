@@ -215,3 +215,57 @@ pub(super) const REORDERED: Duration = Duration::from_millis(50);
 
 /// Answers among which one that was passed on is searched. A proxy passes an answer on within milliseconds.
 const RECENT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::samples::{at, dial, mark};
+    use crate::observe::EpmdPackets;
+
+    /// The answer 9100 to a look-up of `b` that 10.0.0.1 sent to EPMD at 10.0.0.2.
+    fn answer(known: &mut Registry, ms: u64) {
+        let mut it = dial(ms, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/1").judged();
+        (it.settled.at, it.settled.frame) = (at(ms), Some(mark(ms).frame));
+        let seen = EpmdPackets {
+            request: Some(mark(ms)),
+            reply: Some(mark(ms)),
+            ..EpmdPackets::default()
+        };
+        let epmd = EpmdObservation {
+            request: Some(EpmdTag::PORT_PLEASE2_REQ),
+            response: Some(EpmdTag::PORT2_RESP),
+            name: Some("b".into()),
+            port: Some(9100),
+            outcome: EpmdOutcome::Answered,
+            seen,
+            ..EpmdObservation::default()
+        };
+        known.on_epmd(&it.settled, &epmd, &mut Vec::new());
+    }
+
+    /// The packet with the answer that led to a dial at `ms`.
+    fn before(known: &Registry, ms: u64) -> Option<u64> {
+        let dial = dial(ms, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/1").judged();
+        known.lookup(&dial.seen).map(|it| it.lookup.reply.number)
+    }
+
+    #[test]
+    fn the_last_answer_before_a_dial_led_to_it_and_none_that_is_old_or_came_later() {
+        let mut known = Registry::new(&Limits::default());
+        [1000, 2000, 30_000].into_iter().for_each(|ms| answer(&mut known, ms));
+        assert_eq!(before(&known, 1500), Some(1000));
+        assert_eq!(before(&known, 2000), Some(2000));
+        assert_eq!(before(&known, 12_000), Some(2000));
+        assert_eq!(before(&known, 12_001), None, "older than 10 s");
+        assert_eq!(before(&known, 960), Some(1000), "the capture is out of order");
+        assert_eq!(before(&known, 900), None);
+    }
+
+    #[test]
+    fn the_oldest_answers_are_forgotten_first() {
+        let mut known = Registry::new(&Limits { lookups: 2, ..Limits::default() });
+        [1000, 2000, 3000].into_iter().for_each(|ms| answer(&mut known, ms));
+        assert_eq!((before(&known, 1500), before(&known, 2500)), (None, Some(2000)));
+        assert_eq!((known.order.len(), known.lookups.len()), (2, 1));
+    }
+}

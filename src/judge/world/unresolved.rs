@@ -25,6 +25,7 @@ pub struct UnresolvedNames {
     /// Hosts of the same network that did not answer, at most [`MAX_NEIGHBOURS`].
     neighbours: VecDeque<NoNeighbour>,
     capacity: usize,
+    evictions: u64,
 }
 
 /// The client, and the name in lower case.
@@ -59,7 +60,13 @@ impl UnresolvedNames {
             resolved: HashSet::default(),
             neighbours: VecDeque::new(),
             capacity: limits.resolved,
+            evictions: 0,
         }
+    }
+
+    /// Number of names that were forgotten because of the limit.
+    pub(super) const fn evictions(&self) -> u64 {
+        self.evictions
     }
 
     /// The names that clients asked for and never got an address for, in the order of the first questions.
@@ -124,6 +131,7 @@ impl UnresolvedNames {
         {
             self.failed.remove(&oldest);
             self.resolved.remove(&oldest);
+            self.evictions += 1;
         }
     }
 }
@@ -135,3 +143,54 @@ pub(crate) fn extends(name: &str, start: &str) -> bool {
 
 /// Neighbours that are kept: more than a few are those of a host that searches its network.
 const MAX_NEIGHBOURS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::samples::mark;
+    use crate::names::Question;
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+
+    fn asked(name: &str, ms: u64) -> Unresolved {
+        let (mark, name) = (mark(ms), name.into());
+        let question = Question { mark, client: CLIENT, server: CLIENT, name, is_v6: false };
+        Unresolved { question, answer: None, reason: NoAddress::NoAnswer }
+    }
+
+    fn resolved(name: &str) -> Resolved {
+        Resolved { mark: mark(5), client: Some(CLIENT), name: name.into(), ips: vec![CLIENT] }
+    }
+
+    fn failed(names: &UnresolvedNames) -> Vec<(&str, u64)> {
+        names.failed().into_iter().map(|it| (&*it.name, it.count)).collect()
+    }
+
+    #[test]
+    fn a_name_is_failed_until_it_is_resolved_and_never_again() {
+        let mut names = UnresolvedNames::new(&Limits::default());
+        names.on_unresolved(asked("One.example", 1));
+        names.on_unresolved(asked("one.example", 2));
+        names.on_unresolved(asked("two.example", 3));
+        assert_eq!(failed(&names), [("one.example", 2), ("two.example", 1)]);
+        names.on_resolved(&resolved("ONE.example"));
+        names.on_unresolved(asked("one.example", 4));
+        assert_eq!(failed(&names), [("two.example", 1)]);
+        assert!(names.was_resolved(CLIENT, "one") && !names.was_resolved(CLIENT, "on"));
+        let other = [10, 0, 0, 2].into();
+        assert!(!names.was_resolved(other, "one"), "what another host asked shows nothing");
+    }
+
+    #[test]
+    fn the_oldest_names_are_forgotten_first_and_counted() {
+        let mut names = UnresolvedNames::new(&Limits { resolved: 2, ..Limits::default() });
+        names.on_unresolved(asked("one", 1));
+        names.on_resolved(&resolved("two"));
+        assert_eq!(names.evictions(), 0);
+        names.on_unresolved(asked("three", 3));
+        assert_eq!((failed(&names), names.evictions()), (vec![("three", 1)], 1));
+        names.on_unresolved(asked("four", 4));
+        assert_eq!(failed(&names), [("three", 1), ("four", 1)]);
+        assert_eq!((names.resolved(), names.evictions()), (0, 2));
+    }
+}

@@ -519,4 +519,31 @@ mod tests {
         assert!(request.as_tuple().unwrap().next().unwrap().is_atom("get", &NoAtoms));
         assert_eq!(Erlang::new(request, &NoAtoms).to_string(), "{get,…}");
     }
+
+    #[test]
+    fn what_is_no_such_term_gives_nothing_and_what_is_cut_gives_what_there_is() {
+        let bits = |bytes: &'static [u8]| Term::cut_off(bytes).as_bits();
+        assert_eq!(bits(b"\x4d\0\0\0\x02\x03\xff\xe0"), Some((&b"\xff\xe0"[..], 3)));
+        assert_eq!(bits(b"\x4d\0\0\0\x02\x03\xff"), Some((&b"\xff"[..], 8)), "cut off");
+        assert_eq!(bits(b"\x6d\0\0\0\0"), Some((&b""[..], 8)));
+        assert_eq!(bits(b"\x4d\0\0\0\0\x03"), Some((&b""[..], 8)), "a bit string of no bytes");
+        let term = |bytes: &'static [u8]| cut_term(bytes).unwrap().0;
+        let largest = term(b"\x6e\x08\0\xff\xff\xff\xff\xff\xff\xff\xff");
+        assert_eq!((largest.as_u64(), largest.as_i64()), (Some(u64::MAX), None));
+        assert_eq!(term(b"\x61\x09").as_u64(), Some(9));
+        assert_eq!(term(b"\x62\xff\xff\xff\xff").as_u64(), None, "-1");
+        let port = term(b"\x78\x77\x01a\0\0\0\0\0\0\0\x05\0\0\0\x07");
+        let fields = port.as_port().map(|port| (port.id, port.creation));
+        assert_eq!(fields, Some((5, 7)));
+        assert!(port.as_pid().is_none() && port.as_numbered().is_none());
+        let pid = term(b"\x58\x77\x01a\0\0\0\x05\0\0\0\x06\0\0\0\x07");
+        let numbered = pid.as_numbered().unwrap();
+        assert_eq!(
+            (numbered.is_reference, numbered.numbers),
+            (false, &b"\0\0\0\x05\0\0\0\x06"[..])
+        );
+        let reference = term(b"\x5a\0\x02\x77\x01a\0\0\0\x07\0\0\0\x01\0\0\0\x02");
+        let numbered = reference.as_numbered().unwrap();
+        assert_eq!((numbered.is_reference, numbered.numbers), (true, &b"\0\0\0\x01\0\0\0\x02"[..]));
+    }
 }

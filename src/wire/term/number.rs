@@ -321,4 +321,17 @@ mod tests {
             assert_eq!(text(wrong), None, "{wrong}");
         }
     }
+
+    #[test]
+    fn the_bytes_that_are_printed_are_all_or_half_of_the_hexadecimal_digits() {
+        let (decimal, long) = (big(0, &[1; MAX_DECIMAL]), big(0, &[1; MAX_DECIMAL + 1]));
+        let lengths = |bytes, most| {
+            let (printed, all) = integer(bytes).bytes_up_to(most);
+            (printed.len(), all)
+        };
+        assert_eq!(lengths(&decimal, 10), (MAX_DECIMAL, MAX_DECIMAL));
+        assert_eq!(lengths(&long, 10), (5, MAX_DECIMAL + 1));
+        assert_eq!(lengths(&long, 4096), (MAX_DECIMAL + 1, MAX_DECIMAL + 1));
+        assert_eq!(lengths(&[SMALL_INTEGER_EXT, 9], 10), (0, 0));
+    }
 }
