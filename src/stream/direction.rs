@@ -248,6 +248,8 @@ impl StreamDirection {
     pub fn opens_at(&mut self, seq: SeqNum) {
         let is_untouched = self.bytes == 0 && self.missing == 0;
         match self.offset_of(seq).filter(|_| is_untouched) {
+            // The same SYN again: what waits behind it is not visited for each.
+            Some(start) if self.is_start_seen && self.next == start => {}
             Some(start) => {
                 self.drop_outside(start);
                 self.acked = self.acked.filter(|acked| is_behind(start, *acked));
@@ -701,6 +703,29 @@ mod tests {
         bench.push(0, 1, b"abc", 0).push(1, 1, b"abc", 0);
         assert_eq!(bench.direction.retransmitted(), 0);
         assert_eq!(bench.text(), "abc");
+    }
+
+    #[test]
+    fn a_syn_drops_what_was_no_byte_behind_it_and_keeps_the_rest() {
+        let mut direction = StreamDirection::new(&MemoryBudget::new(1 << 20));
+        let limits = Limits::default();
+        for (seq, byte) in [(5, b"a"), (101, b"b"), (0x7000_0000, b"c")] {
+            let packet =
+                PacketRef { frame: FrameRef { input: 0, number: 1 }, at: Timestamp::new(1, 0) };
+            let data = SegmentData {
+                seq: SeqNum(seq),
+                payload: byte,
+                missing: 0,
+                packet: &packet,
+                ip_id: None,
+            };
+            direction.push(data, &limits, &mut |_| {});
+        }
+        for _ in 0..2 {
+            direction.opens_at(SeqNum(100));
+            assert_eq!(direction.pending.len(), 1);
+        }
+        assert!(direction.is_start_seen());
     }
 
     #[test]
