@@ -1847,3 +1847,14 @@ fn a_corrupt_frame_in_whose_place_its_sender_sends_other_bytes_accuses_no_node()
     conn.segment(Initiator, 0x11, b"").segment(Acceptor, 0x11, b"");
     assert!(!has_corrupt_frame(&mut conn));
 }
+
+#[test]
+fn one_tick_of_another_sender_is_not_the_tick_period() {
+    let mut conn = steady();
+    conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(400);
+    conn.decoy(Acceptor, 0, 0x18, &[0; 8]).waits(1000);
+    conn.segment(Initiator, 0x11, b"").segment(Acceptor, 0x11, b"");
+    let (seen, _) = conn.verdict();
+    let period = seen.traffic.acceptor.tick_period.map(|period| period.as_secs());
+    assert_eq!(period, Some(15));
+}

@@ -88,8 +88,8 @@ pub(in crate::protocol) struct MessageStream {
     ticks: u64,
     /// The last tick, unless a message followed it.
     last_tick: Option<Timestamp>,
-    /// The shortest time from one tick to the next with nothing between them.
-    tick_period: Option<Duration>,
+    /// The shortest times from one tick to the next with nothing between them.
+    pauses: ShortestPauses,
     /// The last packet that brought bytes.
     last: Option<PacketRef>,
     /// The longest time without bytes, in nanoseconds, and the packet before it.
@@ -113,6 +113,28 @@ struct MessageDecoder {
     records: Option<NativeRecords>,
 }
 
+/// The two shortest pauses between ticks.
+#[derive(Clone, Copy, Debug, Default)]
+struct ShortestPauses {
+    shortest: Option<Duration>,
+    next: Option<Duration>,
+}
+
+impl ShortestPauses {
+    fn add(&mut self, pause: Duration) {
+        if self.shortest.is_none_or(|shortest| pause < shortest) {
+            self.next = self.shortest.replace(pause);
+        } else if self.next.is_none_or(|next| pause < next) {
+            self.next = Some(pause);
+        }
+    }
+
+    fn period(self) -> Option<Duration> {
+        let is_alone = |next: &Duration| self.shortest.is_some_and(|it| it * 3 < *next);
+        self.next.filter(is_alone).or(self.shortest)
+    }
+}
+
 /// A frame that a node would refuse.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::protocol) struct Corrupt {
@@ -130,7 +152,7 @@ impl MessageStream {
             messages: 0,
             ticks: 0,
             last_tick: None,
-            tick_period: None,
+            pauses: ShortestPauses::default(),
             last: None,
             silence: None,
             corrupt: None,
@@ -158,9 +180,10 @@ impl MessageStream {
         self.ticks
     }
 
-    /// The shortest time from one tick to the next with nothing between them.
-    pub(in crate::protocol) const fn tick_period(&self) -> Option<Duration> {
-        self.tick_period
+    /// The shortest time from one tick to the next with nothing between them. One time alone that is much shorter than all
+    /// others is none: a tick of another sender may have come between.
+    pub(in crate::protocol) fn tick_period(&self) -> Option<Duration> {
+        self.pauses.period()
     }
 
     /// The last packet that brought bytes.
@@ -208,7 +231,7 @@ impl MessageStream {
         sums.longest_silence = longest.filter(|(lasted, _)| *lasted >= SILENCE).map(pause);
         // `net_ticktime` is a number of seconds, so the period is rounded to the nearest one.
         let seconds = |period: Duration| (period * TICKS + Duration::from_millis(500)).as_secs();
-        sums.tick_time_s = self.tick_period.map(seconds);
+        sums.tick_time_s = self.tick_period().map(seconds);
         Some(sums)
     }
 
@@ -225,7 +248,7 @@ impl MessageStream {
             messages,
             ticks,
             last_tick,
-            tick_period,
+            pauses,
             last,
             silence,
             corrupt,
@@ -245,7 +268,7 @@ impl MessageStream {
             };
             if frame.kind == FrameKind::Tick {
                 *ticks += 1;
-                on_tick(context.mark.at, last_tick, tick_period);
+                on_tick(context.mark.at, last_tick, pauses);
                 continue;
             }
             *last_tick = None;
@@ -284,7 +307,7 @@ impl MessageStream {
     /// Counts four zero bytes at a place that is not certainly the start of a frame.
     pub(in crate::protocol) fn on_maybe_tick(&mut self, at: Timestamp) {
         self.ticks += 1;
-        on_tick(at, &mut self.last_tick, &mut self.tick_period);
+        on_tick(at, &mut self.last_tick, &mut self.pauses);
     }
 
     /// Passes over the next `bytes`, which the capture lacks. False when the start of the next frame is unknown.
@@ -310,12 +333,12 @@ fn pause((lasted, since): (Duration, PacketRef)) -> PauseSpan {
     PauseSpan { lasted_us: micros(lasted), since }
 }
 
-fn on_tick(at: Timestamp, last: &mut Option<Timestamp>, shortest: &mut Option<Duration>) {
+fn on_tick(at: Timestamp, last: &mut Option<Timestamp>, pauses: &mut ShortestPauses) {
     if let Some(before) = last.replace(at) {
         let period = at.since(before);
         // Ticks that were delayed in the network arrive in a burst.
         if period >= SHORTEST_TICK {
-            *shortest = Some(shortest.map_or(period, |known| known.min(period)));
+            pauses.add(period);
         }
     }
 }
