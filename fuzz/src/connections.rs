@@ -6,6 +6,7 @@ use std::time::Duration;
 use beamscope::decode::{Endpoint, Segment, TcpFlags};
 use beamscope::engine::{Config, Engine};
 use beamscope::flow::FlowKey;
+use beamscope::observe::EpmdOutcome;
 use beamscope::packet::FrameRef;
 use beamscope::protocol::MessageDetail;
 use beamscope::record::{Body, Event};
@@ -225,6 +226,8 @@ fn story<'a>(port: u16, turns: impl Iterator<Item = Vec<Turn<'a>>>) -> Option<Ve
                 ));
             }
             Body::Anomaly { .. } => return None,
+            // A node reads the bytes that are there: what follows a reply makes it malformed, or comes too late to count.
+            Body::Epmd { epmd } if epmd.outcome == EpmdOutcome::Malformed => return None,
             Body::Epmd { epmd } => lines.push(format!("{:?} {:?}", epmd.request, epmd.outcome)),
             _ => {}
         }
