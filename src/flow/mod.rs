@@ -15,4 +15,7 @@ pub use pending::{PendingTable, TcpOpening};
 pub use per_direction::PerDirection;
 pub use ports::PortSet;
 pub use table::{FlowId, FlowTable};
-pub use triage::{Admission, Interest, SegmentHead, Triage};
+pub use triage::{
+    Admission, FirstPayload, Interest, SegmentHead, Triage, first_payload,
+    is_of_use_to_followed_alone,
+};

@@ -82,6 +82,11 @@ impl TcpOpening {
         }
     }
 
+    /// Whether a SYN opens another connection between the same ends: its sequence number differs.
+    pub fn is_another(&self, segment: &Segment<'_>) -> bool {
+        is_another(self.segments.iter(), SegmentHeader::new(segment))
+    }
+
     /// The packet of the first segment.
     pub fn first(&self) -> Option<PacketRef> {
         let SegmentHeader { input, number, at, .. } = *self.segments.first()?;
@@ -112,6 +117,20 @@ impl TcpOpening {
             layers: &[],
         })
     }
+}
+
+/// Whether a SYN opens a new connection between the same ends as an opening: its sequence number differs.
+#[inline]
+fn is_another<'a>(
+    mut opening: impl Iterator<Item = &'a SegmentHeader>,
+    segment: SegmentHeader,
+) -> bool {
+    segment.flags.has(TcpFlags::SYN)
+        && opening.any(|header| {
+            header.flags.has(TcpFlags::SYN)
+                && header.direction == segment.direction
+                && header.seq != segment.seq
+        })
 }
 
 fn bytes_before<'a>(
@@ -296,6 +315,11 @@ impl PendingTable {
         }
     }
 
+    /// Bytes that the sender of a segment at `seq` sent before it, if the opening of its connection is known and shows it.
+    pub fn bytes_before(&self, key: &FlowKey, seq: u32, direction: Direction) -> Option<u32> {
+        bytes_before(self.headers(self.find(self.places.of(key), key)?), seq, direction)
+    }
+
     /// Whether an opening of `key` is known.
     pub fn has(&self, key: &FlowKey) -> bool {
         self.find(self.places.of(key), key).is_some()
@@ -359,15 +383,9 @@ impl PendingTable {
         first.into_iter().chain(later.into_iter().flatten())
     }
 
-    /// Whether a SYN opens a new connection between the same ends: its sequence number differs.
     #[inline]
     fn is_another(&self, slot: usize, segment: SegmentHeader) -> bool {
-        segment.flags.has(TcpFlags::SYN)
-            && self.headers(slot).any(|header| {
-                header.flags.has(TcpFlags::SYN)
-                    && header.direction == segment.direction
-                    && header.seq != segment.seq
-            })
+        is_another(self.headers(slot), segment)
     }
 
     #[inline]

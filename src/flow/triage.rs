@@ -64,13 +64,11 @@ impl Triage {
         if flows.may_concern(src, dst) && self.may_be_followed(flows, src, dst) {
             return Interest::Stream;
         }
-        let (payload, flags) = (head.payload(), head.flags());
-        let is_bare = payload.is_empty();
-        let begins_nothing = identify::is_no_beginning(payload);
-        // Bitwise: a branch for each condition would be mispredicted, since kinds of segments alternate.
-        if (is_bare & !flags.opens_or_closes()) | (begins_nothing & is_past_handshake(payload)) {
+        if is_of_use_to_followed_alone(head) {
             return Interest::None;
         }
+        let (payload, flags) = (head.payload(), head.flags());
+        let (is_bare, begins_nothing) = (payload.is_empty(), identify::is_no_beginning(payload));
         let opens = is_bare & flags.has(TcpFlags::SYN);
         if (is_bare | begins_nothing) & !opens & !self.pending.may_have(src, dst) {
             return Interest::None;
@@ -122,37 +120,22 @@ impl Triage {
         Admission::Ignored
     }
 
-    /// The first payload of a connection shows what it carries. Captures reorder, so the first to come need not be
-    /// the first that was sent.
     fn admit_payload(&mut self, segment: &Segment<'_>) -> Admission {
-        let verdict = identify::distribution(segment.payload);
-        let is_other = matches!(verdict, PayloadMatch::No | PayloadMatch::Unsure);
-        if is_other && identify::is_epmd_request(segment.payload) {
-            let opening = self.pending.take(&segment.flow);
-            let is_first = |opening: &TcpOpening| opening.bytes_before(segment) == Some(0);
-            return opening.filter(is_first).map_or(Admission::Ignored, Admission::Epmd);
+        let before = self.pending.bytes_before(&segment.flow, segment.seq, segment.direction);
+        match first_payload(segment, before) {
+            FirstPayload::Begins { with_opening } => {
+                let opening = self.pending.take(&segment.flow);
+                Admission::Followed(opening.filter(|_| with_opening))
+            }
+            FirstPayload::BeginsEpmd => {
+                self.pending.take(&segment.flow).map_or(Admission::Ignored, Admission::Epmd)
+            }
+            FirstPayload::RulesOut => {
+                self.pending.take(&segment.flow);
+                Admission::Ignored
+            }
+            FirstPayload::ShowsNothing => Admission::Ignored,
         }
-        if verdict == PayloadMatch::No
-            && (is_past_handshake(segment.payload)
-                || self.is_ruled_out(&segment.flow, segment.seq, segment.direction))
-        {
-            return Admission::Ignored;
-        }
-        let before = match self.pending.get(&segment.flow) {
-            Some(opening) => opening.bytes_before(segment),
-            None => segment.flags.has(TcpFlags::SYN).then_some(0),
-        };
-        let is_admitted = match (before, verdict) {
-            (_, PayloadMatch::Certain) => true,
-            (Some(before), _) => before < MAX_BEFORE_HANDSHAKE,
-            // In the middle of a stream, a few bytes fit by chance.
-            (None, _) => segment.payload.len() >= MIN_EVIDENCE,
-        };
-        if !is_admitted {
-            return Admission::Ignored;
-        }
-        let opening = self.pending.take(&segment.flow);
-        Admission::Followed(opening.filter(|_| before.is_some()))
     }
 
     /// Takes the opening of a connection that is followed from here on.
@@ -206,6 +189,65 @@ impl SegmentHead for Segment<'_> {
     fn payload(&self) -> &[u8] {
         self.payload
     }
+}
+
+/// What a payload on unknown ports shows about its connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FirstPayload {
+    /// The connection is followed from here on, with what is known of its opening if that shows where the payload is in
+    /// the stream.
+    Begins {
+        /// Whether the opening shows it.
+        with_opening: bool,
+    },
+    /// The connection is followed: it begins with what looks like a request to EPMD.
+    BeginsEpmd,
+    /// The connection is not one of Erlang, and its opening is of no use.
+    RulesOut,
+    /// Nothing: another payload may show more.
+    ShowsNothing,
+}
+
+/// The first payload of a connection shows what it carries. Captures reorder, so the first to come need not be the first
+/// that was sent. `before`: bytes that its sender sent before it, if the opening of the connection is known.
+pub fn first_payload(segment: &Segment<'_>, before: Option<u32>) -> FirstPayload {
+    let verdict = identify::distribution(segment.payload);
+    let is_other = matches!(verdict, PayloadMatch::No | PayloadMatch::Unsure);
+    if is_other && identify::is_epmd_request(segment.payload) {
+        let is_first = before == Some(0);
+        return if is_first { FirstPayload::BeginsEpmd } else { FirstPayload::RulesOut };
+    }
+    if verdict == PayloadMatch::No {
+        match before {
+            _ if is_past_handshake(segment.payload) => return FirstPayload::ShowsNothing,
+            Some(0) => return FirstPayload::RulesOut,
+            Some(before) if before < MAX_BEFORE_HANDSHAKE => {}
+            Some(_) | None => return FirstPayload::ShowsNothing,
+        }
+    }
+    let is_known = before.is_some();
+    let before = before.or_else(|| segment.flags.has(TcpFlags::SYN).then_some(0));
+    let is_admitted = match (before, verdict) {
+        (_, PayloadMatch::Certain) => true,
+        (Some(before), _) => before < MAX_BEFORE_HANDSHAKE,
+        // In the middle of a stream, a few bytes fit by chance.
+        (None, _) => segment.payload.len() >= MIN_EVIDENCE,
+    };
+    if is_admitted {
+        FirstPayload::Begins { with_opening: is_known }
+    } else {
+        FirstPayload::ShowsNothing
+    }
+}
+
+/// Whether a segment changes something only if its connection is followed, or would be for its ports: it neither opens or
+/// ends a connection nor begins anything.
+#[inline(always)] // part of the loop over frames
+pub fn is_of_use_to_followed_alone(head: &impl SegmentHead) -> bool {
+    let (payload, flags) = (head.payload(), head.flags());
+    let (is_bare, begins_nothing) = (payload.is_empty(), identify::is_no_beginning(payload));
+    // Bitwise: a branch for each condition would be mispredicted, since kinds of segments alternate.
+    (is_bare & !flags.opens_or_closes()) | (begins_nothing & is_past_handshake(payload))
 }
 
 /// Whether a payload is longer than any handshake message, so that its position in the stream no longer matters.
