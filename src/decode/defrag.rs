@@ -72,6 +72,11 @@ impl Defrag {
         }
     }
 
+    /// Fragments that were read so far.
+    pub(super) const fn read(&self) -> u64 {
+        self.counters.seen
+    }
+
     pub(super) fn counters(&self) -> FragmentCounters {
         FragmentCounters { incomplete: self.incomplete.len(), ..self.counters }
     }

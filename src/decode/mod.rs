@@ -46,6 +46,7 @@ use slice::{PacketSlice, Skip, bytes_in};
 pub struct Decoder {
     counters: Counters,
     defrag: Defrag,
+    has_read_fragment: bool,
     /// Outer layers of the current frame.
     layers: Vec<Layer>,
     /// Buffers for reassembled datagrams: one for each level of tunnels, since each level can be fragmented.
@@ -77,6 +78,7 @@ impl Decoder {
         Self {
             counters: Counters::default(),
             defrag: Defrag::new(limits),
+            has_read_fragment: false,
             layers: Vec::new(),
             reassembled: Default::default(),
         }
@@ -115,7 +117,8 @@ impl Decoder {
     /// Decodes, header by header, a frame that [`Self::decode_fast`] left undecided.
     #[inline(never)]
     pub fn decode_full<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
-        let Self { counters, defrag, layers, reassembled } = self;
+        let Self { counters, defrag, has_read_fragment, layers, reassembled } = self;
+        let fragments = defrag.read();
         let missing = frame.wire_len.saturating_sub(bytes_in(frame.bytes));
         layers.clear();
         let mut decoded = Decoded::Other;
@@ -126,7 +129,13 @@ impl Decoder {
                 decoded = Decoded::Neighbour(neighbour);
             }
         }
+        *has_read_fragment = defrag.read() != fragments;
         decoded
+    }
+
+    /// Whether [`Self::decode_full`] has read a fragment of an IP datagram in the last frame.
+    pub const fn has_read_fragment(&self) -> bool {
+        self.has_read_fragment
     }
 
     /// Counts of all frames so far.

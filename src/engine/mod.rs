@@ -44,6 +44,13 @@ pub struct Engine<S> {
     core: Core<S>,
 }
 
+/// How many endpoints an engine has learned: what [`Engine::learned_since`] goes on from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LearnedCount {
+    nodes: u64,
+    epmd: u64,
+}
+
 /// The stages behind decoding: a struct of their own, because a segment borrows the decoder.
 struct Core<S> {
     config: Config,
@@ -213,6 +220,25 @@ impl<S: EventSink> Engine<S> {
             Decoded::Neighbour(neighbour) => core.questions.on_neighbour(neighbour),
             Decoded::Other => {}
         }
+    }
+
+    /// Endpoints that have become known since `seen` was brought up to date, which it then is.
+    pub fn learned_since(&self, seen: &mut LearnedCount) -> Vec<Endpoint> {
+        let Core { node_ports, epmd_ends, .. } = &self.core;
+        let ends = node_ports.since(seen.nodes).chain(epmd_ends.since(seen.epmd));
+        let ends = ends.collect();
+        *seen = LearnedCount { nodes: node_ports.inserted(), epmd: epmd_ends.inserted() };
+        ends
+    }
+
+    /// Whether the connection with this key is followed.
+    pub fn follows(&self, key: &FlowKey) -> bool {
+        self.core.flows.has(key)
+    }
+
+    /// The connections that are followed.
+    pub fn followed(&self) -> impl Iterator<Item = &FlowKey> {
+        self.core.flows.keys()
     }
 
     /// Processes a segment that was decoded elsewhere. There is no frame, so there is no evidence of it.

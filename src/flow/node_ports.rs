@@ -33,6 +33,17 @@ impl NodePorts {
         self.evictions
     }
 
+    /// Endpoints that were added so far.
+    pub fn inserted(&self) -> u64 {
+        self.evictions + self.order.len() as u64
+    }
+
+    /// The endpoints that were added after so many, unless they were forgotten since.
+    pub fn since(&self, inserted: u64) -> impl Iterator<Item = Endpoint> {
+        let known = usize::try_from(inserted.saturating_sub(self.evictions)).unwrap_or(usize::MAX);
+        self.order.iter().skip(known).copied()
+    }
+
     /// Whether a node listens at `end`.
     pub fn contains(&self, end: Endpoint) -> bool {
         self.ends.contains(&end) || self.named.iter().any(|range| range.contains(&end.port))

@@ -95,6 +95,16 @@ impl<C> FlowTable<C> {
         self.slots.get(id.0 as usize)?.entry.as_ref().map(|(_, connection)| connection.as_ref())
     }
 
+    /// Whether a connection with this key is in the table.
+    pub fn has(&self, key: &FlowKey) -> bool {
+        self.ids.contains_key(key)
+    }
+
+    /// The keys of all connections, in no particular order.
+    pub fn keys(&self) -> impl Iterator<Item = &FlowKey> {
+        self.ids.keys()
+    }
+
     /// Number of connections in the table.
     pub fn len(&self) -> usize {
         self.ids.len()
