@@ -200,6 +200,14 @@ impl CaptureFile {
         }
     }
 
+    /// The latest capture time of those frames that an extract left out, if the capture is one and has ended.
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        match &self.format {
+            CaptureFormat::Pcapng(pcapng) => pcapng.until.map(|until| until.shifted(self.shift)),
+            _ => None,
+        }
+    }
+
     /// Adds the packets that its interfaces have dropped to `drops`.
     pub(super) fn add_drops(&self, drops: &mut Drops) {
         self.interfaces().iter().for_each(|interface| drops.add(interface));

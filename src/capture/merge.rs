@@ -62,6 +62,8 @@ pub struct Inputs {
     counter: ReadCounter,
     /// Packets that the interfaces of inputs that are done have dropped.
     drops: Drops,
+    /// Latest time of a frame that the inputs left out, which are extracts.
+    until: Option<Timestamp>,
     /// Nanoseconds to add to the times of inputs with another clock.
     shifts: HashMap<u16, i64>,
     /// What is to be reported of inputs before their frames.
@@ -111,6 +113,7 @@ impl Inputs {
             helpers: ReadThreads::default(),
             counter: ReadCounter::default(),
             drops: Drops::default(),
+            until: None,
             shifts: HashMap::new(),
             notices: VecDeque::new(),
         })
@@ -262,6 +265,7 @@ impl Inputs {
         if let Some(capture) = self.current.take() {
             let input = capture.input();
             capture.add_drops(&mut self.drops);
+            self.until = self.until.max(capture.until());
             self.put(input, InputState::Done);
         }
     }
@@ -370,7 +374,8 @@ impl Source for Inputs {
                 }
                 stepped => match self.seek_item(stepped) {
                     Some(item) => receiver.on_item(item),
-                    None => return Ok(Progress::End),
+                    // Time went on behind the last frame of an extract.
+                    None => return Ok(self.until.take().map_or(Progress::End, Progress::Idle)),
                 },
             };
             if flow.is_break() {

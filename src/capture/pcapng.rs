@@ -22,6 +22,7 @@ use std::net::IpAddr;
 
 use super::annotations::Annotations;
 use super::buffer::{Buffer, MAX_NEED};
+use super::save::EXTRACT_PREFIX;
 use super::{Endian, FormatStep, FrameRecord, Interface, LinkType, SecretsType};
 use crate::time::Timestamp;
 
@@ -35,6 +36,10 @@ pub(super) struct Pcapng {
     pub(super) annotations: Annotations,
     /// Whether a packet of an undeclared interface was reported in this section; once is enough.
     undeclared_reported: bool,
+    /// Whether the section is an extract of another capture.
+    is_extract: bool,
+    /// Latest time of a frame in the capture that extracts were taken from.
+    pub(super) until: Option<Timestamp>,
     /// Time of the previous packet, which a packet block without a time stamp gets.
     last: Timestamp,
 }
@@ -88,6 +93,8 @@ impl Pcapng {
             interfaces: Vec::new(),
             annotations: Annotations::default(),
             undeclared_reported: false,
+            is_extract: false,
+            until: None,
             last: Timestamp::default(),
         }
     }
@@ -127,6 +134,9 @@ impl Pcapng {
                             if options_at < len - 4 && kind != SIMPLE_PACKET {
                                 let options = block.get(options_at..len - 4).unwrap_or_default();
                                 self.keep_comments(options);
+                                if self.is_extract {
+                                    self.restore_number(options, number);
+                                }
                             }
                             *found = record;
                             return FormatStep::Frame;
@@ -163,6 +173,7 @@ impl Pcapng {
                 SECTION_HEADER => {
                     self.declared.clear();
                     self.undeclared_reported = false;
+                    self.is_extract = self.is_extract_section(body);
                     Ok(())
                 }
                 // Wireshark shows and counts these as frames.
@@ -393,10 +404,15 @@ impl Pcapng {
     /// Interface statistics: interface (4), time stamp (8), options. Counters count from the start of
     /// the capture, so the last block is used. Returns the index of the interface.
     fn count_statistics(&mut self, body: &[u8]) -> Result<Option<u32>, String> {
-        let Some([interface, _, _]) = self.endian.words(body) else {
+        let Some([interface, high, low]) = self.endian.words(body) else {
             return Err("interface statistics have no room for their fields".into());
         };
-        let index = self.declared.get(interface as usize).and_then(|declared| declared.index);
+        let declared = self.declared.get(interface as usize);
+        if let Some(declared) = declared.filter(|_| self.is_extract) {
+            let at = declared.clock.at(u64::from(high) << 32 | u64::from(low));
+            self.until = self.until.max(Some(at));
+        }
+        let index = declared.and_then(|declared| declared.index);
         let Some(index) = index else { return Ok(None) };
         let counters: Vec<_> = self
             .options(body.get(12..).unwrap_or_default())
@@ -414,6 +430,19 @@ impl Pcapng {
             }
         }
         Ok(Some(index))
+    }
+
+    /// Whether a section is an extract: behind magic (4), version (4) and length (8), its options name the program.
+    fn is_extract_section(&self, body: &[u8]) -> bool {
+        let mut options = self.options(body.get(16..).unwrap_or_default());
+        options.any(|(code, value)| code == SHB_USERAPPL && value.starts_with(EXTRACT_PREFIX))
+    }
+
+    /// Sets the number of a frame to that in the capture that an extract was taken from. Numbers rise.
+    fn restore_number(&self, options: &[u8], number: &mut u64) {
+        let mut own = self.options(options).filter(|(code, _)| *code == EPB_PACKETID);
+        let own = own.next().and_then(|(_, value)| Some(self.endian.u64(*value.first_chunk()?)));
+        *number = own.unwrap_or_default().max(*number);
     }
 
     /// Keeps the comments among the options of a packet.
@@ -547,6 +576,8 @@ const ENHANCED_HEADER_LEN: usize = 28;
 
 const END_OF_OPTIONS: u16 = 0;
 const OPT_COMMENT: u16 = 1;
+const SHB_USERAPPL: u16 = 4;
+const EPB_PACKETID: u16 = 5;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
 const IF_TSOFFSET: u16 = 14;

@@ -6,7 +6,7 @@
 //! ```text
 //! section   type   length   magic  1.0   -1 (length unknown)       comment, program
 //! interface 1      length   link type, 0   snaplen                 name, resolution
-//! packet    6      length   interface  time (2)  captured  wire    frame, padding, comments
+//! packet    6      length   interface  time (2)  captured  wire    frame, padding, number, comments
 //! names     4      length   records of an address and its name
 //! secrets   10     length   type   bytes                           secrets, padding
 //! counters  5      length   interface  time (2)                    received, drops
@@ -28,6 +28,8 @@ use crate::time::Timestamp;
 pub enum SaveFormat {
     /// Several interfaces and link types, comments, names and counters.
     Pcapng,
+    /// A pcapng file that keeps the numbers of its frames (`epb_packetid`): those of the capture that it was taken from.
+    Extract,
     /// Frames of one link type, without metadata.
     Pcap,
 }
@@ -88,7 +90,9 @@ impl Encoder {
         if !comment.is_empty() {
             option(OPT_COMMENT, clipped(comment, MAX_SECTION_COMMENT).as_bytes(), out);
         }
-        option(SHB_USERAPPL, concat!("beamscope ", env!("CARGO_PKG_VERSION")).as_bytes(), out);
+        let is_extract = self.format == SaveFormat::Extract;
+        let program = if is_extract { EXTRACT_PROGRAM } else { PROGRAM };
+        option(SHB_USERAPPL, program.as_bytes(), out);
         option(END_OF_OPTIONS, b"", out);
         block.end(out);
     }
@@ -119,12 +123,15 @@ impl Encoder {
         let [high, low] = halves(frame.at);
         words(out, &[interface, high, low, length(frame.bytes), frame.wire_len]);
         padded(frame.bytes, out);
-        let mut commented = false;
+        let mut has_options = self.format == SaveFormat::Extract;
+        if has_options {
+            option(EPB_PACKETID, &frame.id.number.to_le_bytes(), out);
+        }
         for comment in comments {
             option(OPT_COMMENT, comment.get(..MAX_COMMENT).unwrap_or(comment), out);
-            commented = true;
+            has_options = true;
         }
-        if commented {
+        if has_options {
             option(END_OF_OPTIONS, b"", out);
         }
         block.end(out);
@@ -302,6 +309,12 @@ fn clipped(text: &str, bytes: usize) -> &str {
     text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
+/// Name and version of this program, as files have it.
+const PROGRAM: &str = concat!("beamscope ", env!("CARGO_PKG_VERSION"));
+const EXTRACT_PROGRAM: &str = concat!("beamscope extract ", env!("CARGO_PKG_VERSION"));
+/// The beginning of the latter, whatever the version.
+pub(super) const EXTRACT_PREFIX: &[u8] = b"beamscope extract ";
+
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 const VERSION_1_0: u32 = 1;
@@ -314,6 +327,7 @@ const DECRYPTION_SECRETS: u32 = 10;
 const END_OF_OPTIONS: u16 = 0;
 const OPT_COMMENT: u16 = 1;
 const SHB_USERAPPL: u16 = 4;
+const EPB_PACKETID: u16 = 5;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
 const ISB_IFRECV: u16 = 4;
