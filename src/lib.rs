@@ -25,7 +25,8 @@
 //! | [`render`] | events, messages | lines of JSON, or text |
 //!
 //! Beside them, [`compare`] takes the sessions of two captures and gives what changed, [`evidence`] keeps the packets
-//! that findings rest on, [`anonymize`] replaces names and addresses in a source, and [`capture::save`] writes capture files. [`limits`] holds every bound. Only [`engine`]
+//! that findings rest on, [`anonymize`] replaces names and addresses in a source,
+//! [`extract`] selects the frames that matter, and [`capture::save`] writes capture files. [`limits`] holds every bound. Only [`engine`]
 //! and this file know every stage.
 //!
 //! # Guarantees
@@ -52,6 +53,7 @@ pub mod detect;
 pub mod drive;
 pub mod engine;
 pub mod evidence;
+pub mod extract;
 pub mod flow;
 pub mod identify;
 pub mod judge;

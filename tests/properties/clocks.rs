@@ -5,58 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use beamscope::analyze;
-use beamscope::capture::{Frame, Input, Inputs, Item, LinkType, Order};
-use beamscope::decode::{Decoded, Decoder, Direction};
+use beamscope::decode::Direction;
 use beamscope::engine::Config;
-use beamscope::limits::DefragLimits;
 use beamscope::record::{AnomalyKind, Body, Severity};
 
+use crate::support::pieces::{frames_of, pcap};
 use crate::support::{TestDir, captures, lines_of};
-
-/// A frame, and the direction of its segment if it has one.
-struct Kept {
-    nanos: u64,
-    wire_len: u32,
-    bytes: Vec<u8>,
-    direction: Option<Direction>,
-}
-
-/// The frames of a capture with one link type.
-fn frames_of(path: &str) -> Option<(LinkType, Vec<Kept>)> {
-    let mut inputs = Inputs::new(vec![Input::Path(path.into())], Order::Time).unwrap();
-    let mut decoder = Decoder::new(DefragLimits::default());
-    let (mut kept, mut links) = (Vec::new(), Vec::new());
-    while let Some(item) = inputs.next_item() {
-        let Item::Frame(frame) = item else { continue };
-        let direction = match decoder.decode(&frame) {
-            Decoded::Tcp(segment) => Some(segment.direction),
-            _ => None,
-        };
-        let Frame { at, link, wire_len, bytes, .. } = frame;
-        kept.push(Kept { nanos: at.0, wire_len, bytes: bytes.to_vec(), direction });
-        links.push(link);
-    }
-    links.dedup();
-    let [link] = links[..] else { return None };
-    Some((link, kept))
-}
-
-/// A pcap file with times in nanoseconds, `shift` nanoseconds later.
-fn pcap(link: LinkType, frames: &[&Kept], shift: i64) -> Vec<u8> {
-    let mut pcap = 0xa1b2_3c4d_u32.to_le_bytes().to_vec();
-    pcap.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    pcap.extend(0x4_0000_u32.to_le_bytes());
-    pcap.extend(u32::from(link.0).to_le_bytes());
-    for frame in frames {
-        let nanos = frame.nanos.saturating_add_signed(shift);
-        let words = [nanos / 1_000_000_000, nanos % 1_000_000_000];
-        pcap.extend(words.map(|word| (word as u32).to_le_bytes()).concat());
-        pcap.extend((frame.bytes.len() as u32).to_le_bytes());
-        pcap.extend(frame.wire_len.to_le_bytes());
-        pcap.extend(&frame.bytes);
-    }
-    pcap
-}
 
 /// How often each rule found a problem, what became of the connections, and what was noted of the clocks.
 type Judged = (BTreeMap<&'static str, usize>, BTreeMap<String, u64>, Vec<AnomalyKind>);

@@ -10,5 +10,6 @@ mod hostile_text;
 mod loss;
 mod messages_robust;
 mod observations;
+mod parts;
 mod robustness;
 mod scale;

@@ -206,6 +206,11 @@ const WALLS: &[Wall] = &[
         why: "anonymize/ gives packets to the analysis, and knows nothing of it",
     },
     Wall {
+        within: &["extract/"],
+        never: &["crate::judge", "crate::detect", "crate::render", "std::fs"],
+        why: "extract/ selects frames; what they show is the engine's, and files are the program's",
+    },
+    Wall {
         within: &["render/"],
         never: &["crate::judge::world", "crate::detect", "crate::engine", "crate::protocol"],
         why: "output/ decides nothing",

@@ -18,6 +18,7 @@ pub(crate) mod link_headers;
 #[cfg(all(feature = "live", target_os = "linux"))]
 pub(crate) mod live;
 pub(crate) mod packets;
+pub(crate) mod pieces;
 pub(crate) mod story;
 pub(crate) mod streams;
 

@@ -1,0 +1,14 @@
+//! Which frames of a capture matter, before any is judged.
+//!
+//! In: the frames of one input, and what is known from other inputs. Out: the frames that can change the state of an
+//! engine, in their order, and counts of all. An engine that is given these frames, and the counts, reports the same as
+//! one that is given all frames.
+
+mod facts;
+mod first_frames;
+mod selector;
+mod waiting;
+
+pub use facts::Facts;
+pub use selector::{ExtractEnd, Selector};
+pub use waiting::{KeptItem, KeptItems};

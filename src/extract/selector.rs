@@ -1,0 +1,451 @@
+//! The frames that can change the state of an engine.
+//!
+//! In: all frames of an input, in order. Out: those that an engine needs, and counts. The rules are those of
+//! [`Triage`](crate::flow::Triage), without its knowledge of what came before: where that could make a frame matter, the
+//! frame is kept. What an engine would learn from the kept frames about later ones, an engine learns here.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+
+use super::Facts;
+use super::first_frames::FirstFrames;
+use super::waiting::{KeptItems, WaitingItems};
+use crate::capture::Frame;
+use crate::decode::{
+    Decoded, Decoder, Direction, Endpoint, FastDecode, Segment, TcpFlags, TcpView,
+};
+use crate::engine::{Config, Engine, KeyLog, LearnedCount};
+use crate::flow::{
+    FirstPayload, FlowKey, PortSet, SegmentHead, TcpOpening, first_payload,
+    is_of_use_to_followed_alone,
+};
+use crate::protocol::MessageDetail;
+use crate::protocol::digest::CandidateCookies;
+use crate::record::{Event, EventSink};
+use crate::time::Timestamp;
+use crate::wire::decode;
+use crate::wire::epmd::{Port2Resp, port2_resp};
+
+/// Selects the frames of one input that matter.
+pub struct Selector<I> {
+    decoder: Decoder,
+    chosen: Chosen<I>,
+}
+
+/// What a selector has done, and has learned for other parts of the same traffic.
+#[derive(Debug, Default)]
+pub struct ExtractEnd {
+    /// Number of all frames.
+    pub frames: u64,
+    /// Latest capture time of any frame.
+    pub until: Timestamp,
+    /// What the frames show about those of other parts.
+    pub facts: Facts,
+}
+
+/// The part behind decoding: a struct of its own, because a segment borrows the decoder.
+struct Chosen<I> {
+    frames: u64,
+    /// Latest capture time of a frame.
+    until: Timestamp,
+    /// Ports on which EPMD listens.
+    epmd: PortSet,
+    /// Ports that the user named, and those of EPMD, on any host.
+    named: PortSet,
+    /// Endpoints of nodes, and of EPMD on other ports.
+    ends: HashSet<Endpoint, RandomState>,
+    /// The ports of all of these.
+    known: PortSet,
+    /// Ports of connections that are followed.
+    followed_ports: PortSet,
+    /// Connections that are followed.
+    followed: HashMap<FlowKey, FollowedFlow, RandomState>,
+    /// Openings of connections without payload so far.
+    openings: HashMap<FlowKey, WaitingOpening, RandomState>,
+    /// The connections with an opening, the oldest first.
+    order: VecDeque<FlowKey>,
+    first_frames: FirstFrames,
+    /// Whether more connections are followed than are remembered, so that every segment is kept.
+    keeps_all: bool,
+    waiting: WaitingItems<I>,
+    /// Learns the ports of nodes.
+    learner: Engine<NoEvents>,
+    learned: LearnedCount,
+    /// The endpoints that were learned here.
+    own_ends: BTreeSet<Endpoint>,
+}
+
+/// A connection that is followed.
+#[derive(Default)]
+struct FollowedFlow {
+    /// Number of its frames that the learner was given.
+    learned: u32,
+    /// Whether it is followed whatever the learner makes of it, since the learner lacks frames of it.
+    is_sure: bool,
+}
+
+/// The frames that opened a connection, which wait for its first payload.
+struct WaitingOpening {
+    opening: TcpOpening,
+    frames: Vec<u64>,
+}
+
+/// Takes no events: what an engine learns is asked for.
+struct NoEvents;
+
+impl EventSink for NoEvents {
+    fn event(&mut self, _event: Event) {}
+}
+
+impl<I> Selector<I> {
+    /// A selector before its first frame. `facts` are those of other parts, as far as they are known.
+    pub fn new(config: &Config, facts: &Facts) -> Self {
+        let learner = Config {
+            cookies: CandidateCookies::default(),
+            key_log: KeyLog::default(),
+            messages: MessageDetail::None,
+            expect: Vec::new(),
+            ..config.clone()
+        };
+        let named = config.dist_ports.iter().cloned().flatten();
+        let epmd = || config.epmd_ports.iter().copied();
+        let named: PortSet = named.chain(epmd()).collect();
+        let mut chosen = Chosen {
+            frames: 0,
+            until: Timestamp::default(),
+            epmd: epmd().collect(),
+            known: named.clone(),
+            named,
+            ends: HashSet::default(),
+            followed_ports: PortSet::default(),
+            followed: HashMap::default(),
+            openings: HashMap::default(),
+            order: VecDeque::new(),
+            first_frames: FirstFrames::default(),
+            keeps_all: false,
+            waiting: WaitingItems::default(),
+            learner: Engine::new(learner, NoEvents),
+            learned: LearnedCount::default(),
+            own_ends: BTreeSet::new(),
+        };
+        facts.ends.iter().for_each(|end| chosen.remember_end(*end));
+        for [one, other] in &facts.flows {
+            let key = FlowKey::new(*one, *other).0;
+            // Another part shows that it is one of Erlang.
+            chosen.remember(key, true);
+        }
+        Self { decoder: Decoder::new(config.limits.fragments), chosen }
+    }
+
+    /// Takes the next frame of the input. It leaves through `out` if it matters, perhaps later.
+    #[inline(always)] // the loop over frames
+    pub fn on_frame(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
+        self.chosen.frames += 1;
+        self.chosen.until = self.chosen.until.max(frame.at);
+        self.select(frame, out);
+        if !self.chosen.waiting.has_begun() {
+            // The first frame is kept in any case, for its time and its link type.
+            self.chosen.waiting.keep(frame, out);
+        }
+    }
+
+    #[inline(always)]
+    fn select(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
+        match self.decoder.decode_fast(frame) {
+            FastDecode::Tcp(view) => {
+                let (src, dst) = view.ports();
+                if self.chosen.may_be_followed(src, dst) {
+                    self.on_known_ports(frame, &view, out);
+                } else if !is_of_use_to_followed_alone(&view) {
+                    self.on_candidate(frame, &view, out);
+                }
+            }
+            FastDecode::Other => {}
+            FastDecode::Undecided => self.on_undecided(frame, out),
+        }
+    }
+
+    /// Takes anything but a frame, which always matters.
+    pub fn on_other(&mut self, item: I, out: &mut impl KeptItems<I>) {
+        self.chosen.waiting.keep_other(item, out);
+    }
+
+    /// Ends the input: everything that still waits may matter.
+    pub fn finish(self, out: &mut impl KeptItems<I>) -> ExtractEnd {
+        let Chosen { mut waiting, named, ends, learner, followed, own_ends, frames, until, .. } =
+            self.chosen;
+        waiting.release(out);
+        let is_known = |key: &FlowKey| {
+            let [low, high] = key.ports();
+            named.has_one_of(low, high) || both(key).iter().any(|end| ends.contains(end))
+        };
+        // A connection that the learner has given up is none of Erlang, or is over.
+        let flows = learner.followed().filter(|key| followed.contains_key(*key) && !is_known(key));
+        let facts = Facts { ends: own_ends, flows: flows.map(both).collect() };
+        ExtractEnd { frames, until, facts }
+    }
+
+    #[inline(never)]
+    fn on_known_ports(
+        &mut self,
+        frame: &Frame<'_>,
+        view: &TcpView<'_>,
+        out: &mut impl KeptItems<I>,
+    ) {
+        let ((key, direction), (src, dst)) = (view.flow(), view.ports());
+        if self.chosen.is_followed(&key, src, dst) {
+            self.chosen.keep(frame, Some(key), out);
+            self.chosen.learn_from_reply(key.end(direction), view.payload(), out);
+        } else if !is_of_use_to_followed_alone(view) {
+            self.on_candidate(frame, view, out);
+        }
+    }
+
+    #[inline(never)]
+    fn on_candidate(&mut self, frame: &Frame<'_>, view: &TcpView<'_>, out: &mut impl KeptItems<I>) {
+        let segment = self.decoder.segment(frame, view);
+        self.chosen.on_candidate(frame, &segment, out);
+    }
+
+    /// A frame that only the full decoder reads.
+    #[inline(never)]
+    fn on_undecided(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
+        let chosen = &mut self.chosen;
+        let is_kept = match &self.decoder.decode_full(frame) {
+            Decoded::Tcp(segment) => {
+                let (src, dst) = segment.ports();
+                if chosen.is_followed(&segment.flow, src, dst) {
+                    chosen.keep(frame, Some(segment.flow), out);
+                    chosen.learn_from_reply(segment.src(), segment.payload, out);
+                } else if !is_of_use_to_followed_alone(segment) {
+                    chosen.on_candidate(frame, segment, out);
+                }
+                return;
+            }
+            Decoded::Unreachable(_) | Decoded::Names(_) | Decoded::Neighbour(_) => true,
+            Decoded::Other => false,
+        };
+        if is_kept || self.decoder.has_read_fragment() {
+            chosen.keep(frame, None, out);
+        }
+    }
+}
+
+impl<I> Chosen<I> {
+    /// Whether a connection between such ports may be followed: a first test without its addresses.
+    #[inline(always)]
+    fn may_be_followed(&self, src: u16, dst: u16) -> bool {
+        self.known.has_one_of(src, dst) | self.followed_ports.has_both(src, dst) | self.keeps_all
+    }
+
+    fn is_followed(&self, key: &FlowKey, src: u16, dst: u16) -> bool {
+        self.keeps_all
+            || self.named.has_one_of(src, dst)
+            || self.followed.contains_key(key)
+            || self.known.has_one_of(src, dst)
+                && both(key).iter().any(|end| self.ends.contains(end))
+    }
+
+    /// A segment on unknown ports that opens or ends a connection, or has a payload that may begin something.
+    fn on_candidate(
+        &mut self,
+        frame: &Frame<'_>,
+        segment: &Segment<'_>,
+        out: &mut impl KeptItems<I>,
+    ) {
+        let key = segment.flow;
+        if segment.payload.is_empty() {
+            self.on_bare(frame, segment, out);
+            return;
+        }
+        let opening = self.openings.get(&key);
+        let before = opening.and_then(|it| it.opening.bytes_before(segment));
+        match first_payload(segment, before) {
+            FirstPayload::Begins { .. } | FirstPayload::BeginsEpmd => {
+                self.follow(key, out);
+                self.keep(frame, Some(key), out);
+            }
+            FirstPayload::RulesOut => {
+                let opening = self.openings.remove(&key);
+                self.first_frames.end(&key);
+                let frames = opening.map(|it| it.frames).unwrap_or_default();
+                // What was kept of the opening is ruled out there as well.
+                if self.waiting.has_one_left(&frames) {
+                    self.waiting.keep(frame, out);
+                }
+                self.waiting.settle(&frames, false, out);
+            }
+            FirstPayload::ShowsNothing if before.is_some() => {}
+            FirstPayload::ShowsNothing => self.on_middle(frame, segment, out),
+        }
+    }
+
+    /// A segment without payload that opens or ends a connection.
+    fn on_bare(&mut self, frame: &Frame<'_>, segment: &Segment<'_>, out: &mut impl KeptItems<I>) {
+        let key = segment.flow;
+        let opens = segment.flags.has(TcpFlags::SYN);
+        let Some(known) = self.openings.get_mut(&key) else {
+            if opens {
+                self.make_room(out);
+                let frames = vec![self.waiting.wait(frame, out)];
+                let opening = TcpOpening::new(segment);
+                self.openings.insert(key, WaitingOpening { opening, frames });
+                self.order.push_back(key);
+            } else {
+                self.on_middle(frame, segment, out);
+            }
+            return;
+        };
+        if opens && known.opening.is_another(segment) {
+            known.opening = TcpOpening::new(segment);
+        } else {
+            known.opening.add(segment);
+        }
+        if known.frames.len() < MOST_OF_OPENING {
+            known.frames.push(self.waiting.wait(frame, out));
+        } else {
+            self.waiting.keep(frame, out);
+        }
+    }
+
+    /// A segment of a connection whose opening is not known: it may have been in an earlier part.
+    fn on_middle(&mut self, frame: &Frame<'_>, segment: &Segment<'_>, out: &mut impl KeptItems<I>) {
+        let key = segment.flow;
+        if !self.first_frames.count(&key) {
+            return;
+        }
+        let as_first = first_payload(segment, Some(0));
+        if !segment.payload.is_empty()
+            && matches!(as_first, FirstPayload::Begins { .. } | FirstPayload::BeginsEpmd)
+        {
+            self.follow(key, out);
+            self.keep(frame, Some(key), out);
+        } else {
+            self.waiting.keep(frame, out);
+        }
+    }
+
+    /// Forgets the oldest opening if there are too many: its frames may matter.
+    fn make_room(&mut self, out: &mut impl KeptItems<I>) {
+        if self.order.len() >= MOST_OPENINGS
+            && let Some(oldest) = self.order.pop_front()
+            && let Some(opening) = self.openings.remove(&oldest)
+        {
+            self.waiting.settle(&opening.frames, true, out);
+        }
+    }
+
+    /// Follows a connection from here on; the frames that opened it matter.
+    fn follow(&mut self, key: FlowKey, out: &mut impl KeptItems<I>) {
+        let opening = self.openings.remove(&key);
+        let is_sure = match &opening {
+            Some(opening) => self.waiting.has_one_left(&opening.frames),
+            // Its opening may have been in an earlier part, unless it was ruled out in this one.
+            None => !self.first_frames.has_ended(&key),
+        };
+        self.remember(key, is_sure);
+        if let Some(opening) = opening {
+            self.keep_opening(&opening, out);
+        }
+    }
+
+    fn keep_opening(&mut self, opening: &WaitingOpening, out: &mut impl KeptItems<I>) {
+        let Self { waiting, learner, .. } = self;
+        for number in &opening.frames {
+            waiting.with_frame(*number, |frame| learner.push_frame(frame));
+        }
+        waiting.settle(&opening.frames, true, out);
+    }
+
+    fn remember(&mut self, key: FlowKey, is_sure: bool) {
+        if self.followed.len() >= MOST_FOLLOWED {
+            self.keeps_all = true;
+            return;
+        }
+        self.followed.entry(key).or_default().is_sure |= is_sure;
+        for port in key.ports() {
+            self.followed_ports.insert(port);
+        }
+    }
+
+    fn remember_end(&mut self, end: Endpoint) {
+        if self.ends.len() >= MOST_ENDS {
+            // Of further ones the port is known, on any host.
+            self.named.insert(end.port);
+        } else {
+            self.ends.insert(end);
+        }
+        self.known.insert(end.port);
+    }
+
+    /// A node or an EPMD listens at this end.
+    fn know(&mut self, end: Endpoint, out: &mut impl KeptItems<I>) {
+        if self.own_ends.len() >= MOST_ENDS || !self.own_ends.insert(end) {
+            return;
+        }
+        self.remember_end(end);
+        let found: Vec<FlowKey> =
+            self.openings.keys().filter(|key| both(key).contains(&end)).copied().collect();
+        for key in found {
+            if let Some(opening) = self.openings.remove(&key) {
+                self.keep_opening(&opening, out);
+            }
+        }
+    }
+
+    /// The port in a reply of EPMD whose request may be in another part, so that the learner makes nothing of it.
+    fn learn_from_reply(&mut self, src: Endpoint, payload: &[u8], out: &mut impl KeptItems<I>) {
+        if payload.is_empty() || !self.epmd.has_one_of(src.port, src.port) {
+            return;
+        }
+        if let Ok(Port2Resp::Registered(node)) = decode(payload, port2_resp) {
+            self.know(Endpoint { ip: src.ip, port: node.port }, out);
+        }
+    }
+
+    /// Keeps a frame, and lets the learner see the first of each connection.
+    fn keep(&mut self, frame: &Frame<'_>, key: Option<FlowKey>, out: &mut impl KeptItems<I>) {
+        self.waiting.keep(frame, out);
+        let Some(key) = key else { return };
+        if self.followed.len() >= MOST_FOLLOWED {
+            return;
+        }
+        let flow = self.followed.entry(key).or_default();
+        if flow.learned >= MOST_LEARNED_FROM {
+            return;
+        }
+        flow.learned += 1;
+        self.learner.push_frame(frame);
+        if !flow.is_sure && !self.learner.follows(&key) {
+            // It is over, or none of Erlang: what comes later is as of an unknown connection.
+            self.followed.remove(&key);
+            self.first_frames.end(&key);
+        }
+        let ends = self.learner.learned_since(&mut self.learned);
+        for end in ends {
+            self.know(end, out);
+        }
+    }
+}
+
+/// Both ends of a connection.
+fn both(key: &FlowKey) -> [Endpoint; 2] {
+    [Direction::LowToHigh, Direction::HighToLow].map(|side| key.end(side))
+}
+
+/// Endpoints that are remembered.
+const MOST_ENDS: usize = 1 << 18;
+
+/// Frames of one connection that the learner sees: enough for its handshake, or its request to EPMD.
+const MOST_LEARNED_FROM: u32 = 64;
+
+/// Connections that are remembered as followed. Beyond, every segment is kept.
+const MOST_FOLLOWED: usize = 1 << 18;
+
+/// Openings that wait for a payload.
+const MOST_OPENINGS: usize = 1 << 15;
+
+/// Frames of one opening that wait; further ones are kept.
+const MOST_OF_OPENING: usize = 8;

@@ -1,0 +1,256 @@
+//! Frames that wait until it is known whether they matter, and those behind them.
+//!
+//! Frames leave in the order in which they came. A frame that opens a connection matters if the first payload does, so it
+//! waits for that; the frames behind it wait with it.
+
+use std::collections::VecDeque;
+
+use crate::capture::{Comment, Frame, LinkType};
+use crate::packet::FrameRef;
+use crate::time::Timestamp;
+
+/// What a selection keeps, in the order of the input.
+#[derive(Debug)]
+pub enum KeptItem<'a, I> {
+    /// A frame of the input.
+    Frame(&'a Frame<'a>),
+    /// Anything else, which always matters.
+    Other(I),
+}
+
+/// Takes what is kept.
+pub trait KeptItems<I> {
+    /// Takes the next item.
+    fn on_kept(&mut self, item: KeptItem<'_, I>);
+}
+
+/// Frames and other items in the order of the input.
+#[derive(Debug)]
+pub(super) struct WaitingItems<I> {
+    items: VecDeque<WaitingItem<I>>,
+    /// Number of items that have left. The items in the queue are numbered from here.
+    left: u64,
+    /// Bytes of the frames in the queue.
+    bytes: usize,
+    has_begun: bool,
+}
+
+#[derive(Debug)]
+struct WaitingItem<I> {
+    what: Owned<I>,
+    state: ItemState,
+}
+
+#[derive(Debug)]
+enum Owned<I> {
+    Frame(Box<OwnedFrame>),
+    Other(I),
+}
+
+#[derive(Debug)]
+struct OwnedFrame {
+    id: FrameRef,
+    at: Timestamp,
+    link: LinkType,
+    interface: Option<u32>,
+    wire_len: u32,
+    bytes: Box<[u8]>,
+    comments: Box<[Comment]>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum ItemState {
+    Kept,
+    Undecided,
+    Dropped,
+}
+
+impl<I> Default for WaitingItems<I> {
+    fn default() -> Self {
+        Self { items: VecDeque::new(), left: 0, bytes: 0, has_begun: false }
+    }
+}
+
+impl<I> WaitingItems<I> {
+    /// Whether a frame was kept, or has waited.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Keeps a frame, behind those that wait.
+    pub(super) fn keep(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
+        self.has_begun = true;
+        if self.items.is_empty() {
+            out.on_kept(KeptItem::Frame(frame));
+        } else {
+            self.push(frame, ItemState::Kept, out);
+        }
+    }
+
+    /// Keeps anything but a frame, behind the frames that wait.
+    pub(super) fn keep_other(&mut self, item: I, out: &mut impl KeptItems<I>) {
+        if self.items.is_empty() {
+            out.on_kept(KeptItem::Other(item));
+        } else {
+            let what = Owned::Other(item);
+            self.items.push_back(WaitingItem { what, state: ItemState::Kept });
+        }
+    }
+
+    /// Lets a frame wait, unless it is the first, which is kept. Returns its number, by which it is
+    /// [settled](Self::settle).
+    pub(super) fn wait(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) -> u64 {
+        let number = self.left + self.items.len() as u64;
+        if std::mem::replace(&mut self.has_begun, true) {
+            self.push(frame, ItemState::Undecided, out);
+        } else {
+            self.left += 1;
+            out.on_kept(KeptItem::Frame(frame));
+        }
+        number
+    }
+
+    fn push(&mut self, frame: &Frame<'_>, state: ItemState, out: &mut impl KeptItems<I>) {
+        let Frame { id, at, link, interface, wire_len, bytes, comments } = *frame;
+        let frame = OwnedFrame {
+            id,
+            at,
+            link,
+            interface,
+            wire_len,
+            bytes: bytes.into(),
+            comments: comments.into(),
+        };
+        self.bytes += bytes.len();
+        self.items.push_back(WaitingItem { what: Owned::Frame(Box::new(frame)), state });
+        while self.bytes > MOST_BYTES || self.items.len() > MOST_ITEMS {
+            // What is not known to matter may matter.
+            self.release_first(out);
+        }
+    }
+
+    /// The frame of this number, if it still waits.
+    pub(super) fn with_frame(&self, number: u64, take: impl FnOnce(&Frame<'_>)) {
+        let index = number.checked_sub(self.left).and_then(|index| usize::try_from(index).ok());
+        if let Some(WaitingItem { what: Owned::Frame(frame), .. }) =
+            index.and_then(|index| self.items.get(index))
+        {
+            take(&frame.borrowed());
+        }
+    }
+
+    /// Whether one of these frames has left, and so was kept.
+    pub(super) fn has_one_left(&self, numbers: &[u64]) -> bool {
+        numbers.iter().any(|number| *number < self.left)
+    }
+
+    /// Decides over frames that wait: whether they are kept. One that has left was kept.
+    pub(super) fn settle(&mut self, numbers: &[u64], is_kept: bool, out: &mut impl KeptItems<I>) {
+        for number in numbers {
+            let index = number.checked_sub(self.left).and_then(|index| usize::try_from(index).ok());
+            if let Some(item) = index.and_then(|index| self.items.get_mut(index)) {
+                item.state = if is_kept { ItemState::Kept } else { ItemState::Dropped };
+            }
+        }
+        while self.items.front().is_some_and(|item| item.state != ItemState::Undecided) {
+            self.release_first(out);
+        }
+    }
+
+    /// Lets everything leave: what is undecided may matter.
+    pub(super) fn release(&mut self, out: &mut impl KeptItems<I>) {
+        while !self.items.is_empty() {
+            self.release_first(out);
+        }
+    }
+
+    fn release_first(&mut self, out: &mut impl KeptItems<I>) {
+        let Some(item) = self.items.pop_front() else { return };
+        self.left += 1;
+        match item.what {
+            Owned::Frame(frame) => {
+                self.bytes -= frame.bytes.len();
+                if item.state != ItemState::Dropped {
+                    out.on_kept(KeptItem::Frame(&frame.borrowed()));
+                }
+            }
+            Owned::Other(other) => out.on_kept(KeptItem::Other(other)),
+        }
+    }
+}
+
+impl OwnedFrame {
+    fn borrowed(&self) -> Frame<'_> {
+        let Self { id, at, link, interface, wire_len, bytes, comments, .. } = self;
+        let (id, at, link, interface, wire_len) = (*id, *at, *link, *interface, *wire_len);
+        Frame { id, at, link, interface, wire_len, bytes, comments }
+    }
+}
+
+/// Bytes of frames that wait. Beyond, the first that waits is kept.
+const MOST_BYTES: usize = 4 << 20;
+
+/// Frames that wait: those of several thousand connections that are being opened.
+const MOST_ITEMS: usize = 1 << 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers of the frames that were kept, and the other items.
+    #[derive(Default)]
+    struct Seen(Vec<u64>, Vec<&'static str>);
+
+    impl KeptItems<&'static str> for Seen {
+        fn on_kept(&mut self, item: KeptItem<'_, &'static str>) {
+            match item {
+                KeptItem::Frame(frame) => self.0.push(frame.id.number),
+                KeptItem::Other(other) => self.1.push(other),
+            }
+        }
+    }
+
+    fn frame(number: u64, bytes: &[u8]) -> Frame<'_> {
+        Frame {
+            id: FrameRef { input: 0, number },
+            at: Timestamp(number),
+            link: LinkType::ETHERNET,
+            interface: None,
+            wire_len: 0,
+            bytes,
+            comments: &[],
+        }
+    }
+
+    #[test]
+    fn frames_leave_in_their_order_whenever_they_are_settled() {
+        let (mut waiting, mut seen) = (WaitingItems::default(), Seen::default());
+        let first = waiting.wait(&frame(1, b""), &mut seen);
+        assert_eq!((&*seen.0, waiting.has_one_left(&[first])), (&[1][..], true), "the first");
+        let [a, b] = [2, 3].map(|number| waiting.wait(&frame(number, b""), &mut seen));
+        waiting.keep(&frame(4, b""), &mut seen);
+        waiting.keep_other("names", &mut seen);
+        let c = waiting.wait(&frame(5, b""), &mut seen);
+        waiting.settle(&[b], true, &mut seen);
+        assert_eq!((&*seen.0, seen.1.len()), (&[1][..], 0), "{a} comes first");
+        waiting.settle(&[a], false, &mut seen);
+        assert_eq!((&*seen.0, &*seen.1), (&[1, 3, 4][..], &["names"][..]));
+        // What has left was kept, and stays so.
+        waiting.settle(&[first, a, b], false, &mut seen);
+        assert!(waiting.has_one_left(&[a]) && !waiting.has_one_left(&[c]));
+        waiting.release(&mut seen);
+        assert_eq!(seen.0, [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn frames_that_are_never_settled_are_kept_and_bounded() {
+        let (mut waiting, mut seen) = (WaitingItems::default(), Seen::default());
+        let bytes = vec![0; 1000];
+        for number in 1..=10_000 {
+            waiting.wait(&frame(number, &bytes), &mut seen);
+            assert!(waiting.bytes <= MOST_BYTES && waiting.items.len() <= MOST_ITEMS);
+        }
+        waiting.release(&mut seen);
+        assert!(seen.0.iter().copied().eq(1..=10_000));
+    }
+}

@@ -1,0 +1,170 @@
+//! Extracts of captures give the events of the captures: the frames that are left out changed nothing.
+
+use std::io::Cursor;
+
+use beamscope::capture::save::{Encoder, InterfaceInfo, SaveFormat};
+use beamscope::capture::{CaptureFile, Input, Inputs, Interface, Item, Order};
+use beamscope::drive;
+use beamscope::engine::{Config, Engine};
+use beamscope::extract::{ExtractEnd, Facts, KeptItem, KeptItems, Selector};
+use beamscope::record::{AnomalyKind, Body, Event};
+
+use crate::support::captures;
+use crate::support::pieces::{Kept, frames_of, pcap};
+
+/// Random numbers that are the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound.max(1) as u64) as usize
+    }
+}
+
+/// What is compared: each event, and of the statistics what is about Erlang.
+fn lines(events: &[Event]) -> Vec<String> {
+    let is_compared = |event: &&Event| match &event.body {
+        // Frames of such a link type are counted, and nothing else.
+        Body::Anomaly { anomaly } => anomaly.kind != AnomalyKind::UnsupportedLink,
+        _ => true,
+    };
+    let line = |event: &Event| match &event.body {
+        Body::Stats { stats } => format!(
+            "{:?} {:?} {:?} {:?} {} {} {} {}",
+            stats.sessions,
+            stats.epmd,
+            stats.findings,
+            stats.problems,
+            stats.gaps,
+            stats.missing_bytes,
+            stats.one_sided,
+            stats.evictions
+        ),
+        _ => format!("{event:?}"),
+    };
+    events.iter().filter(is_compared).map(line).collect()
+}
+
+/// The first event that differs.
+fn difference(expected: &[Event], found: &[Event]) -> Option<String> {
+    let (expected, found) = (lines(expected), lines(found));
+    let differs = |(a, b): &(&String, &String)| a != b;
+    let first = expected.iter().zip(&found).find(differs);
+    match first {
+        Some((expected, found)) => Some(format!("expected {expected}\n   found {found}")),
+        None if expected.len() == found.len() => None,
+        None => {
+            let longer = if expected.len() > found.len() { &expected } else { &found };
+            let at = expected.len().min(found.len());
+            Some(format!("{} and {} events: {:?}", expected.len(), found.len(), longer.get(at)))
+        }
+    }
+}
+
+/// The events of one run over several captures.
+fn events_of(captures: &[Vec<u8>]) -> Vec<Event> {
+    let input = |bytes: &Vec<u8>| Input::Stream {
+        name: "part".to_owned(),
+        source: Box::new(Cursor::new(bytes.clone())),
+    };
+    let mut inputs = Inputs::new(captures.iter().map(input).collect(), Order::Time).unwrap();
+    let mut engine = Engine::new(Config::default(), Vec::new());
+    drive::run(&mut inputs, &mut engine, &mut ()).unwrap();
+    engine.finish()
+}
+
+/// Writes what is kept.
+struct ToFile {
+    encoder: Encoder,
+    bytes: Vec<u8>,
+    frames: u64,
+}
+
+impl KeptItems<()> for ToFile {
+    fn on_kept(&mut self, item: KeptItem<'_, ()>) {
+        if let KeptItem::Frame(frame) = item {
+            let Self { encoder, bytes, frames } = self;
+            encoder.frame(frame, [], InterfaceInfo::default, bytes).unwrap();
+            *frames += 1;
+        }
+    }
+}
+
+/// An extract of a capture, the number of its frames, and what was selected.
+fn extract(capture: &[u8], facts: &Facts) -> (Vec<u8>, u64, ExtractEnd) {
+    let mut capture = CaptureFile::from_bytes(capture.to_vec());
+    let mut selector = Selector::new(&Config::default(), facts);
+    let encoder = Encoder::new(SaveFormat::Extract);
+    let mut out = ToFile { encoder, bytes: Vec::new(), frames: 0 };
+    out.encoder.begin("", &mut out.bytes);
+    while let Some(item) = capture.next_item().unwrap() {
+        if let Item::Frame(frame) = item {
+            selector.on_frame(&frame, &mut out);
+        }
+    }
+    let selected = selector.finish(&mut out);
+    let counts = |_, _| Some(Interface { received: Some(selected.frames), ..Interface::default() });
+    out.encoder.statistics(selected.until, counts, &mut out.bytes);
+    (out.bytes, out.frames, selected)
+}
+
+/// Cuts frames at some places into captures of their own. Frames that are out of order are not torn apart.
+fn cut(frames: &[Kept], random: &mut Random, most: usize) -> Vec<std::ops::Range<usize>> {
+    let mut places: Vec<usize> = (0..most).map(|_| random.below(frames.len())).collect();
+    places.extend([0, frames.len()]);
+    places.sort_unstable();
+    places.dedup();
+    let before = |place: usize| frames[..place].iter().map(|frame| frame.nanos).max();
+    let after = |place: usize| frames[place..].iter().map(|frame| frame.nanos).min();
+    let is_clean =
+        |place: &usize| *place == 0 || *place == frames.len() || before(*place) < after(*place);
+    places.retain(is_clean);
+    places.windows(2).map(|pair| pair[0]..pair[1]).collect()
+}
+
+#[test]
+fn an_extract_gives_the_events_of_its_capture() {
+    let (mut kept, mut all) = (0, 0);
+    for capture in captures() {
+        let Some((link, frames)) = frames_of(&capture) else { continue };
+        let bytes = pcap(link, &frames.iter().collect::<Vec<_>>(), 0);
+        let (extract, frames, selected) = extract(&bytes, &Facts::default());
+        kept += frames;
+        all += selected.frames;
+        if let Some(difference) = difference(&events_of(&[bytes]), &events_of(&[extract])) {
+            panic!("{capture}: {difference}");
+        }
+    }
+    assert!(kept < all, "{kept} of {all} frames");
+}
+
+#[test]
+fn extracts_that_know_the_facts_of_all_parts_give_the_events_of_one_run() {
+    let mut random = Random(0xfac75);
+    let mut trials = 0;
+    for capture in captures() {
+        let Some((link, frames)) = frames_of(&capture) else { continue };
+        for _ in 0..3 {
+            let most = 1 + random.below(9);
+            let ranges = cut(&frames, &mut random, most);
+            let part = |range: &std::ops::Range<usize>| {
+                pcap(link, &frames[range.clone()].iter().collect::<Vec<_>>(), 0)
+            };
+            let parts: Vec<_> = ranges.iter().map(part).collect();
+            let mut facts = Facts::default();
+            // In any order, and one twice.
+            for part in parts.iter().rev().chain(parts.first()) {
+                facts.add(extract(part, &Facts::default()).2.facts);
+            }
+            let extracts: Vec<_> = parts.iter().map(|part| extract(part, &facts).0).collect();
+            if let Some(difference) = difference(&events_of(&parts), &events_of(&extracts)) {
+                panic!("{capture} cut at {ranges:?}: {difference}");
+            }
+            trials += 1;
+        }
+    }
+    assert!(trials > 100, "{trials}");
+}
