@@ -283,21 +283,8 @@ pub(crate) struct ShownArgs {
 /// Options about the network and the cluster that a capture does not show.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProtocolArgs {
-    /// Do not restrict file access and system calls, and keep all capabilities while reading captures
-    #[arg(long, help_heading = PRIVILEGES)]
-    pub(super) no_sandbox: bool,
-
-    /// Another port of EPMD, the port mapper, besides 4369. Repeat it for several
-    #[arg(
-        long, value_name = "PORT", help_heading = PROTOCOL,
-        value_parser = clap::value_parser!(u16).range(1..)
-    )]
-    pub(super) epmd_port: Vec<u16>,
-
-    /// Port or ports P-Q on which nodes listen, for captures without the answer of EPMD. Repeat it for
-    /// several
-    #[arg(long, value_name = "P[-Q]", help_heading = PROTOCOL, value_parser = ports)]
-    pub(super) dist_port: Vec<RangeInclusive<u16>>,
+    #[command(flatten)]
+    pub(super) read: ReadArgs,
 
     /// A network of your own, such as 10.0.0.0/8. Connections from other networks are reported as
     /// coming from outside. Repeat it for several
@@ -334,6 +321,27 @@ pub(crate) struct ProtocolArgs {
     /// Also use the key log that the environment variable SSLKEYLOGFILE names
     #[arg(long, help_heading = SECRETS)]
     pub(super) keylog_env: bool,
+}
+
+/// Options of every command that reads captures: what it is allowed to do, and on which ports it finds Erlang traffic.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct ReadArgs {
+    /// Do not restrict file access and system calls, and keep all capabilities while reading captures
+    #[arg(long, help_heading = PRIVILEGES)]
+    pub(super) no_sandbox: bool,
+
+    /// Another port of EPMD, the port mapper, besides 4369. Repeat it for several
+    #[arg(
+        long, value_name = "PORT", help_heading = PROTOCOL,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub(super) epmd_port: Vec<u16>,
+
+    /// Port or ports P-Q on which nodes listen, for captures without the answer of EPMD. Repeat it for
+    /// several
+    #[arg(long, value_name = "P[-Q]", help_heading = PROTOCOL, value_parser = ports)]
+    pub(super) dist_port: Vec<RangeInclusive<u16>>,
 }
 
 /// Options about where events go, and how they are written.
@@ -499,6 +507,14 @@ pub(crate) enum CommandArgs {
     /// Write the capture again with comments on its packets, for Wireshark and tshark
     #[command(after_help = ANNOTATE_EXAMPLES)]
     Annotate(Box<AnnotateArgs>),
+
+    /// Write the packets that matter to a smaller capture, in which they keep their frame numbers
+    #[command(after_help = EXTRACT_EXAMPLES)]
+    Extract(Box<ExtractArgs>),
+
+    /// Write which ports and connections of captures are Erlang's, for extract --facts
+    #[command(after_help = FACTS_EXAMPLES)]
+    Facts(Box<FactsArgs>),
 
     /// Explain a finding: what it means, what proves it, what the nodes log, what to do. Or find the
     /// findings for a line of a log
@@ -765,6 +781,49 @@ pub(crate) struct AnnotateArgs {
     pub(super) quiet: bool,
 }
 
+/// Arguments of `beamscope extract`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExtractArgs {
+    /// The capture to read. "-" reads standard input
+    #[arg(value_name = "CAPTURE")]
+    pub(super) capture: PathBuf,
+
+    /// Write the packets to this pcapng file. "-" writes to standard output
+    #[arg(short = 'w', long = "write", value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) write: PathBuf,
+
+    /// Also keep what matters by this file, which beamscope facts has written from other captures of the same traffic.
+    /// Repeat it for several
+    #[arg(long, value_name = "FILE", help_heading = INPUT)]
+    pub(super) facts: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) read: ReadArgs,
+
+    /// Do not print warnings, nor what was written
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(super) quiet: bool,
+}
+
+/// Arguments of `beamscope facts`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FactsArgs {
+    /// The captures to read, by time. "-" reads standard input
+    #[arg(value_name = "CAPTURE", required = true)]
+    pub(super) captures: Vec<PathBuf>,
+
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) read: ReadArgs,
+
+    /// Do not print warnings
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(super) quiet: bool,
+}
+
 /// Values of the option `--format`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum FormatName {
@@ -1008,6 +1067,24 @@ Examples:
 
 Exit status: 0 all packets were written; 2 wrong usage, or something could not be read or written.";
 
+const EXTRACT_EXAMPLES: &str = "\
+Examples:
+  beamscope extract trace.pcap -w small.pcapng
+  beamscope small.pcapng                       the same findings, with the frame numbers of trace.pcap
+  beamscope facts a.pcap b.pcap -o facts.json
+  beamscope extract --facts facts.json b.pcap -w b.pcapng
+
+Exit status: 0 all that matters was written; 2 wrong usage, or something could not be read or written.";
+
+const FACTS_EXAMPLES: &str = "\
+Examples:
+  beamscope facts a.pcap b.pcap -o facts.json
+  beamscope extract --facts facts.json a.pcap -w a.pcapng
+  beamscope extract --facts facts.json b.pcap -w b.pcapng
+  beamscope a.pcapng b.pcapng                  the same findings as of a.pcap and b.pcap
+
+Exit status: 0 all was read; 2 wrong usage, or something could not be read or written.";
+
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   beamscope explain                            list all rules
@@ -1066,7 +1143,7 @@ mod tests {
             assert!(parse(&wrong).is_err(), "{wrong:?}");
         }
         let args = parse(&["--dist-port", "9100-9105", "--dist-port", "25672"]).unwrap();
-        assert_eq!(args.protocol.dist_port, [9100..=9105, 25672..=25672]);
+        assert_eq!(args.protocol.read.dist_port, [9100..=9105, 25672..=25672]);
         let args = parse(&["--fail-on", "high", "--min-severity", "low"]).unwrap();
         assert_eq!(args.fail_on, FailOn(Some(Severity::High)));
         assert_eq!(parse(&["-i", "lo", "-s", "0"]).unwrap().snaplen, Some(0));

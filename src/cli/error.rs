@@ -7,7 +7,7 @@ use std::io;
 use std::process::ExitCode;
 
 use beamscope::capture;
-use beamscope::render::{NoLadder, ReadError};
+use beamscope::render::{NoFacts, NoLadder, ReadError};
 use beamscope::time::Timestamp;
 
 use super::{cookies, keylog};
@@ -65,6 +65,14 @@ pub(crate) enum Error {
         name: String,
         /// How to write which format.
         how: &'static str,
+    },
+    /// A file of `--facts` cannot be read.
+    #[error("{name}: {source}")]
+    Facts {
+        /// The file as the user named it.
+        name: String,
+        /// Why it cannot be read.
+        source: NoFacts,
     },
     /// An input of `annotate` that can be read once only.
     #[error("{name} can be read once only, and annotate reads a capture twice")]

@@ -43,7 +43,10 @@ use args::CommandArgs;
 use error::{Error, RunOutcome};
 #[cfg(feature = "live")]
 use settings::LiveSettings;
-use settings::{AnalyzeSettings, AnnotateSettings, DiffSettings, LadderSettings, ReportSettings};
+use settings::{
+    AnalyzeSettings, AnnotateSettings, DiffSettings, ExtractSettings, FactsSettings,
+    LadderSettings, ReportSettings,
+};
 
 /// Runs the command that the arguments name; without one, analyses captures or an interface.
 ///
@@ -59,6 +62,8 @@ pub(crate) fn run(args: Args) -> Result<RunOutcome, Error> {
         Some(CommandArgs::Report(args)) => commands::report::run(ReportSettings::new(*args)?),
         Some(CommandArgs::Ladder(args)) => commands::ladder::run(LadderSettings::new(*args)?),
         Some(CommandArgs::Annotate(args)) => commands::annotate::run(AnnotateSettings::new(*args)?),
+        Some(CommandArgs::Extract(args)) => commands::extract::run(ExtractSettings::new(*args)?),
+        Some(CommandArgs::Facts(args)) => commands::extract::facts(&FactsSettings::new(*args)?),
         Some(CommandArgs::Explain { rule, log, json }) => {
             commands::explain::run(rule.as_deref(), log.as_deref(), json)
         }

@@ -26,8 +26,9 @@ use beamscope::render::{
 use beamscope::time::{TimePoint, Zone};
 
 use super::args::{
-    AnnotateArgs, Args, ColorChoice, DiffArgs, FormatName, LadderArgs, LadderFormatName,
-    OutputArgs, ProtocolArgs, ReportArgs, ReportFormName, SaveArgs, ShownArgs, TermStyleName,
+    AnnotateArgs, Args, ColorChoice, DiffArgs, ExtractArgs, FactsArgs, FormatName, LadderArgs,
+    LadderFormatName, OutputArgs, ProtocolArgs, ReadArgs, ReportArgs, ReportFormName, SaveArgs,
+    ShownArgs, TermStyleName,
 };
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
@@ -179,6 +180,36 @@ pub(super) struct AnnotateSettings {
     pub(super) warnings: Warnings,
 }
 
+/// Settings of `beamscope extract`.
+pub(super) struct ExtractSettings {
+    /// Give up the rights that reading does not need.
+    pub(super) is_sandboxed: bool,
+    /// The capture to read.
+    pub(super) capture: PathBuf,
+    /// Files of facts from other captures.
+    pub(super) facts: Vec<PathBuf>,
+    /// On which ports Erlang traffic is found.
+    pub(super) config: Config,
+    /// Where packets are written.
+    pub(super) save: SaveSettings,
+    /// Where warnings are printed, if at all.
+    pub(super) warnings: Warnings,
+}
+
+/// Settings of `beamscope facts`.
+pub(super) struct FactsSettings {
+    /// Give up the rights that reading does not need.
+    pub(super) is_sandboxed: bool,
+    /// Captures to read, by time.
+    pub(super) captures: Vec<PathBuf>,
+    /// The file that is written; `None` for standard output.
+    pub(super) output: Option<PathBuf>,
+    /// On which ports Erlang traffic is found.
+    pub(super) config: Config,
+    /// Where warnings are printed, if at all.
+    pub(super) warnings: Warnings,
+}
+
 /// Which packets of a capture are analysed.
 pub(super) struct SelectionSettings {
     /// Packets before this time are skipped.
@@ -301,7 +332,7 @@ impl AnalyzeSettings {
         let is_streamed = args.follow || captures.iter().any(|path| is_stdin(path));
         let threads = threads(&args);
         let run = RunSettings::new(&args, &captures, is_streamed)?;
-        let is_sandboxed = !args.protocol.no_sandbox;
+        let is_sandboxed = !args.protocol.read.no_sandbox;
         let (order, follow) = (args.order, args.follow);
         Ok(Self { is_sandboxed, captures, order, follow, selection, threads, run })
     }
@@ -327,7 +358,7 @@ impl LiveSettings {
             promisc: !args.no_promisc,
             immediate: args.immediate,
             filter: filter_text(
-                (args.filter.clone(), args.filter_file.clone(), &args.protocol.dist_port),
+                (args.filter.clone(), args.filter_file.clone(), &args.protocol.read.dist_port),
                 Warnings::new(args.output.quiet),
             )?,
             ..defaults
@@ -337,7 +368,7 @@ impl LiveSettings {
             interfaces: args.interface,
             options,
             user: args.user,
-            is_sandboxed: !args.protocol.no_sandbox,
+            is_sandboxed: !args.protocol.read.no_sandbox,
             is_verbose: args.verbose > 0,
             run,
         })
@@ -442,7 +473,7 @@ impl DiffSettings {
         };
         let output = OutputSettings::new(&args.output, options, false, &inputs)?;
         let [before, after] = inputs;
-        let is_sandboxed = !args.protocol.no_sandbox;
+        let is_sandboxed = !args.protocol.read.no_sandbox;
         Ok(Self { is_sandboxed, before, after, config, output, exit_code: args.exit_code })
     }
 }
@@ -474,7 +505,7 @@ impl ReportSettings {
         let zone = zone(args.tz, false);
         let range = (packets.since, packets.until, zone.clone());
         let read = read_files(&inputs, &args.protocol, packets.filter_file.as_ref());
-        let filter = (packets.filter, packets.filter_file, &*args.protocol.dist_port);
+        let filter = (packets.filter, packets.filter_file, &*args.protocol.read.dist_port);
         let selection = SelectionSettings::of(range, filter, warnings)?;
         let output = OutputSettings {
             append: false,
@@ -518,7 +549,7 @@ impl ReportSettings {
         };
         let threads = packets.threads.unwrap_or_else(all_threads);
         let analyze = AnalyzeSettings {
-            is_sandboxed: !args.protocol.no_sandbox,
+            is_sandboxed: !args.protocol.read.no_sandbox,
             captures: Vec::new(),
             order,
             follow: false,
@@ -575,7 +606,7 @@ impl LadderSettings {
         let warnings = Warnings::new(args.quiet);
         let (config, _) = config(&args.protocol, warnings)?;
         let range = (packets.since, packets.until, zone(args.tz, false));
-        let filter = (packets.filter, packets.filter_file, &*args.protocol.dist_port);
+        let filter = (packets.filter, packets.filter_file, &*args.protocol.read.dist_port);
         let selection = SelectionSettings::of(range, filter, warnings)?;
         let choice = match (args.pair, args.node, args.session, args.finding) {
             (Some(pair), ..) => LadderChoice::Pair(pair),
@@ -609,7 +640,7 @@ impl LadderSettings {
             }
         };
         Ok(Self {
-            is_sandboxed: !args.protocol.no_sandbox,
+            is_sandboxed: !args.protocol.read.no_sandbox,
             captures: args.captures,
             order: packets.order,
             selection,
@@ -658,9 +689,9 @@ impl AnnotateSettings {
         let is_at_terminal = console::stdout_is_terminal();
         let packets = args.packets;
         let range = (packets.since, packets.until, zone(args.tz, is_at_terminal));
-        let filter = (packets.filter, packets.filter_file, &*args.protocol.dist_port);
+        let filter = (packets.filter, packets.filter_file, &*args.protocol.read.dist_port);
         Ok(Self {
-            is_sandboxed: !args.protocol.no_sandbox,
+            is_sandboxed: !args.protocol.read.no_sandbox,
             captures: args.captures,
             order: packets.order,
             selection: SelectionSettings::of(range, filter, warnings)?,
@@ -682,9 +713,84 @@ impl AnnotateSettings {
     }
 }
 
+impl ExtractSettings {
+    /// Checks the arguments of `beamscope extract`.
+    ///
+    /// # Errors
+    ///
+    /// The output is an input, is of another format, or is a terminal.
+    pub(super) fn new(args: ExtractArgs) -> Result<Self, Error> {
+        let ExtractArgs { capture, write, facts, read, quiet } = args;
+        if is_stdin(&capture) && console::stdin_is_terminal() {
+            return Err(Error::StdinTerminal);
+        }
+        let taken = facts.iter().chain([&capture]).find(|input| is_same_file(input, &write));
+        if let Some(taken) = taken {
+            return Err(Error::OwnInput { name: taken.display().to_string() });
+        }
+        if write.extension().is_some_and(|it| it.eq_ignore_ascii_case("pcap")) {
+            return Err(Error::NoComments { name: write.display().to_string() });
+        }
+        let target = match is_stdin(&write) {
+            true if console::stdout_is_terminal() => return Err(Error::StdoutTerminal),
+            true => SaveTarget::Stdout,
+            false => SaveTarget::File(write),
+        };
+        let warnings = Warnings::new(quiet);
+        Ok(Self {
+            is_sandboxed: !read.no_sandbox,
+            capture,
+            facts,
+            config: reading_config(&read),
+            save: SaveSettings {
+                target,
+                format: SaveFormat::Extract,
+                comment: String::new(),
+                is_immediate: false,
+                key_logs: None,
+                warnings,
+            },
+            warnings,
+        })
+    }
+}
+
+impl FactsSettings {
+    /// Checks the arguments of `beamscope facts`.
+    ///
+    /// # Errors
+    ///
+    /// The output is an input, or standard input is a terminal or is named twice.
+    pub(super) fn new(args: FactsArgs) -> Result<Self, Error> {
+        let FactsArgs { captures, output, read, quiet } = args;
+        let times = captures.iter().filter(|capture| is_stdin(capture)).count();
+        if times > 1 {
+            return Err(Error::StdinTwice { times });
+        }
+        if times > 0 && console::stdin_is_terminal() {
+            return Err(Error::StdinTerminal);
+        }
+        let is_output =
+            |input: &&PathBuf| output.as_ref().is_some_and(|output| is_same_file(input, output));
+        if let Some(taken) = captures.iter().find(is_output) {
+            return Err(Error::OwnInput { name: taken.display().to_string() });
+        }
+        let (is_sandboxed, config) = (!read.no_sandbox, reading_config(&read));
+        let warnings = Warnings::new(quiet);
+        Ok(Self { is_sandboxed, captures, output, config, warnings })
+    }
+}
+
+/// The configuration of a command that finds Erlang traffic and judges nothing.
+fn reading_config(args: &ReadArgs) -> Config {
+    let (epmd_ports, dist_ports) = (epmd_ports(args), args.dist_port.clone());
+    Config { epmd_ports, dist_ports, ..Config::default() }
+}
+
 impl SelectionSettings {
     fn new(args: &Args) -> Result<Self, Error> {
-        let filter = (args.filter.clone(), args.filter_file.clone(), &*args.protocol.dist_port);
+        let filter =
+            (args.filter.clone(), args.filter_file.clone(), &*args.protocol.read.dist_port);
         let range = (args.since, args.until, output_zone(&args.output));
         Self::of(range, filter, Warnings::new(args.output.quiet))
     }
@@ -875,8 +981,6 @@ fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<(Config, KeyLogFile
               keeps it from them",
         );
     }
-    let mut epmd_ports = vec![EPMD_PORT];
-    epmd_ports.extend(args.epmd_port.iter().filter(|port| **port != EPMD_PORT));
     let config = Config {
         limits,
         cookies,
@@ -884,12 +988,18 @@ fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<(Config, KeyLogFile
         include_secrets: false,
         messages: MessageDetail::None,
         warns: false,
-        epmd_ports,
-        dist_ports: args.dist_port.clone(),
+        epmd_ports: epmd_ports(&args.read),
+        dist_ports: args.read.dist_port.clone(),
         home_nets: args.home_net.iter().copied().collect(),
         expect: Vec::new(),
     };
     Ok((config, files))
+}
+
+/// The port of EPMD, and others that the user named.
+fn epmd_ports(args: &ReadArgs) -> Vec<u16> {
+    let others = args.epmd_port.iter().copied().filter(|port| *port != EPMD_PORT);
+    [EPMD_PORT].into_iter().chain(others).collect()
 }
 
 /// What is shown of everything that was analysed.

@@ -83,7 +83,7 @@ impl Receiver for LastPacket {
     }
 }
 
-fn input(path: &Path) -> Input {
+pub(super) fn input(path: &Path) -> Input {
     if is_stdin(path) {
         Input::Stream { name: "-".to_owned(), source: Box::new(io::stdin()) }
     } else {

@@ -24,7 +24,8 @@ pub use background::BackgroundWriter;
 pub use escape::escape;
 pub use html::ReportForm;
 pub use json::{
-    JsonTerm, KeptEvents, PairRecord, ReadError, Records, input_names, json_line, schema,
+    JsonTerm, KeptEvents, NoFacts, PairRecord, ReadError, Records, facts_line, input_names,
+    json_line, read_facts, schema,
 };
 pub use ladder::{LadderChoice, LadderFormat, LadderRun, NoLadder};
 pub use queue::{Backlog, Queue, queue};

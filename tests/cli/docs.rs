@@ -42,7 +42,7 @@ fn every_example_prints_what_the_page_shows() {
 
 #[test]
 fn commands_that_are_not_run_have_options_that_exist() {
-    let help = ["", "annotate", "diff", "explain", "report"].map(|command| {
+    let help = ["", "annotate", "diff", "explain", "extract", "facts", "report"].map(|command| {
         lines_of(&[command, "--help"].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>())
     });
     let known: BTreeSet<String> = help.iter().flat_map(|text| options(text)).collect();
@@ -459,8 +459,8 @@ fn run(command: &str) -> String {
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
     let command = command.replace("trace.pcapng", SEED);
-    // `explain` and `ladder` always print text; `annotate` and `report` write a file.
-    let has_format = ["explain", "ladder", "annotate", "report"]
+    // `explain` and `ladder` always print text; `annotate`, `extract` and `report` write a file.
+    let has_format = ["explain", "ladder", "annotate", "extract", "report"]
         .iter()
         .all(|it| !command.starts_with(&format!("beamscope {it}")));
     let is_text = command.starts_with("beamscope ") && has_format && !command.contains(['|', '>']);

@@ -9,6 +9,7 @@ mod docs;
 mod evidence;
 mod examples;
 mod explain;
+mod extract;
 mod keylog;
 mod ladder;
 #[cfg(unix)]

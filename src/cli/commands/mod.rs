@@ -5,6 +5,7 @@ pub(super) mod analyze;
 pub(super) mod annotate;
 pub(super) mod diff;
 pub(super) mod explain;
+pub(super) mod extract;
 pub(super) mod ladder;
 #[cfg(feature = "live")]
 pub(super) mod live;

@@ -177,6 +177,11 @@ impl Saver {
         self.counts.insert((input, interface), counts);
     }
 
+    /// Sets the time up to which the capture goes, if that is after the last packet.
+    pub(super) fn go_on_until(&mut self, at: Timestamp) {
+        self.last = self.last.max(at);
+    }
+
     /// Writes what is buffered.
     pub(super) fn flush(&mut self) {
         let Some(open) = &mut self.open else { return };
@@ -205,7 +210,7 @@ impl Saver {
         self.dropped += self.ends.len() as u64;
         self.ends.clear();
         self.buffer.clear();
-        if self.format == SaveFormat::Pcapng {
+        if self.format != SaveFormat::Pcap {
             // The dropped blocks may have described interfaces; a new section describes them again.
             self.encoder = Encoder::new(self.format);
             self.encoder.begin(&self.comment, &mut self.buffer);

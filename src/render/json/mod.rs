@@ -3,6 +3,7 @@
 //! In: events and messages. Out: one JSON object a line, and from such lines the session records again.
 
 mod escaped;
+mod facts;
 mod message;
 mod ndjson;
 mod read;
@@ -12,6 +13,7 @@ mod term;
 use std::io;
 use std::sync::Arc;
 
+pub use facts::{NoFacts, facts_line, read_facts};
 pub use ndjson::json_line;
 pub use read::{KeptEvents, PairRecord, ReadError, Records, input_names};
 pub use schema::schema;
