@@ -41,6 +41,8 @@ pub struct Connection {
     established_reported: bool,
     /// The completion of its handshake.
     completion: Option<Completion>,
+    /// The segment in which a frame is corrupt.
+    corrupt: Option<Box<CorruptSegment>>,
     /// Whether its PROXY protocol header was reported.
     pub(super) proxy_reported: bool,
     /// Whether both sides have closed and nothing can change its observation.
@@ -50,6 +52,40 @@ pub struct Connection {
     /// The last packet of the side whose silence was examined last.
     warned: Option<PacketRef>,
 }
+
+/// A segment in which a frame is corrupt, with its first bytes.
+#[derive(Debug)]
+struct CorruptSegment {
+    frame: FrameRef,
+    direction: Direction,
+    seq: u32,
+    bytes: Box<[u8]>,
+}
+
+impl CorruptSegment {
+    fn new(segment: &Segment<'_>) -> Self {
+        let Segment { frame, direction, seq, payload, .. } = *segment;
+        let bytes = payload.get(..MOST_OF_CORRUPT).unwrap_or(payload).into();
+        Self { frame, direction, seq, bytes }
+    }
+
+    /// Whether `segment` has other bytes for the same sequence numbers.
+    fn differs_from(&self, segment: &Segment<'_>) -> bool {
+        let bytes = |behind: u32| usize::try_from(behind).unwrap_or(usize::MAX);
+        let own = self.bytes.get(bytes(segment.seq.wrapping_sub(self.seq))..);
+        let other = segment.payload.get(bytes(self.seq.wrapping_sub(segment.seq))..);
+        let (own, other) = match (own, other) {
+            (Some(own), None) => (own, segment.payload),
+            (None, Some(other)) => (&*self.bytes, other),
+            (Some(own), Some(other)) => (own, other),
+            (None, None) => return false,
+        };
+        segment.direction == self.direction && own.iter().zip(other).any(|(a, b)| a != b)
+    }
+}
+
+/// Bytes of a segment that are kept because a frame in it is corrupt: those of the longest segment on Ethernet.
+const MOST_OF_CORRUPT: usize = 1500;
 
 /// The reason to report a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -184,6 +220,7 @@ impl Connection {
             observed: false,
             established_reported: false,
             completion: None,
+            corrupt: None,
             proxy_reported: false,
             over: false,
             is_reported_idle: false,
@@ -427,14 +464,14 @@ impl Connection {
         }
     }
 
-    /// Takes back a corrupt frame in bytes that come again: of two segments with bytes for the same sequence numbers, one
-    /// may be of another sender.
+    /// Takes back a corrupt frame in whose place other bytes come: of two segments with different bytes for the same sequence
+    /// numbers, one is of another sender.
     #[cold] // few segments repeat bytes
     fn doubt_bytes_again(&mut self, segment: &Segment<'_>) {
         if let ProtocolState::Distribution(distribution) = &mut self.protocol
-            && let Some(at) = self.tcp.came_before(segment)
+            && let Some(corrupt) = self.corrupt.take_if(|corrupt| corrupt.differs_from(segment))
         {
-            distribution.take_back_at(segment.direction, at);
+            distribution.take_back(segment.direction, corrupt.frame);
         }
     }
 
@@ -449,6 +486,10 @@ impl Connection {
             && (overlaps || !self.tcp.is_usual(segment))
         {
             distribution.take_back(segment.direction, segment.frame);
+        } else if let ProtocolState::Distribution(distribution) = &self.protocol
+            && distribution.is_corrupt_in(segment.direction, segment.frame)
+        {
+            self.corrupt = Some(Box::new(CorruptSegment::new(segment)));
         }
     }
 

@@ -386,9 +386,9 @@ impl Distribution {
         self.sides[direction].messages.take_back(frame);
     }
 
-    /// Takes back what the bytes of `at` showed of `direction` behind the handshake.
-    pub(super) fn take_back_at(&mut self, direction: Direction, at: Timestamp) {
-        self.sides[direction].messages.take_back_at(at);
+    /// Whether a frame of `direction` is corrupt in the packet of `frame`.
+    pub(super) fn is_corrupt_in(&self, direction: Direction, frame: FrameRef) -> bool {
+        self.sides[direction].messages.corrupt().is_some_and(|corrupt| corrupt.mark.frame == frame)
     }
 
     /// Takes back what the bytes since `at` showed of `direction` behind the handshake.

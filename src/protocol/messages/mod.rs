@@ -294,11 +294,6 @@ impl MessageStream {
         self.corrupt = self.corrupt.filter(|corrupt| corrupt.mark.frame != frame);
     }
 
-    /// Takes back a corrupt frame of `at`, whose bytes came again.
-    pub(in crate::protocol) fn take_back_at(&mut self, at: Timestamp) {
-        self.corrupt = self.corrupt.filter(|corrupt| corrupt.mark.at != at);
-    }
-
     /// Takes back a corrupt frame since `at`, whose bytes the sender did not send.
     pub(in crate::protocol) fn take_back_since(&mut self, at: Timestamp) {
         self.corrupt = self.corrupt.filter(|corrupt| corrupt.mark.at < at);

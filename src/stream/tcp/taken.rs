@@ -320,13 +320,6 @@ impl TcpConnection {
         (offset < stream.end() && !is_taken).then_some(at)
     }
 
-    /// When the bytes with which this segment begins came first.
-    #[cold] // few segments repeat bytes
-    pub(crate) fn came_before(&self, segment: &Segment<'_>) -> Option<Timestamp> {
-        let stream = &self.side(segment.direction).stream;
-        stream.sent_at(SeqNum(segment.seq))
-    }
-
     /// Whether the bytes or the FIN of a segment are behind another FIN of its sender, before which nothing is missing. If
     /// that FIN was not of the sender, its bytes would go on with the sequence number of the FIN.
     fn is_behind_fin(&self, segment: &Segment<'_>) -> bool {
