@@ -66,6 +66,10 @@ struct Chosen<I> {
     openings: HashMap<FlowKey, WaitingOpening, RandomState>,
     /// The connections with an opening, the oldest first.
     order: VecDeque<FlowKey>,
+    /// The same by the end that is dialed. Those that are gone are removed in batches.
+    dialed: HashMap<Endpoint, Vec<FlowKey>, RandomState>,
+    /// Number of connections in `dialed`.
+    listed: usize,
     first_frames: FirstFrames,
     /// Whether more connections are followed than are remembered, so that every segment is kept.
     keeps_all: bool,
@@ -89,6 +93,8 @@ struct FollowedFlow {
 /// The frames that opened a connection, which wait for its first payload.
 struct WaitingOpening {
     opening: TcpOpening,
+    /// The end that is dialed.
+    to: Endpoint,
     frames: Vec<u64>,
 }
 
@@ -123,6 +129,8 @@ impl<I> Selector<I> {
             followed: HashMap::default(),
             openings: HashMap::default(),
             order: VecDeque::new(),
+            dialed: HashMap::default(),
+            listed: 0,
             first_frames: FirstFrames::default(),
             keeps_all: false,
             waiting: WaitingItems::default(),
@@ -145,7 +153,7 @@ impl<I> Selector<I> {
         self.chosen.frames += 1;
         self.chosen.until = self.chosen.until.max(frame.at);
         self.select(frame, out);
-        if !self.chosen.waiting.has_begun() {
+        if self.chosen.waiting.taken() == 0 {
             // The first frame is kept in any case, for its time and its link type.
             self.chosen.waiting.keep(frame, out);
         }
@@ -196,7 +204,7 @@ impl<I> Selector<I> {
     ) {
         let ((key, direction), (src, dst)) = (view.flow(), view.ports());
         if self.chosen.is_followed(&key, src, dst) {
-            self.chosen.keep(frame, Some(key), out);
+            self.chosen.keep(frame, key, out);
             self.chosen.learn_from_reply(key.end(direction), view.payload(), out);
         } else if !is_of_use_to_followed_alone(view) {
             self.on_candidate(frame, view, out);
@@ -213,22 +221,25 @@ impl<I> Selector<I> {
     #[inline(never)]
     fn on_undecided(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
         let chosen = &mut self.chosen;
-        let is_kept = match &self.decoder.decode_full(frame) {
+        let taken = chosen.waiting.taken();
+        match &self.decoder.decode_full(frame) {
             Decoded::Tcp(segment) => {
                 let (src, dst) = segment.ports();
                 if chosen.is_followed(&segment.flow, src, dst) {
-                    chosen.keep(frame, Some(segment.flow), out);
+                    chosen.keep(frame, segment.flow, out);
                     chosen.learn_from_reply(segment.src(), segment.payload, out);
                 } else if !is_of_use_to_followed_alone(segment) {
                     chosen.on_candidate(frame, segment, out);
                 }
-                return;
             }
-            Decoded::Unreachable(_) | Decoded::Names(_) | Decoded::Neighbour(_) => true,
-            Decoded::Other => false,
-        };
-        if is_kept || self.decoder.has_read_fragment() {
-            chosen.keep(frame, None, out);
+            Decoded::Unreachable(_) | Decoded::Names(_) | Decoded::Neighbour(_) => {
+                chosen.waiting.keep(frame, out);
+            }
+            Decoded::Other => {}
+        }
+        // Without one fragment, the others are of no use, and would count as lost.
+        if self.decoder.has_read_fragment() && chosen.waiting.taken() == taken {
+            chosen.waiting.keep(frame, out);
         }
     }
 }
@@ -265,7 +276,7 @@ impl<I> Chosen<I> {
         match first_payload(segment, before) {
             FirstPayload::Begins { .. } | FirstPayload::BeginsEpmd => {
                 self.follow(key, out);
-                self.keep(frame, Some(key), out);
+                self.keep(frame, key, out);
             }
             FirstPayload::RulesOut => {
                 let opening = self.openings.remove(&key);
@@ -290,9 +301,12 @@ impl<I> Chosen<I> {
             if opens {
                 self.make_room(out);
                 let frames = vec![self.waiting.wait(frame, out)];
-                let opening = TcpOpening::new(segment);
-                self.openings.insert(key, WaitingOpening { opening, frames });
+                let (opening, answers) =
+                    (TcpOpening::new(segment), segment.flags.has(TcpFlags::ACK));
+                let to = if answers { segment.src() } else { segment.dst() };
+                self.openings.insert(key, WaitingOpening { opening, to, frames });
                 self.order.push_back(key);
+                self.list(key, to);
             } else {
                 self.on_middle(frame, segment, out);
             }
@@ -321,7 +335,7 @@ impl<I> Chosen<I> {
             && matches!(as_first, FirstPayload::Begins { .. } | FirstPayload::BeginsEpmd)
         {
             self.follow(key, out);
-            self.keep(frame, Some(key), out);
+            self.keep(frame, key, out);
         } else {
             self.waiting.keep(frame, out);
         }
@@ -380,17 +394,30 @@ impl<I> Chosen<I> {
         self.known.insert(end.port);
     }
 
-    /// A node or an EPMD listens at this end.
+    /// A node or an EPMD listens at this end: connections to it that are being opened matter.
     fn know(&mut self, end: Endpoint, out: &mut impl KeptItems<I>) {
-        if self.own_ends.len() >= MOST_ENDS || !self.own_ends.insert(end) {
-            return;
+        if self.own_ends.len() < MOST_ENDS {
+            self.own_ends.insert(end);
         }
         self.remember_end(end);
-        let found: Vec<FlowKey> =
-            self.openings.keys().filter(|key| both(key).contains(&end)).copied().collect();
+        let found = self.dialed.remove(&end).unwrap_or_default();
+        self.listed -= found.len();
         for key in found {
             if let Some(opening) = self.openings.remove(&key) {
                 self.keep_opening(&opening, out);
+            }
+        }
+    }
+
+    /// Lists a connection by the end that is dialed.
+    fn list(&mut self, key: FlowKey, to: Endpoint) {
+        self.dialed.entry(to).or_default().push(key);
+        self.listed += 1;
+        if self.listed > 4 * MOST_OPENINGS {
+            self.dialed.clear();
+            self.listed = self.openings.len();
+            for (key, opening) in &self.openings {
+                self.dialed.entry(opening.to).or_default().push(*key);
             }
         }
     }
@@ -406,9 +433,8 @@ impl<I> Chosen<I> {
     }
 
     /// Keeps a frame, and lets the learner see the first of each connection.
-    fn keep(&mut self, frame: &Frame<'_>, key: Option<FlowKey>, out: &mut impl KeptItems<I>) {
+    fn keep(&mut self, frame: &Frame<'_>, key: FlowKey, out: &mut impl KeptItems<I>) {
         self.waiting.keep(frame, out);
-        let Some(key) = key else { return };
         if self.followed.len() >= MOST_FOLLOWED {
             return;
         }

@@ -32,7 +32,8 @@ pub(super) struct WaitingItems<I> {
     left: u64,
     /// Bytes of the frames in the queue.
     bytes: usize,
-    has_begun: bool,
+    /// Number of frames that were kept or have waited.
+    taken: u64,
 }
 
 #[derive(Debug)]
@@ -67,19 +68,19 @@ enum ItemState {
 
 impl<I> Default for WaitingItems<I> {
     fn default() -> Self {
-        Self { items: VecDeque::new(), left: 0, bytes: 0, has_begun: false }
+        Self { items: VecDeque::new(), left: 0, bytes: 0, taken: 0 }
     }
 }
 
 impl<I> WaitingItems<I> {
-    /// Whether a frame was kept, or has waited.
-    pub(super) const fn has_begun(&self) -> bool {
-        self.has_begun
+    /// Number of frames that were kept or have waited.
+    pub(super) const fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Keeps a frame, behind those that wait.
     pub(super) fn keep(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
-        self.has_begun = true;
+        self.taken += 1;
         if self.items.is_empty() {
             out.on_kept(KeptItem::Frame(frame));
         } else {
@@ -101,7 +102,8 @@ impl<I> WaitingItems<I> {
     /// [settled](Self::settle).
     pub(super) fn wait(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) -> u64 {
         let number = self.left + self.items.len() as u64;
-        if std::mem::replace(&mut self.has_begun, true) {
+        self.taken += 1;
+        if self.taken > 1 {
             self.push(frame, ItemState::Undecided, out);
         } else {
             self.left += 1;
