@@ -442,7 +442,8 @@ impl Pcapng {
     fn restore_number(&self, options: &[u8], number: &mut u64) {
         let mut own = self.options(options).filter(|(code, _)| *code == EPB_PACKETID);
         let own = own.next().and_then(|(_, value)| Some(self.endian.u64(*value.first_chunk()?)));
-        *number = own.unwrap_or_default().max(*number);
+        // A number that no capture reaches is none, and could not be counted on from.
+        *number = own.filter(|own| *own <= MOST_FRAMES).unwrap_or_default().max(*number);
     }
 
     /// Keeps the comments among the options of a packet.
@@ -576,6 +577,9 @@ const ENHANCED_HEADER_LEN: usize = 28;
 
 const END_OF_OPTIONS: u16 = 0;
 const OPT_COMMENT: u16 = 1;
+/// The highest number of a frame that an extract can give it.
+const MOST_FRAMES: u64 = u64::MAX / 2;
+
 const SHB_USERAPPL: u16 = 4;
 const EPB_PACKETID: u16 = 5;
 const IF_NAME: u16 = 2;
@@ -774,6 +778,32 @@ mod tests {
             }
         }
         found
+    }
+
+    #[test]
+    fn an_extract_gives_its_frames_their_numbers_and_they_rise() {
+        let endian = Endian::Little;
+        for (program, numbers) in
+            [(&b"beamscope extract 0.1.0"[..], [1, 7, 8, 9, 10]), (b"another", [1, 2, 3, 4, 5])]
+        {
+            let mut file = PcapngBuilder::section(endian);
+            let head = [BYTE_ORDER_MAGIC, 1, u32::MAX, u32::MAX];
+            file.words(SECTION_HEADER, &head, &options(endian, &[(SHB_USERAPPL, program)]));
+            file.words(INTERFACE_DESCRIPTION, &[1, 0], &[]);
+            // The second number of 7 is too low, and the last two cannot be numbers.
+            for own in [1, 7, 7, u64::MAX, u64::MAX - 1] {
+                let own = options(endian, &[(EPB_PACKETID, &own.to_le_bytes())]);
+                file.words(ENHANCED_PACKET, &[0, 0, 0, 0, 0], &own);
+            }
+            let mut capture = read(file.bytes, usize::MAX);
+            let mut found = Vec::new();
+            while let Some(item) = capture.next_item().unwrap() {
+                if let Item::Frame(frame) = item {
+                    found.push(frame.id.number);
+                }
+            }
+            assert_eq!(found, numbers);
+        }
     }
 
     #[test]
