@@ -80,8 +80,8 @@ pub(crate) enum Error {
         /// The input as the user named it.
         name: String,
     },
-    /// An output of `annotate` in a format without comments.
-    #[error("{name}: a pcap file holds no comments")]
+    /// An output of `annotate` or `extract` in a format without comments and numbers.
+    #[error("{name}: a pcap file holds no comments, and no numbers of frames")]
     NoComments {
         /// The file as the user named it.
         name: String,

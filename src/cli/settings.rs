@@ -677,14 +677,7 @@ impl AnnotateSettings {
             return Err(Error::OwnInput { name: taken.display().to_string() });
         }
         check_anonymized(args.anonymize, &args.shown, &args.protocol)?;
-        if args.output.extension().is_some_and(|it| it.eq_ignore_ascii_case("pcap")) {
-            return Err(Error::NoComments { name: args.output.display().to_string() });
-        }
-        let target = match is_stdin(&args.output) {
-            true if console::stdout_is_terminal() => return Err(Error::StdoutTerminal),
-            true => SaveTarget::Stdout,
-            false => SaveTarget::File(args.output),
-        };
+        let target = pcapng_target(args.output)?;
         let warnings = Warnings::new(args.quiet);
         let is_at_terminal = console::stdout_is_terminal();
         let packets = args.packets;
@@ -721,21 +714,12 @@ impl ExtractSettings {
     /// The output is an input, is of another format, or is a terminal.
     pub(super) fn new(args: ExtractArgs) -> Result<Self, Error> {
         let ExtractArgs { capture, write, facts, read, quiet } = args;
-        if is_stdin(&capture) && console::stdin_is_terminal() {
-            return Err(Error::StdinTerminal);
-        }
+        check_stdin([&*capture].into_iter())?;
         let taken = facts.iter().chain([&capture]).find(|input| is_same_file(input, &write));
         if let Some(taken) = taken {
             return Err(Error::OwnInput { name: taken.display().to_string() });
         }
-        if write.extension().is_some_and(|it| it.eq_ignore_ascii_case("pcap")) {
-            return Err(Error::NoComments { name: write.display().to_string() });
-        }
-        let target = match is_stdin(&write) {
-            true if console::stdout_is_terminal() => return Err(Error::StdoutTerminal),
-            true => SaveTarget::Stdout,
-            false => SaveTarget::File(write),
-        };
+        let target = pcapng_target(write)?;
         let warnings = Warnings::new(quiet);
         Ok(Self {
             is_sandboxed: !read.no_sandbox,
@@ -763,13 +747,7 @@ impl FactsSettings {
     /// The output is an input, or standard input is a terminal or is named twice.
     pub(super) fn new(args: FactsArgs) -> Result<Self, Error> {
         let FactsArgs { captures, output, read, quiet } = args;
-        let times = captures.iter().filter(|capture| is_stdin(capture)).count();
-        if times > 1 {
-            return Err(Error::StdinTwice { times });
-        }
-        if times > 0 && console::stdin_is_terminal() {
-            return Err(Error::StdinTerminal);
-        }
+        check_stdin(captures.iter().map(|path| &**path))?;
         let is_output =
             |input: &&PathBuf| output.as_ref().is_some_and(|output| is_same_file(input, output));
         if let Some(taken) = captures.iter().find(is_output) {
@@ -778,6 +756,18 @@ impl FactsSettings {
         let (is_sandboxed, config) = (!read.no_sandbox, reading_config(&read));
         let warnings = Warnings::new(quiet);
         Ok(Self { is_sandboxed, captures, output, config, warnings })
+    }
+}
+
+/// Where a command writes packets with more than pcap can hold.
+fn pcapng_target(path: PathBuf) -> Result<SaveTarget, Error> {
+    if path.extension().is_some_and(|it| it.eq_ignore_ascii_case("pcap")) {
+        return Err(Error::NoComments { name: path.display().to_string() });
+    }
+    match is_stdin(&path) {
+        true if console::stdout_is_terminal() => Err(Error::StdoutTerminal),
+        true => Ok(SaveTarget::Stdout),
+        false => Ok(SaveTarget::File(path)),
     }
 }
 

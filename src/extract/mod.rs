@@ -1,8 +1,8 @@
 //! Which frames of a capture matter, before any is judged.
 //!
 //! In: the frames of one input, and what is known from other inputs. Out: the frames that can change the state of an
-//! engine, in their order, and counts of all. An engine that is given these frames, and the counts, reports the same as
-//! one that is given all frames.
+//! engine, in their order, and how many there are of all. An engine that is given these frames, and the time up to which
+//! the input goes, reports the same as one that is given all frames.
 
 mod facts;
 mod first_frames;

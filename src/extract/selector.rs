@@ -1,6 +1,6 @@
 //! The frames that can change the state of an engine.
 //!
-//! In: all frames of an input, in order. Out: those that an engine needs, and counts. The rules are those of
+//! In: all frames of an input, in order. Out: those that an engine needs, and facts for other inputs. The rules are those of
 //! [`Triage`](crate::flow::Triage), without its knowledge of what came before: where that could make a frame matter, the
 //! frame is kept. What an engine would learn from the kept frames about later ones, an engine learns here.
 

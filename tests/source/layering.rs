@@ -23,7 +23,7 @@ struct Wall {
 
 const DOOR: &str = "an outside crate has one door";
 const OUTSIDE: &str = "arguments, environment, standard streams and exit status are the program's";
-const THREAD: &str = "decompression has threads, and what waits for a reader: a packet costs less than handing it on";
+const THREAD: &str = "reading ahead has threads, and what waits for a reader: a packet costs less than handing it on";
 const CLOCK: &str = "time comes with the packets; only a live capture and --duration ask the clock";
 
 const TWO_DOORS: &str =
