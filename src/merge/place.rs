@@ -28,7 +28,11 @@ pub(super) struct SensorPlace {
 impl SensorPlace {
     /// The number of an input in the merge. A sensor that names fewer inputs than its facts have is put on its last one.
     fn input(&self, own: u16) -> u16 {
-        self.inputs.get(usize::from(own)).or(self.inputs.last()).copied().unwrap_or_default()
+        self.inputs
+            .get(usize::from(own))
+            .or_else(|| self.inputs.last())
+            .copied()
+            .unwrap_or_default()
     }
 }
 
