@@ -95,7 +95,7 @@ impl ObservationFile {
 
 /// The name of a sensor that reads these captures, if the user gives none: the file name of the first.
 pub(super) fn sensor_of(captures: &[PathBuf]) -> Arc<str> {
-    let first = captures.first().map(PathBuf::as_path).unwrap_or(Path::new("-"));
+    let first = captures.first().map_or_else(|| Path::new("-"), PathBuf::as_path);
     let name = if is_stdin(first) { None } else { first.file_name() };
     name.map_or_else(|| "stdin".into(), |name| name.to_string_lossy().into())
 }

@@ -5,7 +5,7 @@
 
 use std::io::BufRead;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use beamscope::capture::{self, Input, Inputs, Order};
@@ -94,7 +94,7 @@ struct MergeInputs {
 
 impl MergeInputs {
     /// Reads a file of observations.
-    fn observations(&mut self, path: &PathBuf, lines: Box<dyn BufRead + Send>) {
+    fn observations(&mut self, path: &Path, lines: Box<dyn BufRead + Send>) {
         let name = path.display().to_string();
         let mut kept = match KeptObservations::open(lines) {
             Ok(kept) => kept,
