@@ -577,14 +577,14 @@ mod tests {
         };
         let (one, other) = (header(A, B, 1, 0x02), header(A, B, 7, 0x02));
         for flags in [0x12, 0x14] {
-            assert_eq!(opening(&[one.clone(), other.clone(), answer(2, flags)]), [1, 90]);
-            assert_eq!(opening(&[one.clone(), other.clone(), answer(8, flags)]), [7, 90]);
+            assert_eq!(opening(&[one, other, answer(2, flags)]), [1, 90]);
+            assert_eq!(opening(&[one, other, answer(8, flags)]), [7, 90]);
             let crossing = header(B, A, 50, 0x02);
-            assert_eq!(opening(&[one.clone(), crossing, answer(2, flags)]), [1, 90]);
+            assert_eq!(opening(&[one, crossing, answer(2, flags)]), [1, 90]);
             let wrong = Segment { ack: 3, ..header(A, B, 9, 0x12) };
-            assert_eq!(opening(&[one.clone(), wrong, answer(2, flags)]), [1, 90]);
+            assert_eq!(opening(&[one, wrong, answer(2, flags)]), [1, 90]);
         }
-        assert_eq!(opening(&[one.clone(), other.clone()]), [7], "no answer");
+        assert_eq!(opening(&[one, other]), [7], "no answer");
         let later = Segment { at: Timestamp(2_000_000_000), ..other };
         assert_eq!(opening(&[one, later, answer(2, 0x12)]), [7, 90], "the port was used again");
     }
