@@ -302,9 +302,9 @@ impl PendingTable {
     }
 
     /// Notes a segment without payload. Only a SYN makes an entry; any other segment is added to the entry of its
-    /// connection, if there is one.
+    /// connection, if there is one. Returns whether an entry has it now.
     #[inline(always)] // up to a million calls a second; out of line, the segment would be passed through memory
-    pub fn note(&mut self, segment: &Segment<'_>) {
+    pub fn note(&mut self, segment: &Segment<'_>) -> bool {
         let (key, header) = (segment.flow, SegmentHeader::new(segment));
         let place = self.places.of(&key);
         // Without an entry in the bucket, the slot, which is likely a cache miss, is not loaded.
@@ -312,10 +312,13 @@ impl PendingTable {
         let known = if self.may_have(low, high) { self.find(place, &key) } else { None };
         match known {
             Some(slot) if !self.is_another(slot, header) || self.is_beside(slot, header) => {
-                self.keep(slot, header);
+                self.keep(slot, header)
             }
-            _ if header.flags.has(TcpFlags::SYN) => self.put(place, key, header),
-            _ => {}
+            _ if header.flags.has(TcpFlags::SYN) => {
+                self.put(place, key, header);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -452,21 +455,21 @@ impl PendingTable {
     }
 
     #[inline]
-    fn keep(&mut self, slot: usize, header: SegmentHeader) {
+    fn keep(&mut self, slot: usize, header: SegmentHeader) -> bool {
         if self.later.len() <= slot {
             self.later.resize(slot + 1, Later::default());
         }
         let (Some(entry), Some(later)) = (self.entries.get_mut(slot), self.later.get_mut(slot))
         else {
-            return;
+            return false;
         };
-        if let Some(free) = later.get_mut(usize::from(entry.later)) {
-            *free = header;
-            entry.later += 1;
-        }
+        let Some(free) = later.get_mut(usize::from(entry.later)) else { return false };
+        *free = header;
+        entry.later += 1;
         if entry.later > 1 && header.flags.has(TcpFlags::ACK) {
             self.drop_contradicted(slot, header);
         }
+        true
     }
 
     /// Makes an entry, field by field in its place. Building it elsewhere and copying it stalls on store

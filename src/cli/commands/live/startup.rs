@@ -23,7 +23,7 @@ use crate::cli::error::Error;
 use crate::cli::evidence_dir::EvidenceDir;
 use crate::cli::keylog::KeyLogFiles;
 use crate::cli::place::{Directory, Place, Trusted};
-use crate::cli::save::Saver;
+use crate::cli::save::{SavedInputs, Saver};
 use crate::cli::settings::{FailSettings, LiveSettings, OutputSettings, RunSettings};
 use crate::cli::sinks::{self, EventStream};
 use crate::cli::stop::StopCondition;
@@ -37,8 +37,6 @@ pub(super) struct Started {
     /// Files with secrets of TLS, which may grow.
     pub(super) key_log: KeyLogFiles,
     pub(super) saver: Option<Saver>,
-    /// What files of packets call the interfaces.
-    pub(super) saved_names: Vec<Arc<str>>,
     /// With what packets are anonymised before they are analysed.
     pub(super) replacements: Option<Replacements>,
     /// Whether a file of evidence could not be written.
@@ -58,8 +56,6 @@ pub(super) struct LiveCapture {
     pub(super) stop: StopCondition,
     /// Longest time from the arrival of a frame until libpcap hands it over.
     pub(super) held_back: Duration,
-    /// Bytes captured of a frame.
-    pub(super) snaplen: u32,
     /// Packets after which the capture ends.
     pub(super) packet_limit: u64,
 }
@@ -98,7 +94,6 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         names,
         stop,
         held_back: options.held_back(),
-        snaplen: options.snaplen,
         packet_limit,
     };
 
@@ -123,7 +118,8 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         let limits = config.limits.evidence;
         EvidenceDir::new(settings, directory, (&saved_names, Vec::new()), limits, &evidence_failed)
     });
-    let mut saver = save.map(|save| Saver::new(save, outputs.packets)).transpose()?;
+    let inputs_saved = SavedInputs { names: saved_names.clone(), snaplen: options.snaplen };
+    let mut saver = save.map(|save| Saver::new(save, outputs.packets, inputs_saved)).transpose()?;
 
     // 5. Drop privileges, before the first thread: Linux keeps them for each thread.
     let privileges = privileges::drop_all(account.as_ref())?;
@@ -157,7 +153,6 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         engine,
         key_log,
         saver,
-        saved_names,
         replacements,
         evidence_failed,
         output,
