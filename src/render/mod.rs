@@ -25,7 +25,7 @@ pub use escape::escape;
 pub use html::ReportForm;
 pub use json::{
     JsonTerm, KeptEvents, NoFacts, PairRecord, ReadError, Records, facts_line, input_names,
-    json_line, read_facts, schema,
+    json_line, read_facts, schema, summary_line,
 };
 pub use ladder::{LadderChoice, LadderFormat, LadderRun, NoLadder};
 pub use queue::{Backlog, Queue, queue};
