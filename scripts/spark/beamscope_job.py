@@ -101,9 +101,11 @@ class Driver:
         with_bytes.close()
 
     def remove(self, uri):
-        """Removes a folder."""
+        """Removes a folder, and the one around it if that is empty: another job may write there."""
         system, path = self.at(uri)
         system.delete(path, True)
+        if not system.listStatus(path.getParent()):
+            system.delete(path.getParent(), True)
 
 
 def local_path(path):
@@ -281,7 +283,7 @@ def main():
         write_parts(spark, parts, output)
     finally:
         if not options.keep_extracts:
-            driver.remove(f"{output}/_extracts")
+            driver.remove(extracts)
     because = [{"part": each["name"], "state": each["state"], "detail": each["detail"]} for each in lacking]
     sums = {name: sum(each.get(name) or 0 for each in parts) for name in ("bytes", "packets", "kept", "extract_bytes")}
     result = {"v": 1, "type": "spark", "complete": is_complete, "because": because, "parts": len(parts)}
