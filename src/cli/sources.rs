@@ -8,9 +8,11 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use beamscope::capture::{
+    self, CaptureFile, Frame, Input, Inputs, Item, Order, Progress, Receiver, Source,
+};
 #[cfg(unix)]
 use beamscope::capture::{AtEnd, Follow};
-use beamscope::capture::{Frame, Input, Inputs, Item, Order, Progress, Receiver, Source};
 use beamscope::time::Timestamp;
 
 use super::error::Error;
@@ -53,9 +55,7 @@ pub(super) fn inputs(
 ///
 /// One of them can be read only once, or there are too many.
 pub(super) fn last_packet(captures: &[PathBuf]) -> Result<Option<Timestamp>, Error> {
-    if let Some(stream) =
-        captures.iter().find(|path| path.exists() && !path.is_file() || is_stdin(path))
-    {
+    if let Some(stream) = captures.iter().find(|path| is_read_once(path)) {
         let name = if is_stdin(stream) { "standard input" } else { &stream.to_string_lossy() };
         return Err(Error::NoLastPacket { name: name.to_owned() });
     }
@@ -89,6 +89,46 @@ pub(super) fn input(path: &Path) -> Input {
     } else {
         Input::Path(path.into())
     }
+}
+
+/// Checks that one of the captures at least can be read, before the output of an earlier run is replaced by nothing.
+///
+/// # Errors
+///
+/// That of the first capture, if none can be read.
+pub(super) fn check_readable(captures: &[PathBuf]) -> Result<(), capture::Error> {
+    check_one(captures, |mut file| file.next_item().map(|_| ()))
+}
+
+/// Checks that one of the captures or files of events at least can be opened.
+///
+/// # Errors
+///
+/// That of the first, if none can be opened.
+pub(super) fn check_opens(inputs: &[PathBuf]) -> Result<(), capture::Error> {
+    check_one(inputs, |_| Ok(()))
+}
+
+fn check_one(
+    inputs: &[PathBuf],
+    check: impl Fn(CaptureFile) -> Result<(), capture::Error>,
+) -> Result<(), capture::Error> {
+    let mut first = Ok(());
+    for path in inputs {
+        // What can be read only once is not read for this.
+        let checked =
+            if is_read_once(path) { Ok(()) } else { CaptureFile::open(path, 0).and_then(&check) };
+        if checked.is_ok() {
+            return checked;
+        }
+        first = first.and(checked);
+    }
+    first
+}
+
+/// Whether an input is a pipe or a device.
+fn is_read_once(path: &Path) -> bool {
+    is_stdin(path) || path.exists() && !path.is_file() && !path.is_dir()
 }
 
 /// An input that is a capture or a file of events.

@@ -4,7 +4,7 @@
 //! [`Triage`](crate::flow::Triage), without its knowledge of what came before: where that could make a frame matter, the
 //! frame is kept. What an engine would learn from the kept frames about later ones, an engine learns here.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
@@ -19,9 +19,10 @@ use crate::decode::{
 };
 use crate::engine::{Config, Engine, KeyLog, LearnedCount};
 use crate::flow::{
-    FirstPayload, FlowKey, PortSet, SegmentHead, TcpOpening, first_payload,
+    FirstPayload, FlowKey, PendingTable, PortSet, SegmentHead, TcpOpening, first_payload,
     is_of_use_to_followed_alone,
 };
+use crate::packet::FrameRef;
 use crate::protocol::MessageDetail;
 use crate::protocol::digest::CandidateCookies;
 use crate::record::{Event, EventSink};
@@ -65,14 +66,9 @@ struct Chosen<I> {
     followed_ports: PortSet,
     /// Connections that are followed.
     followed: HashMap<FlowKey, FollowedFlow, RandomState>,
-    /// Openings of connections without payload so far.
-    openings: HashMap<FlowKey, WaitingOpening, RandomState>,
-    /// The connections with an opening, the oldest first.
-    order: VecDeque<FlowKey>,
-    /// The same by the end that is dialed. Those that are gone are removed in batches.
-    dialed: HashMap<Endpoint, Vec<FlowKey>, RandomState>,
-    /// Number of connections in `dialed`.
-    listed: usize,
+    /// Openings of connections without payload so far. A segment has the number by which its frame waits, in place of that
+    /// of the frame. What the table loses is undecided for good, and so is kept.
+    openings: PendingTable,
     first_frames: FirstFrames,
     /// Whether more connections are followed than are remembered, so that every segment is kept.
     keeps_all: bool,
@@ -93,14 +89,6 @@ struct FollowedFlow {
     learned: u32,
     /// Whether it is followed whatever the learner makes of it, since the learner lacks frames of it.
     is_sure: bool,
-}
-
-/// The frames that opened a connection, which wait for its first payload.
-struct WaitingOpening {
-    opening: TcpOpening,
-    /// The end that is dialed.
-    to: Endpoint,
-    frames: Vec<u64>,
 }
 
 /// Takes no events: what an engine learns is asked for.
@@ -132,10 +120,7 @@ impl<I> Selector<I> {
             ends: HashSet::default(),
             followed_ports: PortSet::default(),
             followed: HashMap::default(),
-            openings: HashMap::default(),
-            order: VecDeque::new(),
-            dialed: HashMap::default(),
-            listed: 0,
+            openings: PendingTable::new(MOST_OPENINGS),
             first_frames: FirstFrames::default(),
             keeps_all: false,
             waiting: WaitingItems::default(),
@@ -283,22 +268,24 @@ impl<I> Chosen<I> {
             self.on_bare(frame, segment, out);
             return;
         }
-        let opening = self.openings.get(&key);
-        let before = opening.and_then(|it| it.opening.bytes_before(segment));
+        let (src, dst) = segment.ports();
+        let may_be_known = self.openings.may_have(src, dst);
+        let known = || self.openings.bytes_before(&key, segment.seq, segment.direction);
+        let before = may_be_known.then(known).flatten();
         match first_payload(segment, before) {
             FirstPayload::Begins { .. } | FirstPayload::BeginsEpmd => {
                 self.follow(key, out);
                 self.keep(frame, key, out);
             }
             FirstPayload::RulesOut => {
-                let opening = self.openings.remove(&key);
                 self.first_frames.end(&key);
-                let frames = opening.map(|it| it.frames).unwrap_or_default();
+                let opening = if may_be_known { self.openings.take(&key) } else { None };
+                let Some(opening) = opening else { return };
                 // What was kept of the opening is ruled out there as well.
-                if self.waiting.has_one_left(&frames) {
+                if self.waiting.has_one_left(frames_of(&opening)) {
                     self.waiting.keep(frame, out);
                 }
-                self.waiting.settle(&frames, false, out);
+                self.waiting.settle(frames_of(&opening), false, out);
             }
             FirstPayload::ShowsNothing if before.is_some() => {}
             FirstPayload::ShowsNothing => self.on_middle(frame, segment, out),
@@ -307,32 +294,16 @@ impl<I> Chosen<I> {
 
     /// A segment without payload that opens or ends a connection.
     fn on_bare(&mut self, frame: &Frame<'_>, segment: &Segment<'_>, out: &mut impl KeptItems<I>) {
-        let key = segment.flow;
-        let opens = segment.flags.has(TcpFlags::SYN);
-        let Some(known) = self.openings.get_mut(&key) else {
-            if opens {
-                self.make_room(out);
-                let frames = vec![self.waiting.wait(frame, out)];
-                let (opening, answers) =
-                    (TcpOpening::new(segment), segment.flags.has(TcpFlags::ACK));
-                let to = if answers { segment.src() } else { segment.dst() };
-                self.openings.insert(key, WaitingOpening { opening, to, frames });
-                self.order.push_back(key);
-                self.list(key, to);
-            } else {
-                self.on_middle(frame, segment, out);
-            }
+        let (src, dst) = segment.ports();
+        let is_known = || self.openings.may_have(src, dst) && self.openings.has(&segment.flow);
+        if !segment.flags.has(TcpFlags::SYN) && !is_known() {
+            self.on_middle(frame, segment, out);
             return;
-        };
-        if opens && known.opening.is_another(segment) {
-            known.opening = TcpOpening::new(segment);
-        } else {
-            known.opening.add(segment);
         }
-        if known.frames.len() < MOST_OF_OPENING {
-            known.frames.push(self.waiting.wait(frame, out));
-        } else {
-            self.waiting.keep(frame, out);
+        let number = self.waiting.wait(frame, out);
+        let segment = Segment { frame: FrameRef { number, ..segment.frame }, ..*segment };
+        if !self.openings.note(&segment) {
+            self.waiting.settle([number], true, out);
         }
     }
 
@@ -353,21 +324,11 @@ impl<I> Chosen<I> {
         }
     }
 
-    /// Forgets the oldest opening if there are too many: its frames may matter.
-    fn make_room(&mut self, out: &mut impl KeptItems<I>) {
-        if self.order.len() >= MOST_OPENINGS
-            && let Some(oldest) = self.order.pop_front()
-            && let Some(opening) = self.openings.remove(&oldest)
-        {
-            self.waiting.settle(&opening.frames, true, out);
-        }
-    }
-
     /// Follows a connection from here on; the frames that opened it matter.
     fn follow(&mut self, key: FlowKey, out: &mut impl KeptItems<I>) {
-        let opening = self.openings.remove(&key);
+        let opening = self.openings.take(&key);
         let is_sure = match &opening {
-            Some(opening) => self.waiting.has_one_left(&opening.frames),
+            Some(opening) => self.waiting.has_one_left(frames_of(opening)),
             // Its opening may have been in an earlier part, unless it was ruled out in this one.
             None => !self.first_frames.has_ended(&key),
         };
@@ -377,12 +338,21 @@ impl<I> Chosen<I> {
         }
     }
 
-    fn keep_opening(&mut self, opening: &WaitingOpening, out: &mut impl KeptItems<I>) {
+    fn keep_opening(&mut self, opening: &TcpOpening, out: &mut impl KeptItems<I>) {
         let Self { waiting, learner, .. } = self;
-        for number in &opening.frames {
-            waiting.with_frame(*number, |frame| learner.push_frame(frame));
+        for number in frames_of(opening) {
+            waiting.with_frame(number, |frame| learner.push_frame(frame));
         }
-        waiting.settle(&opening.frames, true, out);
+        waiting.settle(frames_of(opening), true, out);
+        if let Some(segment) = opening.segments().next() {
+            self.note_addresses(&segment.flow);
+        }
+    }
+
+    fn note_addresses(&mut self, key: &FlowKey) {
+        if self.addresses.len() < MOST_ENDS {
+            self.addresses.extend(both(key).map(|end| end.ip));
+        }
     }
 
     fn remember(&mut self, key: FlowKey, is_sure: bool) {
@@ -412,32 +382,8 @@ impl<I> Chosen<I> {
             self.own_ends.insert(end);
         }
         self.remember_end(end);
-        let found = self.dialed.remove(&end).unwrap_or_default();
-        self.listed -= found.len();
-        for key in found {
-            if let Some(opening) = self.openings.remove(&key) {
-                self.note_addresses(&key);
-                self.keep_opening(&opening, out);
-            }
-        }
-    }
-
-    fn note_addresses(&mut self, key: &FlowKey) {
-        if self.addresses.len() < MOST_ENDS {
-            self.addresses.extend(both(key).map(|end| end.ip));
-        }
-    }
-
-    /// Lists a connection by the end that is dialed.
-    fn list(&mut self, key: FlowKey, to: Endpoint) {
-        self.dialed.entry(to).or_default().push(key);
-        self.listed += 1;
-        if self.listed > 4 * MOST_OPENINGS {
-            self.dialed.clear();
-            self.listed = self.openings.len();
-            for (key, opening) in &self.openings {
-                self.dialed.entry(opening.to).or_default().push(*key);
-            }
+        for opening in self.openings.take_to(end) {
+            self.keep_opening(&opening, out);
         }
     }
 
@@ -479,6 +425,11 @@ impl<I> Chosen<I> {
     }
 }
 
+/// The numbers by which the frames of an opening wait.
+fn frames_of(opening: &TcpOpening) -> impl Iterator<Item = u64> {
+    opening.segments().map(|segment| segment.frame.number)
+}
+
 /// Both ends of a connection.
 fn both(key: &FlowKey) -> [Endpoint; 2] {
     [Direction::LowToHigh, Direction::HighToLow].map(|side| key.end(side))
@@ -493,8 +444,5 @@ const MOST_LEARNED_FROM: u32 = 64;
 /// Connections that are remembered as followed. Beyond, every segment is kept.
 const MOST_FOLLOWED: usize = 1 << 18;
 
-/// Openings that wait for a payload.
+/// Openings that wait for a payload; a power of two.
 const MOST_OPENINGS: usize = 1 << 15;
-
-/// Frames of one opening that wait; further ones are kept.
-const MOST_OF_OPENING: usize = 8;

@@ -12,6 +12,7 @@ mod explain;
 mod extract;
 mod keylog;
 mod ladder;
+mod merge;
 #[cfg(unix)]
 mod places;
 mod program;

@@ -83,6 +83,8 @@ fn writers(path: &str) -> Vec<Vec<&str>> {
         vec!["ladder", SEED, "--format", "text", "-o", path],
         vec!["diff", SEED, SEED, "--json", "-o", path],
         vec!["annotate", SEED, "-o", path],
+        vec!["extract", SEED, "-w", path],
+        vec!["facts", SEED, "-o", path],
     ]
 }
 
@@ -170,9 +172,8 @@ fn no_file_of_another_user_and_no_second_name_of_a_file_is_written_to() {
     // In a folder of its own, a user may have the events, and never the packets.
     let scene = Scene::new("own-folder", OTHER, 0o755);
     let at = scene.file("out");
-    for (arguments, is_refused) in
-        writers(&at).into_iter().zip([false, false, true, true, false, false, false, true])
-    {
+    let packets = [false, false, true, true, false, false, false, true, true, false];
+    for (arguments, is_refused) in writers(&at).into_iter().zip(packets) {
         fs::write(&at, "mine").unwrap();
         chown(&at, Some(OTHER), Some(OTHER)).unwrap();
         let output = run(&arguments);
@@ -273,6 +274,8 @@ fn what_was_there_keeps_its_mode_unless_the_owner_alone_may_read_it() {
         (0o644, 0o640),
         (0o644, 0o640),
         (0o600, 0o600),
+        (0o600, 0o600),
+        (0o644, 0o640),
     ]) {
         let (program, line) = (env!("CARGO_BIN_EXE_beamscope"), "umask 022; exec \"$@\"");
         let run = || {
@@ -293,19 +296,30 @@ fn what_was_there_keeps_its_mode_unless_the_owner_alone_may_read_it() {
 }
 
 #[test]
-fn a_failed_run_leaves_what_was_there() {
+fn a_failed_run_leaves_what_was_there_and_makes_nothing() {
     let folder = TestDir::new("failed");
     let (file, none) = (folder.file("out"), folder.file("none.pcap"));
+    let text = folder.file("text.pcap");
+    fs::write(&text, "no capture\n").unwrap();
     for mut arguments in writers(&file) {
-        if !["report", "ladder", "annotate", "diff"].contains(&arguments[0]) {
+        let command = arguments[0];
+        if command == SEED {
             continue;
         }
         arguments.retain(|it| *it != SEED);
-        let inputs = if arguments[0] == "diff" { vec![&*none, &none] } else { vec![&*none] };
-        fs::write(&file, "before").unwrap();
-        let output = run(&[&arguments[..], &inputs].concat());
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert_eq!(fs::read_to_string(&file).unwrap(), "before", "{arguments:?}");
+        // These two take other files than captures, which shows when they are read.
+        let is_mixed = ["report", "diff"].contains(&command);
+        let bad = if is_mixed { vec![&none] } else { vec![&none, &text] };
+        for input in bad {
+            let inputs = vec![&**input; if command == "diff" { 2 } else { 1 }];
+            let arguments = [&arguments[..], &inputs].concat();
+            assert_eq!(run(&arguments).status.code(), Some(2), "{arguments:?}");
+            assert!(!fs::exists(&file).unwrap(), "{arguments:?}");
+            fs::write(&file, "before").unwrap();
+            assert_eq!(run(&arguments).status.code(), Some(2), "{arguments:?}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), "before", "{arguments:?}");
+            fs::remove_file(&file).unwrap();
+        }
     }
 }
 

@@ -3,14 +3,12 @@
 //! In: [`AnalyzeSettings`]. Out: packets of the captures run through the engine, events written,
 //! packets saved, and how the run ended.
 
-use std::collections::HashMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use beamscope::anonymize::{Anonymized, Replacements};
-use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Input, Inputs, Item, ReadCounter};
 use beamscope::clocks;
 use beamscope::drive::{self, Control};
@@ -19,16 +17,17 @@ use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
 use beamscope::render::{Format, Output};
 
 use super::{
-    Confined, OpenOutputs, anonymous_names, confined, finish_run, finish_saving, replacements,
-    report_problem,
+    Confined, OpenOutputs, anonymous_names, confined, finish_observations, finish_run,
+    finish_saving, replacements, report_problem,
 };
 use crate::cli::console::{self, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::evidence_dir::EvidenceDir;
 use crate::cli::keylog::KeyLogFiles;
+use crate::cli::observations::{ObservationFile, sensor_of};
 use crate::cli::place::Trusted;
 use crate::cli::progress::FileProgress;
-use crate::cli::save::Saver;
+use crate::cli::save::{SavedInputs, Saver};
 use crate::cli::selection::{Selected, Selection, SelectionOutcome};
 use crate::cli::settings::AnalyzeSettings;
 use crate::cli::sinks::{self, EventStream};
@@ -49,7 +48,8 @@ pub(in crate::cli) fn run(mut settings: AnalyzeSettings) -> Result<RunOutcome, E
     let (output_settings, fail_on) = (settings.run.output.clone(), settings.run.fail_on);
     let run = &settings.run;
     let (save, evidence) = (run.save.as_ref(), run.evidence.as_ref());
-    let outputs = OpenOutputs::open(&run.output, save, evidence, Trusted::default())?;
+    let observations = run.observations.as_ref();
+    let outputs = OpenOutputs::open(&run.output, save, evidence, observations, Trusted::default())?;
     let has_screen = matches!(run.output.options.format, Format::Screen(_));
     let confined = confined(settings.is_sandboxed, &settings.captures, &outputs, save, has_screen);
     let opened = (inputs, outputs, confined);
@@ -96,7 +96,18 @@ pub(super) fn read(
     let open = || sinks::open_output(&run.output, outputs.events, names.clone());
     let output = output.map_or_else(open, Ok)?;
     let mut engine = Engine::new(run.config, output);
-    let saver = run.save.map(|save| Saver::new(save, outputs.packets)).transpose()?;
+    let observations = run.observations.as_ref().zip(outputs.observations);
+    let observations = observations.map(|(settings, target)| {
+        let sensor = if run.is_anonymized { None } else { Some(sensor_of(&captures)) };
+        let sensor = sensor.or_else(|| saved_names.first().cloned()).unwrap_or_default();
+        ObservationFile::start(settings, target, sensor, &saved_names)
+    });
+    let observations = observations.transpose()?;
+    if let Some(file) = &observations {
+        engine.record_facts(file.recorder());
+    }
+    let inputs_saved = SavedInputs { names: saved_names.clone(), snaplen: 0 };
+    let saver = run.save.map(|save| Saver::new(save, outputs.packets, inputs_saved)).transpose()?;
     if let Some(evidence) = evidence {
         engine.keep_evidence(Box::new(evidence));
     }
@@ -108,11 +119,7 @@ pub(super) fn read(
         left: run.packet_limit,
         stop,
         key_log: run.key_log,
-        saver: saver.map(|saver| FrameSaver {
-            saver,
-            names: saved_names.clone(),
-            interfaces: HashMap::new(),
-        }),
+        saver,
         is_incomplete: false,
         has_skipped: false,
     };
@@ -136,13 +143,17 @@ pub(super) fn read(
     }
     let spans = selection.spans();
     selection.warnings().iter().for_each(|warning| run.output.warnings.warn(warning));
-    let is_saved = finish_saving(saver.map(|it| it.saver), &mut engine);
+    let is_saved = finish_saving(saver, &mut engine);
     let output = engine.finish();
+    let are_observed = finish_observations(observations);
     #[cfg(feature = "tui")]
     tui.map_or(Ok(()), |tui| tui.finish(false))?;
     let is_read = is_incomplete || is_anything_read(&output, &names, has_skipped, spans);
-    let is_complete =
-        !is_incomplete && is_read && is_saved && !evidence_failed.load(Ordering::Relaxed);
+    let is_complete = !is_incomplete
+        && is_read
+        && is_saved
+        && are_observed
+        && !evidence_failed.load(Ordering::Relaxed);
     Ok((output, is_complete))
 }
 
@@ -198,20 +209,11 @@ struct AnalyzeControl {
     stop: Option<StopCondition>,
     /// Files with secrets of TLS, which may grow.
     key_log: KeyLogFiles,
-    saver: Option<FrameSaver>,
+    saver: Option<Saver>,
     /// Whether a capture could not be read, or not be filtered.
     is_incomplete: bool,
     /// Whether a frame was not selected.
     has_skipped: bool,
-}
-
-/// Saves frames with the comments and interfaces of their captures.
-struct FrameSaver {
-    saver: Saver,
-    /// Names of the inputs as the user gave them.
-    names: Vec<Arc<str>>,
-    /// Names of interfaces, by input and index.
-    interfaces: HashMap<(u16, u32), String>,
 }
 
 type FileEngine = Engine<Output<EventStream>>;
@@ -230,7 +232,7 @@ impl Control<Output<EventStream>> for AnalyzeControl {
     fn after_frame(&mut self, frame: &Frame<'_>, engine: &mut FileEngine) -> ControlFlow<()> {
         self.left -= 1;
         if let Some(saver) = &mut self.saver {
-            saver.save(frame, engine);
+            save(saver, frame, engine);
         }
         if self.left == 0 || engine.sink_mut().failed() {
             return ControlFlow::Break(());
@@ -293,31 +295,8 @@ impl AnalyzeControl {
     }
 }
 
-impl FrameSaver {
-    #[inline(never)] // keeps the saver's code out of the loop over frames
-    fn save(&mut self, frame: &Frame<'_>, engine: &mut FileEngine) {
-        let Self { saver, names, interfaces } = self;
-        let comments = frame.comments.iter().map(|comment| &**comment);
-        saver.save(frame, comments, || {
-            let input = frame.id.input;
-            let known = frame.interface.and_then(|index| interfaces.get(&(input, index)).cloned());
-            let name = || names.get(usize::from(input)).map(|name| name.to_string());
-            InterfaceInfo { name: known.or_else(name), snaplen: 0 }
-        });
-        report_problem(saver, engine);
-    }
-
-    fn on_item(&mut self, item: &Item<'_>) {
-        match item {
-            Item::Names { names, .. } => self.saver.names(names),
-            Item::KeyLog { secrets, .. } => self.saver.secrets(secrets),
-            Item::Interface { input, index, interface } => {
-                if let (Some(index), Some(name)) = (index, &interface.name) {
-                    self.interfaces.insert((*input, *index), name.clone());
-                }
-                self.saver.count(*input, *index, (*interface).clone());
-            }
-            _ => {}
-        }
-    }
+#[inline(never)] // keeps the saver's code out of the loop over frames
+fn save(saver: &mut Saver, frame: &Frame<'_>, engine: &mut FileEngine) {
+    saver.save(frame, frame.comments.iter().map(|comment| &**comment));
+    report_problem(saver, engine);
 }

@@ -4,13 +4,11 @@
 //! second pass writes packets and comments. What the captures hold beside packets (names, secrets, comments, names of
 //! interfaces, counters) is written as well.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use beamscope::anonymize::Anonymized;
-use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Input, Inputs, Item, Progress, Receiver, Source};
 use beamscope::clocks;
 use beamscope::drive::{self, Control};
@@ -23,7 +21,7 @@ use super::{OpenOutputs, anonymous_names, confined, replacements};
 use crate::cli::console::{Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::place::Trusted;
-use crate::cli::save::{self, Saver};
+use crate::cli::save::{self, SavedInputs, Saver};
 use crate::cli::selection::{Selected, Selection, SelectionOutcome};
 use crate::cli::settings::{AnnotateSettings, SaveSettings, SaveTarget};
 use crate::cli::sources;
@@ -37,6 +35,7 @@ use crate::cli::sources;
 pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Error> {
     let AnnotateSettings { captures, order, selection, threads, config, .. } = settings;
     let warnings = settings.warnings;
+    sources::check_readable(&captures)?;
     let outputs = OpenOutputs::of_packets(save::open(&settings.save, Trusted::default())?);
     let save = Some(&settings.save);
     let _confined = confined(settings.is_sandboxed, &captures, &outputs, save, false);
@@ -90,11 +89,10 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
         SaveTarget::File(path) => path.display().to_string(),
         SaveTarget::Stdout | SaveTarget::Rotating { .. } => "-".to_owned(),
     };
+    let names = if replacements.is_some() { anonymous_names(names.len()) } else { names };
     let mut copy = Copy {
         left: analysis.frames,
-        saver: Saver::new(save, outputs.packets)?,
-        captures: if replacements.is_some() { anonymous_names(names.len()) } else { names },
-        interfaces: HashMap::new(),
+        saver: Saver::new(save, outputs.packets, SavedInputs { names, snaplen: 0 })?,
         cursors: Cursors::new(&comments.packets),
         commented: 0,
     };
@@ -189,9 +187,6 @@ struct Copy<'a> {
     /// Frames that the analysis had and that are not written yet: a capture may have grown since.
     left: u64,
     saver: Saver,
-    captures: Vec<Arc<str>>,
-    /// Names of interfaces, by input and index.
-    interfaces: HashMap<(u16, u32), String>,
     cursors: Cursors<'a>,
     /// Frames with comments of the analysis.
     commented: u64,
@@ -230,30 +225,16 @@ impl Receiver for Copy<'_> {
         // A capture that was annotated before has some of these comments already.
         let theirs = frame.comments.iter().map(|it| &**it).filter(|it| !is_own(it));
         let comments = theirs.chain(own.iter().map(|(_, text)| text.as_bytes()));
-        let Self { captures, interfaces, .. } = self;
-        self.saver.save(frame, comments, || {
-            let input = frame.id.input;
-            let known = frame.interface.and_then(|index| interfaces.get(&(input, index)).cloned());
-            let name = || captures.get(usize::from(input)).map(|name| name.to_string());
-            InterfaceInfo { name: known.or_else(name), snaplen: 0 }
-        });
+        self.saver.save(frame, comments);
         self.left -= 1;
         if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn on_item(&mut self, item: Item<'_>) -> ControlFlow<()> {
-        match item {
-            Item::Frame(frame) => return self.on_frame(&frame),
-            Item::Names { names, .. } => self.saver.names(names),
-            Item::KeyLog { secrets, .. } => self.saver.secrets(&secrets),
-            Item::Interface { input, index, interface } => {
-                if let (Some(index), Some(name)) = (index, &interface.name) {
-                    self.interfaces.insert((input, index), name.clone());
-                }
-                self.saver.count(input, index, interface.clone());
-            }
-            _ => {}
+        if let Item::Frame(frame) = item {
+            return self.on_frame(&frame);
         }
+        self.saver.on_item(&item);
         ControlFlow::Continue(())
     }
 }

@@ -34,8 +34,9 @@ pub(in crate::cli) fn run(settings: &DiffSettings) -> Result<RunOutcome, Error> 
     let _ = stop::on_report_signal();
     let DiffSettings { before, after, config, output: output_settings, exit_code, .. } = settings;
     let warnings = output_settings.warnings;
-    let outputs = OpenOutputs::of_events(sinks::open_file(output_settings, Trusted::default())?);
     let read = [before.clone(), after.clone()];
+    read.chunks(1).try_for_each(sources::check_opens)?;
+    let outputs = OpenOutputs::of_events(sinks::open_file(output_settings, Trusted::default())?);
     let _confined = confined(settings.is_sandboxed, &read, &outputs, None, false);
     let key_log = config.key_log.for_another_run();
     let pairs_before = pairs(before, Config { key_log, ..config.clone() }, warnings)?;

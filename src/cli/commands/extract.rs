@@ -3,14 +3,12 @@
 //! In: captures. Out: a pcapng file whose frames keep their numbers; or one JSON object. The library selects; this file
 //! reads and writes.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{
     self, Frame, Inputs, Interface, Item, Notice, Order, Progress, Receiver, Source,
 };
@@ -23,7 +21,7 @@ use super::{OpenOutputs, confined};
 use crate::cli::console::{self, Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::place::{FileMode, Target, Trusted};
-use crate::cli::save::{self, Saver};
+use crate::cli::save::{self, SavedInputs, Saver};
 use crate::cli::settings::{ExtractSettings, FactsSettings, SaveTarget};
 use crate::cli::sources;
 
@@ -40,9 +38,10 @@ pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error
     for path in &facts {
         known.add(read(path)?);
     }
+    let captures = [capture];
+    sources::check_readable(&captures)?;
     let mut outputs = OpenOutputs::of_packets(save::open(&save, Trusted::default())?);
     outputs.events = summary.as_deref().map(open).transpose()?;
-    let captures = [capture];
     let _confined = confined(is_sandboxed, &captures, &outputs, Some(&save), false);
     let [capture] = &captures;
     let output = match &save.target {
@@ -50,13 +49,9 @@ pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error
         SaveTarget::Stdout | SaveTarget::Rotating { .. } => console::STDOUT.to_owned(),
     };
     let inputs = Inputs::new(vec![sources::input(capture)], Order::Given)?;
-    let out = Extract {
-        saver: Saver::new(save, outputs.packets)?,
-        name: capture.display().to_string(),
-        interfaces: HashMap::new(),
-        first: None,
-        frames: 0,
-    };
+    let names = vec![capture.display().to_string().into()];
+    let saver = Saver::new(save, outputs.packets, SavedInputs { names, snaplen: 0 })?;
+    let out = Extract { saver, first: None, frames: 0 };
     let selecting = Selecting::new(Selector::new(&config, &known), out, warnings);
     let SelectingEnd { mut selected, mut out, summary: mut read, is_incomplete } =
         selecting.run(inputs)?;
@@ -90,6 +85,7 @@ pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error
 /// outcome is then `Incomplete`.
 pub(in crate::cli) fn facts(settings: &FactsSettings) -> Result<RunOutcome, Error> {
     let FactsSettings { captures, output, config, warnings, is_sandboxed } = settings;
+    sources::check_readable(captures)?;
     let outputs = OpenOutputs::of_events(output.as_deref().map(open).transpose()?);
     let _confined = confined(*is_sandboxed, captures, &outputs, None, false);
     let inputs = captures.iter().map(|path| sources::input(path)).collect();
@@ -235,9 +231,6 @@ impl KeptItems<KeptExtra> for NotWritten {
 /// Writes what is kept.
 struct Extract {
     saver: Saver,
-    /// Name of the capture.
-    name: String,
-    interfaces: HashMap<u32, Interface>,
     /// The interface of the first frame.
     first: Option<Option<u32>>,
     frames: u64,
@@ -247,34 +240,23 @@ impl Extract {
     /// Writes how many frames the capture has, and up to when.
     fn end(&mut self, selected: &ExtractEnd) {
         let Some(interface) = self.first else { return };
-        let known = interface.and_then(|index| self.interfaces.get(&index));
-        let mut counts = known.cloned().unwrap_or_default();
-        counts.received.get_or_insert(selected.frames);
-        self.saver.count(0, interface, counts);
+        self.saver.count_received(0, interface, selected.frames);
         self.saver.go_on_until(selected.until);
     }
 }
 
 impl KeptItems<KeptExtra> for Extract {
     fn on_kept(&mut self, item: KeptItem<'_, KeptExtra>) {
-        let Self { saver, name, interfaces, first, frames } = self;
+        let Self { saver, first, frames } = self;
         match item {
             KeptItem::Frame(frame) => {
                 *frames += 1;
                 first.get_or_insert(frame.interface);
-                let comments = frame.comments.iter().map(|comment| &**comment);
-                saver.save(frame, comments, || {
-                    let known = frame.interface.and_then(|index| interfaces.get(&index));
-                    let own = known.and_then(|interface| interface.name.clone());
-                    InterfaceInfo { name: own.or_else(|| Some(name.clone())), snaplen: 0 }
-                });
+                saver.save(frame, frame.comments.iter().map(|comment| &**comment));
             }
             KeptItem::Other(KeptExtra::Names(names)) => saver.names(&names),
             KeptItem::Other(KeptExtra::Interface { index, interface }) => {
-                saver.count(0, index, interface.clone());
-                if let Some(index) = index {
-                    interfaces.insert(index, interface);
-                }
+                saver.count(0, index, interface);
             }
         }
     }

@@ -32,6 +32,7 @@ pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error>
     // The signal that asks how far a run is must not end it. Without the handler it does.
     let _ = stop::on_report_signal();
     let LadderSettings { captures, choice, format, config, output, warnings, .. } = settings;
+    sources::check_readable(&captures)?;
     let opening = FileMode { is_private: false, appends: false };
     let target = output.as_ref().map(|path| {
         let error = |source| Error::Output { name: path.display().to_string(), source };

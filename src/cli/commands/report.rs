@@ -8,7 +8,6 @@ use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use beamscope::capture;
 use beamscope::limits::ReportLimits;
 use beamscope::observe::{Anomaly, AnomalyKind};
 use beamscope::record::{Body, Event, EventSink};
@@ -19,7 +18,7 @@ use super::{OpenOutputs, analyze, confined};
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::place::Trusted;
-use crate::cli::settings::{ReportSettings, is_stdin};
+use crate::cli::settings::ReportSettings;
 use crate::cli::sinks::{self, EventStream};
 use crate::cli::sources::{self, MixedInput};
 
@@ -31,18 +30,11 @@ use crate::cli::sources::{self, MixedInput};
 /// is reported, the report has what was before, and the outcome is then `Incomplete`.
 pub(in crate::cli) fn run(settings: ReportSettings) -> Result<RunOutcome, Error> {
     let ReportSettings { mut analyze, inputs } = settings;
-    let mut outputs = OpenOutputs::open(&analyze.run.output, None, None, Trusted::default())?;
+    sources::check_opens(&inputs)?;
+    let mut outputs = OpenOutputs::open(&analyze.run.output, None, None, None, Trusted::default())?;
     let confined = confined(analyze.is_sandboxed, &inputs, &outputs, None, false);
     let limits = ReportLimits::default();
     let (mut captures, mut names, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-    // A report that is there is not replaced by one about nothing.
-    if !inputs.iter().any(|path| is_stdin(path) || path.exists()) {
-        let missing = inputs.first().map(|path| (path, File::open(path)));
-        if let Some((path, Err(source))) = missing {
-            let name = path.to_string_lossy().into_owned();
-            return Err(capture::Error::Open { name, source }.into());
-        }
-    }
     for path in &inputs {
         match sources::open(path) {
             MixedInput::Capture(input) => {

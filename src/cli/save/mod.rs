@@ -13,9 +13,10 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use beamscope::capture::save::{Encoder, InterfaceInfo, SaveFormat};
-use beamscope::capture::{Frame, Interface, Secrets};
+use beamscope::capture::{Frame, Interface, Item, Secrets};
 use beamscope::time::Timestamp;
 use zeroize::Zeroizing;
 
@@ -29,6 +30,7 @@ use super::settings::{SaveSettings, SaveTarget};
 /// Saves packets to one file, or to a series of files.
 pub(super) struct Saver {
     target: OpenTarget,
+    inputs: SavedInputs,
     format: SaveFormat,
     /// The comment at the start of each file.
     comment: String,
@@ -44,7 +46,7 @@ pub(super) struct Saver {
     is_immediate: bool,
     /// The lines of the key logs that are saved; `None` to save no secrets.
     key_logs: Option<Zeroizing<Vec<u8>>>,
-    /// Packets received and dropped, by input and interface.
+    /// Name of each interface, and packets received and dropped, by input and interface.
     counts: HashMap<(u16, Option<u32>), Interface>,
     /// Time of the last packet.
     last: Timestamp,
@@ -54,6 +56,15 @@ pub(super) struct Saver {
     has_failed: bool,
     /// Where the problem is printed.
     pub(super) warnings: Warnings,
+}
+
+/// The inputs of the packets that are saved.
+#[derive(Debug, Default)]
+pub(super) struct SavedInputs {
+    /// Their names, which are those of interfaces without one.
+    pub(super) names: Vec<Arc<str>>,
+    /// Most captured bytes of a frame; 0 for no limit.
+    pub(super) snaplen: u32,
 }
 
 /// Where packets go, with the state of a sequence.
@@ -77,7 +88,11 @@ impl Saver {
     /// # Errors
     ///
     /// The file cannot be emptied, or a key log cannot be read.
-    pub(super) fn new(settings: SaveSettings, target: Option<Target>) -> Result<Self, Error> {
+    pub(super) fn new(
+        settings: SaveSettings,
+        target: Option<Target>,
+        inputs: SavedInputs,
+    ) -> Result<Self, Error> {
         let SaveSettings { target: wanted, format, comment, is_immediate, key_logs, warnings } =
             settings;
         let read = |path: &PathBuf| fs::read(path).map_err(|source| write_error(path, source));
@@ -99,6 +114,7 @@ impl Saver {
         };
         let mut saver = Self {
             target,
+            inputs,
             format,
             comment,
             encoder: Encoder::new(format),
@@ -133,17 +149,24 @@ impl Saver {
         queued.map_err(super::console::stdout_error)
     }
 
-    /// Saves a frame, with its `comments`. `describe` is asked at the first frame of an interface.
+    /// Saves a frame, with its `comments`.
     pub(super) fn save<'c>(
         &mut self,
         frame: &Frame<'_>,
         comments: impl IntoIterator<Item = &'c [u8]>,
-        describe: impl FnOnce() -> InterfaceInfo,
     ) {
         self.last = frame.at;
         self.rotate(frame);
         let Some(open) = &mut self.open else { return };
         open.since.get_or_insert(frame.at);
+        // At the first frame of an interface.
+        let describe = || {
+            let known = self.counts.get(&(frame.id.input, frame.interface));
+            let own = known.and_then(|interface| interface.name.clone());
+            let input = || self.inputs.names.get(usize::from(frame.id.input));
+            let name = own.or_else(|| input().map(ToString::to_string));
+            InterfaceInfo { name, snaplen: self.inputs.snaplen }
+        };
         if let Err(error) = self.encoder.frame(frame, comments, describe, &mut self.buffer) {
             // The frames before this one are complete.
             self.flush();
@@ -152,6 +175,22 @@ impl Saver {
         self.ends.push(self.buffer.len());
         if self.is_immediate || self.buffer.len() >= BLOCK {
             self.flush();
+        }
+    }
+
+    /// Saves what an input contains beside frames, or remembers it for the end.
+    pub(super) fn on_item(&mut self, item: &Item<'_>) {
+        match item {
+            Item::Names { names, .. } => self.names(names),
+            Item::KeyLog { secrets, .. } => self.secrets(secrets),
+            Item::Interface { input, index, interface } => {
+                self.count(*input, *index, (*interface).clone());
+            }
+            Item::Frame(_)
+            | Item::Drops(_)
+            | Item::InterfaceState { .. }
+            | Item::Failed { .. }
+            | Item::Notice(_) => {}
         }
     }
 
@@ -166,7 +205,7 @@ impl Saver {
     }
 
     /// Saves secrets that decrypt later packets, as the input contained them, if secrets are saved.
-    pub(super) fn secrets(&mut self, secrets: &Secrets<'_>) {
+    fn secrets(&mut self, secrets: &Secrets<'_>) {
         if self.open.is_some() && self.key_logs.is_some() {
             self.encoder.secrets(secrets, &mut self.buffer);
         }
@@ -175,6 +214,11 @@ impl Saver {
     /// Sets the number of packets that an interface has received and dropped so far.
     pub(super) fn count(&mut self, input: u16, interface: Option<u32>, counts: Interface) {
         self.counts.insert((input, interface), counts);
+    }
+
+    /// Sets the number of packets that an interface has received, unless the input has it.
+    pub(super) fn count_received(&mut self, input: u16, interface: Option<u32>, received: u64) {
+        self.counts.entry((input, interface)).or_default().received.get_or_insert(received);
     }
 
     /// Sets the time up to which the capture goes, if that is after the last packet.

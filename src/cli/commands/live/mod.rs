@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use beamscope::anonymize::Anonymized;
 use beamscope::capture::live::{self, Live, LiveSource, Wait};
-use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Drops, Frame, Item};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
@@ -23,7 +22,7 @@ use beamscope::render::Output;
 
 use self::startup::{LiveCapture, Started};
 use self::status::LiveStatus;
-use super::{finish_run, finish_saving, report_problem};
+use super::{finish_observations, finish_run, finish_saving, report_problem};
 use crate::cli::console::{print, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::keylog::KeyLogFiles;
@@ -46,16 +45,16 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
         mut engine,
         key_log,
         saver,
-        saved_names,
         replacements,
         evidence_failed,
+        observations,
         output,
         events_place,
         fail_on,
         #[cfg(feature = "tui")]
         tui,
     } = startup::start(settings)?;
-    let LiveCapture { interfaces, names, stop, held_back, snaplen, packet_limit } = capture;
+    let LiveCapture { interfaces, names, stop, held_back, packet_limit } = capture;
     #[cfg(feature = "tui")]
     let signals = stop.clone();
     let mut source = LiveSource::new(interfaces, held_back, stop.clone());
@@ -67,8 +66,6 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
         events_place,
         key_log,
         saver,
-        names: saved_names.iter().map(ToString::to_string).collect(),
-        snaplen,
         left: packet_limit,
         stop,
         tick: Interval::new(TICK),
@@ -86,8 +83,9 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
     control.report_slow_reader(&mut engine);
     let LiveControl { saver, has_failed, .. } = control;
     let is_saved = finish_saving(saver, &mut engine);
-    let is_complete = is_saved && !has_failed && !evidence_failed.load(Ordering::Relaxed);
     let sink = engine.finish();
+    let is_saved = finish_observations(observations) && is_saved;
+    let is_complete = is_saved && !has_failed && !evidence_failed.load(Ordering::Relaxed);
     #[cfg(feature = "tui")]
     tui.map_or(Ok(()), |tui| tui.finish(signals.is_met()))?;
     let outcome = finish_run(&output, fail_on, sink, is_complete)?;
@@ -116,10 +114,6 @@ struct LiveControl<'a> {
     events_place: Option<Place>,
     key_log: KeyLogFiles,
     saver: Option<Saver>,
-    /// Names of the interfaces, in the order of their inputs.
-    names: Vec<String>,
-    /// Bytes captured of a frame.
-    snaplen: u32,
     /// Packets left until the packet limit ends the run.
     left: u64,
     stop: StopCondition,
@@ -137,11 +131,8 @@ impl Control<Output<EventStream>> for LiveControl<'_> {
         self.left -= 1;
         self.captured += 1;
         if let Some(saver) = &mut self.saver {
-            let (names, snaplen) = (&self.names, self.snaplen);
-            let describe =
-                || InterfaceInfo { name: names.get(usize::from(frame.id.input)).cloned(), snaplen };
             // One input has one interface; the frames of "any" contain their interface themselves.
-            saver.save(&Frame { interface: None, ..*frame }, [], describe);
+            saver.save(&Frame { interface: None, ..*frame }, []);
         }
         if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

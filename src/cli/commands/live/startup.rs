@@ -22,8 +22,9 @@ use crate::cli::console::Warnings;
 use crate::cli::error::Error;
 use crate::cli::evidence_dir::EvidenceDir;
 use crate::cli::keylog::KeyLogFiles;
+use crate::cli::observations::{ObservationFile, host_name};
 use crate::cli::place::{Directory, Place, Trusted};
-use crate::cli::save::Saver;
+use crate::cli::save::{SavedInputs, Saver};
 use crate::cli::settings::{FailSettings, LiveSettings, OutputSettings, RunSettings};
 use crate::cli::sinks::{self, EventStream};
 use crate::cli::stop::StopCondition;
@@ -37,12 +38,12 @@ pub(super) struct Started {
     /// Files with secrets of TLS, which may grow.
     pub(super) key_log: KeyLogFiles,
     pub(super) saver: Option<Saver>,
-    /// What files of packets call the interfaces.
-    pub(super) saved_names: Vec<Arc<str>>,
     /// With what packets are anonymised before they are analysed.
     pub(super) replacements: Option<Replacements>,
     /// Whether a file of evidence could not be written.
     pub(super) evidence_failed: Arc<AtomicBool>,
+    /// What the connections showed, as it is written.
+    pub(super) observations: Option<ObservationFile>,
     pub(super) output: OutputSettings,
     /// Where the file of events is; `None` for standard output.
     pub(super) events_place: Option<Place>,
@@ -58,8 +59,6 @@ pub(super) struct LiveCapture {
     pub(super) stop: StopCondition,
     /// Longest time from the arrival of a frame until libpcap hands it over.
     pub(super) held_back: Duration,
-    /// Bytes captured of a frame.
-    pub(super) snaplen: u32,
     /// Packets after which the capture ends.
     pub(super) packet_limit: u64,
 }
@@ -78,6 +77,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         output,
         save,
         evidence,
+        observations,
         is_anonymized,
         stop,
         packet_limit,
@@ -98,19 +98,19 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         names,
         stop,
         held_back: options.held_back(),
-        snaplen: options.snaplen,
         packet_limit,
     };
 
     // 3. Create the files for output.
-    let outputs = OpenOutputs::open(&output, save.as_ref(), evidence.as_ref(), trusted)?;
+    let (saved, of_findings) = (save.as_ref(), evidence.as_ref());
+    let outputs = OpenOutputs::open(&output, saved, of_findings, observations.as_ref(), trusted)?;
     // SIGHUP opens the files again if there is one of events, and ends the run otherwise.
     let writable = outputs.made_later(save.as_ref(), output.file.is_some());
 
     // 4. Give what was made to the user, who writes there from now on.
     if let Some(account) = &account {
         let directories = outputs.evidence.iter().flat_map(Directory::made).map(AsFd::as_fd);
-        let files = outputs.events.iter().chain(&outputs.packets);
+        let files = outputs.events.iter().chain(&outputs.packets).chain(&outputs.observations);
         let files = files.filter_map(|it| it.opened.as_ref()?.if_new()).map(AsFd::as_fd);
         directories.chain(files).for_each(|made| account.hand_over(made));
     }
@@ -123,7 +123,14 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         let limits = config.limits.evidence;
         EvidenceDir::new(settings, directory, (&saved_names, Vec::new()), limits, &evidence_failed)
     });
-    let mut saver = save.map(|save| Saver::new(save, outputs.packets)).transpose()?;
+    let observations = observations.as_ref().zip(outputs.observations).map(|(settings, target)| {
+        let sensor = if is_anonymized { None } else { host_name() };
+        let sensor = sensor.or_else(|| saved_names.first().cloned()).unwrap_or_default();
+        ObservationFile::start(settings, target, sensor, &saved_names)
+    });
+    let observations = observations.transpose()?;
+    let inputs_saved = SavedInputs { names: saved_names.clone(), snaplen: options.snaplen };
+    let mut saver = save.map(|save| Saver::new(save, outputs.packets, inputs_saved)).transpose()?;
 
     // 5. Drop privileges, before the first thread: Linux keeps them for each thread.
     let privileges = privileges::drop_all(account.as_ref())?;
@@ -146,6 +153,9 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     if let Some(evidence) = evidence {
         engine.keep_evidence(Box::new(evidence));
     }
+    if let Some(file) = &observations {
+        engine.record_facts(file.recorder());
+    }
     if is_verbose {
         let always = Warnings::new(false);
         always.notice(&format_args!("privileges: {privileges}\nsandbox: {sandbox}"));
@@ -157,9 +167,9 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         engine,
         key_log,
         saver,
-        saved_names,
         replacements,
         evidence_failed,
+        observations,
         output,
         events_place,
         fail_on,
