@@ -230,7 +230,8 @@ impl Happened {
 
     fn accepted(it: &JudgedConnection) -> Option<Self> {
         let syn_ack = it.seen.tcp.sides[Role::Acceptor].syn?;
-        if it.seen.tcp.opening != Opening::Answered || it.is_repeated {
+        let is_taken = it.seen.tcp.is_answer_taken();
+        if it.seen.tcp.opening != Opening::Answered || !is_taken || it.is_repeated {
             return None;
         }
         let ends = [true, false].map(|from_same_host| Ending::accepted(it, from_same_host));
@@ -244,7 +245,10 @@ impl Happened {
         let was_made = Role::BOTH.iter().any(|role| it.seen.hello(*role).is_some())
             || it.seen.tcp.sides.each().any(|(_, side)| side.syn.is_some());
         let is_certain = it.has_just_connected() && was_made || link.is_some();
+        // Of a SYN without an answer, nothing shows that it was of that host.
+        let is_answered = it.seen.tcp.opening != Opening::Unanswered;
         let is_unknown = matches!(it.outcome(), Outcome::Incomplete | Outcome::Tls)
+            && is_answered
             && it.state() != State::Established;
         if !is_certain && !is_unknown {
             return None;

@@ -242,6 +242,10 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
             not_excluded: Some("what listens there is not EPMD, and it waits for more data"),
         });
     }
+    // Registrations from another host have a rule of their own, however the connection is closed.
+    if epmd.request == Some(EpmdTag::ALIVE2_REQ) && !epmd_common::is_local(ids) {
+        return None;
+    }
     if seen.is_unread {
         return Some(Silence {
             cause: "closes unread".to_owned(),
@@ -282,10 +286,6 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
         });
     }
     let when = if waited_us < 100_000 { "at once".to_owned() } else { format!("{waited} later") };
-    // Registrations from another host have a rule of their own.
-    if epmd.request == Some(EpmdTag::ALIVE2_REQ) && !epmd_common::is_local(ids) {
-        return None;
-    }
     Some(Silence {
         cause: CLOSES.to_owned(),
         is_mute: false,

@@ -108,7 +108,7 @@ impl Rule for HandshakeFailed {
             && session.verdict.tls_alert.is_some_and(|alert| alert.is_refusal());
         // Bytes that did not arrive have a rule of their own.
         if !session.is_settled()
-            || session.claim.is_some()
+            || session.claim.as_ref().is_some_and(|claim| claim.decides(&session.verdict))
             || session.verdict.undelivered.is_some()
             || is_refused_by_alert
             || proxy_header::sent_for_session(session, world).is_some()

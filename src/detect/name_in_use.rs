@@ -155,7 +155,8 @@ impl Rule for NameInUse {
             }
             remember(&mut self.left, ended, REMEMBERED);
         }
-        if epmd.outcome != EpmdOutcome::RegistrationRefused {
+        // A reply without a request has no name, and every host can send one on a connection that no longer exists.
+        if epmd.outcome != EpmdOutcome::RegistrationRefused || epmd.seen.request.is_none() {
             return;
         }
         let name = epmd.name.as_deref().unwrap_or("?");

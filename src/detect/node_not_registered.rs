@@ -263,7 +263,8 @@ impl Rule for NodeNotRegistered {
             let end = Ended { close, by: seen.closed_by, session_id };
             remember(&mut self.unregistered, (known, end), REMEMBERED);
         }
-        if epmd.outcome != EpmdOutcome::NotRegistered {
+        // A reply without a request has no name, and every host can send one on a connection that no longer exists.
+        if epmd.outcome != EpmdOutcome::NotRegistered || seen.request.is_none() {
             return;
         }
         let name = epmd.name.as_deref().unwrap_or("?");

@@ -1,7 +1,7 @@
 //! A registration from another host.
 //!
-//! Evidence: ALIVE2_REQ from an address that is not local to EPMD, and FIN without a byte of reply. EPMD decides by the
-//! address only. Something that is not EPMD may also close without a reply.
+//! Evidence: ALIVE2_REQ from an address that is not local to EPMD, and FIN or RST without a byte of reply. EPMD decides by
+//! the address only, so it does not matter whether it read the request. Something that is not EPMD may also close without a reply.
 
 use super::finding::shown;
 use super::{Detection, LogLine, Rule, RuleDoc, epmd_common};
@@ -19,8 +19,8 @@ const DOC: RuleDoc = RuleDoc {
               its own host only, that is from 127.0.0.0/8, from ::1, or from the same address \
               that was connected to, and closes all others without a reply. The node does not \
               start as a distributed node.",
-    evidence: "ALIVE2_REQ from an address that is neither EPMD's own nor loopback, read by EPMD, \
-               then FIN from EPMD without a byte of reply.",
+    evidence: "ALIVE2_REQ from an address that is neither EPMD's own nor loopback, then FIN or \
+               RST from EPMD's address without a byte of reply.",
     lookalikes: "Something that is not EPMD may close without a reply too, and so does EPMD if \
                  it is stopped at that moment. NAT or a proxy in front of EPMD makes a local \
                  node look remote, to EPMD as well: the remedy is the same. EPMD before R14 took \
@@ -64,7 +64,6 @@ impl Rule for RegistrationRejected {
         let seen = &epmd.seen;
         let is_rejected = epmd.outcome == EpmdOutcome::NoReply
             && seen.closed_by == Some(Role::Acceptor)
-            && !seen.is_unread
             && !seen.is_pipelined;
         if epmd.request != Some(EpmdTag::ALIVE2_REQ) || epmd_common::is_local(ids) || !is_rejected {
             return;
@@ -77,8 +76,17 @@ impl Rule for RegistrationRejected {
         not_excluded.extend(epmd_common::unanswerable(epmd).map(|why| {
             format!("EPMD would have closed for a client on its own host too: the name {why}")
         }));
-        let missing = Some(Missing::EpmdReply);
-        let no_reply = Shows::Close { is_reset: false, missing, detail: "" };
+        // EPMD registers no node of another host, whether it read this request or something reset the connection.
+        let no_reply = if seen.is_unread {
+            not_excluded.push(
+                "EPMD is at its limit of connections, or a filter on the way reset the connection"
+                    .to_owned(),
+            );
+            Shows::Closed("closed with the request unread".into())
+        } else {
+            let missing = Some(Missing::EpmdReply);
+            Shows::Close { is_reset: false, missing, detail: "" }
+        };
         let evidence = [
             shown(
                 seen.request,
@@ -145,13 +153,22 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_epmd_did_not_read_or_did_not_close_was_not_rejected() {
+    fn a_registration_from_another_host_is_rejected_where_a_reset_leaves_it_unread() {
         let unread = |epmd: &mut EpmdObservation| {
             closed(Role::Acceptor, 0.001)(epmd);
             epmd.seen.is_unread = true;
         };
+        let all = found::<RegistrationRejected>(&[registers(FAR.0, FAR.1, unread)]);
+        let [finding] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(evidence(finding)[1], (11, "closed with the request unread"));
+        assert_eq!(finding.not_excluded.len(), 2, "the reset may be of something on the way");
+        let local = registers("127.0.0.1", "127.0.0.1", unread);
+        assert!(found::<RegistrationRejected>(&[local]).is_empty());
+    }
+
+    #[test]
+    fn a_request_that_epmd_did_not_close_was_not_rejected() {
         let events = [
-            registers(FAR.0, FAR.1, unread),
             registers(FAR.0, FAR.1, closed(Role::Initiator, 10.0)),
             registers(FAR.0, FAR.1, |epmd| epmd.outcome = EpmdOutcome::Incomplete),
             registers(FAR.0, FAR.1, |epmd| epmd.outcome = EpmdOutcome::Answered),

@@ -62,7 +62,8 @@ impl Rule for UnprovenName {
     }
 
     fn on_session(&mut self, session: &JudgedConnection, known: &World, out: &mut Vec<Detection>) {
-        let Some(claim) = session.claim.as_ref().filter(|_| session.is_settled()) else { return };
+        let claim = session.claim.as_ref().filter(|claim| claim.decides(&session.verdict));
+        let Some(claim) = claim.filter(|_| session.is_settled()) else { return };
         // A client that guesses belongs to the rule `cookie-guessing`.
         let (from, end) = (session.ip(Role::Initiator), session.acceptor_end());
         let is_guess = known.guesses().guess(from, end).is_some();
@@ -88,6 +89,11 @@ fn detection(session: &JudgedConnection, claim: &Claim) -> Detection {
     };
     let came = what_came(session, claim, peer);
     write(&mut found, claim, ip, peer, &format!("{sender} sent the name {name}, and {came}."));
+    if session.outcome() == Outcome::Aborted && session.verdict.detected_by == Some(role.peer()) {
+        found
+            .remedy
+            .push(format!("Read the log of {peer} at that moment: it closed the connection."));
+    }
     let message = match role {
         Role::Initiator => MessageKind::SendName,
         Role::Acceptor => MessageKind::Challenge,
@@ -164,6 +170,9 @@ fn what_came(session: &JudgedConnection, claim: &Claim, peer: &str) -> String {
             status.unwrap_or("alive")
         ),
         (Outcome::TimedOut, _) => "it did not go on with the handshake".to_owned(),
+        (Outcome::Aborted, _) if by_peer => {
+            format!("{peer} closed the connection before it accepted a cookie")
+        }
         _ => "the connection was closed before its cookie was accepted".to_owned(),
     }
 }

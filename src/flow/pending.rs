@@ -5,6 +5,8 @@
 //! other protocols cost no lasting memory. An entry that is overwritten loses them and nothing else: its connection
 //! can still be followed.
 
+use std::time::Duration;
+
 use super::ports::bucket;
 use super::{Direction, FlowKey};
 use crate::decode::{Endpoint, Segment, TcpFlags};
@@ -66,6 +68,23 @@ impl SegmentHeader {
     /// Whether it is a SYN, not a SYN-ACK.
     const fn opens(&self) -> bool {
         self.flags.has(TcpFlags::SYN) && !self.flags.has(TcpFlags::ACK)
+    }
+
+    /// Whether it is the answer to a SYN: it acknowledges that SYN and nothing behind it.
+    fn answers(&self, syn: &Self) -> bool {
+        self.flags.has(TcpFlags::ACK)
+            && self.direction != syn.direction
+            && self.ack == syn.seq.wrapping_add(1)
+    }
+
+    /// Whether it is a SYN of which `answer` shows that it did not open the connection.
+    fn is_contradicted_by(&self, answer: &Self) -> bool {
+        self.flags.has(TcpFlags::SYN)
+            && if self.direction == answer.direction {
+                self.opens() && self.seq != answer.seq
+            } else {
+                !answer.answers(self)
+            }
     }
 }
 
@@ -292,7 +311,9 @@ impl PendingTable {
         let [low, high] = key.ports();
         let known = if self.may_have(low, high) { self.find(place, &key) } else { None };
         match known {
-            Some(slot) if !self.is_another(slot, header) => self.keep(slot, header),
+            Some(slot) if !self.is_another(slot, header) || self.is_beside(slot, header) => {
+                self.keep(slot, header)
+            }
             _ if header.flags.has(TcpFlags::SYN) => {
                 self.put(place, key, header);
                 true
@@ -331,7 +352,16 @@ impl PendingTable {
     /// A copy of the opening of `key`.
     pub fn get(&self, key: &FlowKey) -> Option<TcpOpening> {
         let slot = self.find(self.places.of(key), key)?;
-        Some(TcpOpening { key: *key, segments: self.headers(slot).copied().collect() })
+        let mut segments: Vec<_> = self.headers(slot).copied().collect();
+        // Of two SYNs without an answer, the last is that of the connection that is being opened.
+        let last = segments.iter().rfind(|later| is_another(segments.iter(), **later)).copied();
+        let is_answered = segments.iter().any(|it| segments.iter().any(|syn| it.answers(syn)));
+        if let Some(last) = last.filter(|_| !is_answered)
+            && let Some(place) = segments.iter().position(|it| it.seq == last.seq)
+        {
+            segments.drain(..place);
+        }
+        Some(TcpOpening { key: *key, segments })
     }
 
     /// Takes the opening of `key` out.
@@ -391,6 +421,39 @@ impl PendingTable {
         is_another(self.headers(slot), segment)
     }
 
+    /// Whether a SYN comes beside one that still waits for its answer, or is the answer to that: then both are kept until the
+    /// answer shows which of them opens the connection.
+    #[cold] // few ports are used again at once
+    fn is_beside(&self, slot: usize, segment: SegmentHeader) -> bool {
+        let syns: Vec<_> = self.headers(slot).filter(|header| header.opens()).collect();
+        let Some(last) = syns.iter().map(|syn| syn.at).max() else { return false };
+        let answers = |it: &SegmentHeader| syns.iter().any(|syn| it.answers(syn));
+        !self.headers(slot).any(answers)
+            && (segment.at <= last.after(UNANSWERED) || answers(&segment))
+    }
+
+    /// Drops the SYNs of which an answer shows that they did not open the connection.
+    #[cold] // beside the usual segments of an opening
+    fn drop_contradicted(&mut self, slot: usize, answer: SegmentHeader) {
+        if !self.headers(slot).any(|header| header.opens() && answer.answers(header)) {
+            return;
+        }
+        let is_kept = |header: &&SegmentHeader| !header.is_contradicted_by(&answer);
+        let kept: Vec<_> = self.headers(slot).filter(is_kept).copied().collect();
+        let (Some(entry), Some(later)) = (self.entries.get_mut(slot), self.later.get_mut(slot))
+        else {
+            return;
+        };
+        if let Some((first, rest)) = kept.split_first() {
+            entry.first = *first;
+            entry.later = 0;
+            for (place, header) in later.iter_mut().zip(rest) {
+                *place = *header;
+                entry.later += 1;
+            }
+        }
+    }
+
     #[inline]
     fn keep(&mut self, slot: usize, header: SegmentHeader) -> bool {
         if self.later.len() <= slot {
@@ -403,6 +466,9 @@ impl PendingTable {
         let Some(free) = later.get_mut(usize::from(entry.later)) else { return false };
         *free = header;
         entry.later += 1;
+        if entry.later > 1 && header.flags.has(TcpFlags::ACK) {
+            self.drop_contradicted(slot, header);
+        }
         true
     }
 
@@ -435,6 +501,9 @@ impl PendingTable {
 const fn halves(word: u64) -> (u32, u32) {
     ((word >> 32) as u32, word as u32)
 }
+
+/// A SYN is sent again when no answer has come for this long (RFC 6298, section 2.1).
+const UNANSWERED: Duration = Duration::from_secs(1);
 
 /// Entries in a block of the search by port.
 const BLOCK: usize = 256;
@@ -496,6 +565,31 @@ mod tests {
         let ports = taken.iter().map(|opening| opening.segments().next().unwrap().src().port);
         left.sort_unstable();
         assert_eq!(ports.collect::<Vec<_>>(), left);
+    }
+
+    #[test]
+    fn the_answer_shows_which_of_two_syns_opens_the_connection() {
+        let answer = |ack, flags| Segment { ack, ..header(B, A, 90, flags) };
+        let opening = |segments: &[Segment<'static>]| {
+            let mut pending = PendingTable::new(64);
+            for segment in segments {
+                pending.note(segment);
+            }
+            let opening = pending.take(&FlowKey::new(A, B).0).unwrap();
+            opening.segments().map(|segment| segment.seq).collect::<Vec<_>>()
+        };
+        let (one, other) = (header(A, B, 1, 0x02), header(A, B, 7, 0x02));
+        for flags in [0x12, 0x14] {
+            assert_eq!(opening(&[one, other, answer(2, flags)]), [1, 90]);
+            assert_eq!(opening(&[one, other, answer(8, flags)]), [7, 90]);
+            let crossing = header(B, A, 50, 0x02);
+            assert_eq!(opening(&[one, crossing, answer(2, flags)]), [1, 90]);
+            let wrong = Segment { ack: 3, ..header(A, B, 9, 0x12) };
+            assert_eq!(opening(&[one, wrong, answer(2, flags)]), [1, 90]);
+        }
+        assert_eq!(opening(&[one, other]), [7], "no answer");
+        let later = Segment { at: Timestamp(2_000_000_000), ..other };
+        assert_eq!(opening(&[one, later, answer(2, 0x12)]), [7, 90], "the port was used again");
     }
 
     #[test]

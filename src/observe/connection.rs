@@ -104,6 +104,15 @@ pub struct TcpFacts {
     pub sides: PerRole<TcpSide>,
 }
 
+impl TcpFacts {
+    /// Whether the dialing side went on behind the answer to its SYN, as far as the capture has both: a SYN-ACK that it did
+    /// not take shows nothing of the port.
+    pub fn is_answer_taken(&self) -> bool {
+        let is_seen = self.sides.initiator.syn.is_some() && self.sides.acceptor.syn.is_some();
+        !is_seen || self.round_trip.is_some()
+    }
+}
+
 /// Facts about the segments of one side of a TCP connection.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct TcpSide {

@@ -238,6 +238,21 @@ impl Connection {
         !self.over && self.tcp.may_go_on()
     }
 
+    /// Whether its SYN waits for the answer when `segment` comes.
+    pub fn is_being_opened(&self, segment: &Segment<'_>) -> bool {
+        self.tcp.is_being_opened(segment)
+    }
+
+    /// Whether `segment` is a SYN of the side that is dialed, which has not answered yet.
+    pub fn is_crossed_by(&self, segment: &Segment<'_>) -> bool {
+        self.tcp.is_crossed_by(segment)
+    }
+
+    /// Whether `segment` is the first answer to its SYN.
+    pub fn is_answered_by(&self, segment: &Segment<'_>) -> bool {
+        self.tcp.is_answered_by(segment)
+    }
+
     /// Whether a segment has a sequence number near those that this connection has reached.
     pub fn has_reached(&self, segment: &Segment<'_>) -> bool {
         self.tcp.is_near(segment.direction, segment)
@@ -246,7 +261,7 @@ impl Connection {
     /// Counts a SYN that the receiver did not take.
     pub fn note_syn_not_taken(&mut self, syn: Option<PacketRef>) {
         if let Some(syn) = syn {
-            self.tcp.note_not_taken(syn, "a SYN, behind which the connection went on");
+            self.tcp.note_not_taken(syn, "a SYN, beside which the connection went on");
         }
     }
 

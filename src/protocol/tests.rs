@@ -15,8 +15,8 @@ use crate::judge::{
     judge_related,
 };
 use crate::observe::{
-    AnomalyKind, ConnectionIds, EpmdOutcome, EpmdPackets, MessageKind, Observation, Occasion, Role,
-    State, TransportProtocol,
+    AnomalyKind, ConnectionIds, EpmdOutcome, EpmdPackets, MessageKind, Observation, Occasion,
+    Opening, Role, State, TransportProtocol,
 };
 use crate::packet::FrameRef;
 use crate::record::{Session, StepKind};
@@ -621,6 +621,58 @@ fn a_syn_is_refused_by_a_reset_and_unanswered_when_it_is_sent_again() {
     assert_eq!(conn.outcome().0, Outcome::Incomplete, "a SYN this young may yet be answered");
     conn.waits(1000).dials_again();
     assert_eq!(conn.outcome().0, Outcome::Unanswered);
+}
+
+/// How a dial was opened whose SYN got an RST, and before or after it this ICMP message.
+fn answered_twice(version: u8, code: u8, order: &str) -> Opening {
+    let mut conn = TestConnection::new();
+    conn.segment(Initiator, 0x02, b"");
+    let kind = if version == 4 { 3 } else { 1 };
+    for step in order.split(' ') {
+        conn.waits(1);
+        match step {
+            "icmp" => conn.icmp(&Unreachable {
+                frame: FrameRef { input: 0, number: conn.frame + 1 },
+                at: conn.at,
+                reporter: B.ip,
+                kind,
+                code,
+                src: A,
+                dst: B,
+                seq: 1000,
+                mtu: None,
+            }),
+            "syn" => {
+                conn.waits(1000).dials_again();
+            }
+            _ => {
+                conn.seq = [1001, 0];
+                conn.arrived = [1001, 0];
+                conn.segment(Acceptor, 0x14, b"");
+            }
+        }
+        conn.frame += 1;
+    }
+    let (seen, verdict) = conn.verdict();
+    assert_eq!(verdict.outcome, Outcome::Refused);
+    assert_eq!(seen.tcp.icmp.is_some(), matches!(seen.tcp.opening, Opening::Unreachable(_)));
+    seen.tcp.opening
+}
+
+#[test]
+fn of_an_icmp_message_and_a_reset_the_one_that_the_dialing_host_took_refuses_the_dial() {
+    let is_reset =
+        |version, code, order| matches!(answered_twice(version, code, order), Opening::Reset(_));
+    // A host that cannot be reached at the moment ends no dial (RFC 1122, section 4.2.3.9).
+    for (version, soft) in [(4, 0), (4, 1), (4, 5), (6, 0), (6, 3)] {
+        assert!(is_reset(version, soft, "icmp rst"), "IPv{version}, code {soft}");
+    }
+    for (version, hard) in [(4, 3), (4, 10), (4, 13), (6, 1), (6, 4)] {
+        assert!(!is_reset(version, hard, "icmp rst"), "IPv{version}, code {hard}");
+        assert!(is_reset(version, hard, "rst icmp"), "the reset came first");
+        assert!(is_reset(version, hard, "icmp syn rst"), "the host dialed on");
+    }
+    assert!(!is_reset(4, 1, "icmp"), "nothing else refused it");
 }
 
 #[test]

@@ -89,6 +89,23 @@ const ATTEMPTS: &[(&str, Attempt)] = &[
         it.send_status("ok").send_challenge(&net.two(), 77).acknowledge(End::Initiator);
         it.wait(Duration::from_secs(7)).close(End::Acceptor);
     }),
+    ("it is closed at once", |it, _| {
+        it.close(End::Acceptor);
+    }),
+    ("it is reset at once", |it, _| {
+        it.reset(End::Acceptor);
+    }),
+    ("it is closed later", |it, _| {
+        it.acknowledge(End::Acceptor).wait(Duration::from_secs(3)).close(End::Acceptor);
+    }),
+    ("it is closed after the challenge", |it, net| {
+        it.send_status("ok").send_challenge(&net.two(), 77).acknowledge(End::Initiator);
+        it.close(End::Acceptor);
+    }),
+    ("it is reset after the challenge", |it, net| {
+        it.send_status("ok").send_challenge(&net.two(), 77).acknowledge(End::Initiator);
+        it.reset(End::Acceptor);
+    }),
     ("it holds an answer to the challenge back, and resets", |it, net| {
         it.send_status("ok").send_challenge(&net.two(), 77).acknowledge(End::Initiator);
         it.wait(Duration::from_secs(3)).reset(End::Initiator);
@@ -225,19 +242,57 @@ fn a_stranger_with_the_name_of_a_node_is_the_finding_and_not_the_node() {
     }
 }
 
-/// What a stranger that is dialed in place of `two` does after the digest of `one`.
+#[test]
+fn a_stranger_that_waits_for_a_silent_node_is_known_by_its_address() {
+    let folder = TestDir::new("claims");
+    for net in Net::all() {
+        let mut capture = CaptureBuilder::new();
+        connected(&mut capture, net);
+        let mut dial = capture.connect(&net.end(STRANGER, 50001), &net.end(2, 9100));
+        dial.send_name_of(&net.one(), IMPOSTOR).acknowledge(End::Acceptor);
+        dial.wait(Duration::from_secs(7)).close(End::Initiator);
+        let it = Reported::of(&capture, &folder);
+        assert_eq!(it.rules(), ["handshake-timeout"], "{net:?}");
+        assert!(it.accusing(&net.one()).is_empty(), "{net:?}: {:?}", it.titles());
+        let waits = format!("during the handshake with {}", net.ip(STRANGER));
+        assert!(it.titles().iter().any(|title| title.ends_with(&waits)), "{:?}", it.titles());
+    }
+}
+
+#[test]
+fn a_node_at_its_own_address_that_is_closed_or_waits_keeps_its_name() {
+    for names in [NAMED, HOSTED] {
+        let closed = |by: End, wait: u64| {
+            judged(names, |capture| {
+                let mut dial = capture.connect(AT_ONE, AT_TWO);
+                dial.send_name(names[0]).acknowledge(End::Acceptor);
+                dial.wait(Duration::from_secs(wait)).close(by);
+            })
+            .0
+        };
+        assert_eq!(closed(End::Acceptor, 0), ["handshake-aborted"]);
+        assert_eq!(closed(End::Initiator, 7), ["handshake-timeout"]);
+    }
+}
+
+/// What a stranger that is dialed in place of `two` does after its challenge.
 const ANSWERS: &[(&str, Attempt)] = &[
+    ("it closes behind its challenge", |it, _| {
+        it.acknowledge(End::Initiator).close(End::Acceptor);
+    }),
     ("it refuses the cookie", |it, _| {
-        it.close(End::Acceptor);
+        it.send_challenge_reply("right", 5, 6).close(End::Acceptor);
     }),
     ("it shows a wrong cookie", |it, _| {
-        it.send_challenge_ack("wrong", 6).close(End::Initiator);
+        it.send_challenge_reply("right", 5, 6).send_challenge_ack("wrong", 6).close(End::Initiator);
     }),
     ("it is silent", |it, _| {
-        it.acknowledge(End::Acceptor).wait(Duration::from_secs(7)).close(End::Initiator);
+        it.send_challenge_reply("right", 5, 6).acknowledge(End::Acceptor);
+        it.wait(Duration::from_secs(7)).close(End::Initiator);
     }),
     ("it resets later", |it, _| {
-        it.acknowledge(End::Acceptor).wait(Duration::from_secs(3)).reset(End::Acceptor);
+        it.send_challenge_reply("right", 5, 6).acknowledge(End::Acceptor);
+        it.wait(Duration::from_secs(3)).reset(End::Acceptor);
     }),
 ];
 
@@ -256,7 +311,7 @@ fn a_stranger_that_answers_with_the_name_of_a_node_is_the_finding() {
                 }
                 let mut dial = capture.connect(&net.end(1, 40002), &net.end(STRANGER, 9100));
                 dial.send_name(&net.one()).send_status("ok").send_challenge(&net.two(), 5);
-                what(dial.send_challenge_reply("right", 5, 6), net);
+                what(&mut dial, net);
                 let it = Reported::of(&capture, &folder);
                 let scene = format!("{net:?} {name} {is_after}: {:#?}", it.titles());
                 assert_eq!(it.rules(), ["unproven-name"], "{scene}");

@@ -1,5 +1,7 @@
 //! Packets that no receiver took, in captures made for them: what the property over whole captures does not show.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::support::capture_builder::{CaptureBuilder, Connection, End};
@@ -115,4 +117,76 @@ fn a_guess_that_a_decoy_accepts_is_refused() {
     let sessions = events(&capture, "session", &[]);
     let outcomes: Vec<_> = sessions.iter().map(|it| it["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["cookie_mismatch"; 6]);
+}
+
+#[test]
+fn a_syn_beside_one_that_waits_for_its_answer_hides_no_problem() {
+    for from in [End::Initiator, End::Acceptor] {
+        let mut refused = CaptureBuilder::new();
+        refused.dial(A, "10.0.0.2:4369").decoy_syn(from).reset(End::Acceptor);
+        refused.wait(Duration::from_secs(1));
+        assert_eq!(accusations(&refused), ["epmd-unreachable"], "{from:?}");
+        let mut guessed = CaptureBuilder::new();
+        guessed.epmd_lookup("10.0.0.1:39999", "10.0.0.2:4369", "b", Some(9100));
+        let mut connection = guessed.dial(A, B);
+        connection.decoy_syn(from).answer_syn();
+        connection.send_name("a@10.0.0.1").send_status("ok").send_challenge("b@10.0.0.2", 7);
+        connection.send_challenge_reply("c", 7, 9).close(End::Acceptor);
+        assert_eq!(accusations(&guessed), ["cookie-mismatch"], "{from:?}");
+        assert_eq!(outcome(&guessed), "cookie_mismatch", "{from:?}");
+        for asks in [true, false] {
+            let mut healthy = CaptureBuilder::new();
+            if asks {
+                healthy.epmd_lookup("10.0.0.1:39999", "10.0.0.2:4369", "b", Some(9100));
+            }
+            let mut connection = healthy.dial(A, B);
+            connection.decoy_syn(from).answer_syn();
+            shake_hands(&mut connection);
+            assert_eq!(outcome(&healthy), "connected", "{from:?}");
+            assert_eq!(accusations(&healthy), [""; 0], "{from:?}");
+        }
+    }
+}
+
+#[test]
+fn a_host_that_dials_again_from_the_same_port_opens_another_connection() {
+    for again in [Duration::from_millis(300), Duration::from_secs(9)] {
+        let mut capture = CaptureBuilder::new();
+        capture.dial(A, B);
+        capture.wait(again);
+        let mut connection = capture.connect_from(A, B, 777_000);
+        shake_hands(&mut connection);
+        assert_eq!(outcome(&capture), "connected", "{again:?}");
+        assert_eq!(accusations(&capture), [""; 0], "{again:?}");
+    }
+}
+
+#[test]
+fn a_syn_behind_a_problem_does_not_change_its_state() {
+    for from in [End::Initiator, End::Acceptor] {
+        let mut capture = CaptureBuilder::new();
+        capture.epmd_lookup("10.0.0.1:39999", "10.0.0.2:4369", "b", Some(9100));
+        let mut connection = capture.dial(A, B);
+        connection.reset(End::Acceptor).wait(Duration::from_secs(1)).decoy_syn(from);
+        assert_eq!(accusations(&capture), ["stale-registration"], "{from:?}");
+        let states = events(&capture, "incident", &[]);
+        assert!(states.iter().all(|it| it["state"] == "open"), "{from:?}: {states:#?}");
+    }
+}
+
+#[test]
+fn a_reply_of_epmd_on_no_connection_accuses_no_node() {
+    let missing = CaptureBuilder::port_response("b", None);
+    let in_use = [b'v', 1, 0, 0, 0, 0];
+    for reply in [&missing[..], &in_use] {
+        let mut capture = CaptureBuilder::new();
+        capture.opened_before(A, "10.0.0.2:4369").send(End::Acceptor, reply);
+        assert_eq!(accusations(&capture), [""; 0], "no packet is before it");
+        let mut capture = CaptureBuilder::new();
+        capture.connect(A, "10.0.0.2:4369").send(End::Acceptor, reply).acknowledge(End::Initiator);
+        assert_eq!(accusations(&capture), [""; 0], "no request is before it");
+    }
+    let mut asked = CaptureBuilder::new();
+    asked.epmd_lookup(A, "10.0.0.2:4369", "b", None);
+    assert_eq!(accusations(&asked), ["node-not-registered"]);
 }

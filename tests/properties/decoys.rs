@@ -158,6 +158,54 @@ fn packets_that_no_receiver_takes_change_no_verdict() {
     });
 }
 
+/// SYNs and SYN-ACKs beside a SYN that waits for its answer: made of that SYN.
+const BESIDE: [Decoy; 3] = [
+    Decoy { name: "another SYN", make: |syn| Owned { seq: syn.seq ^ 0x5a5a_5a5a, ..syn.clone() } },
+    Decoy {
+        name: "a SYN-ACK of the side that dials",
+        make: |syn| bare(syn, SYN_ACK, syn.seq ^ 0x2a),
+    },
+    Decoy {
+        name: "a SYN of the side that is dialed",
+        make: |syn| Owned { src: syn.dst, dst: syn.src, seq: syn.seq ^ 0x77, ..syn.clone() },
+    },
+];
+
+/// The places of SYNs whose answer comes next.
+fn answered_syns(segments: &[Owned]) -> impl Iterator<Item = usize> {
+    let is_answered = |place: &usize| {
+        let (syn, next) = (&segments[*place], segments.get(*place + 1));
+        syn.flags == TcpFlags::SYN
+            && next.is_some_and(|next| {
+                (next.src, next.dst) == (syn.dst, syn.src)
+                    && next.flags.has(TcpFlags::ACK)
+                    && next.ack == syn.seq.wrapping_add(1)
+            })
+    };
+    (0..segments.len()).filter(is_answered).take(PLACES)
+}
+
+#[test]
+fn a_syn_beside_one_that_waits_for_its_answer_changes_no_verdict() {
+    corpus::check_all(|path| {
+        let scene = load(path);
+        let plain = story(&events(&scene, &scene.segments));
+        let mut wrong = Vec::new();
+        for place in answered_syns(&scene.segments) {
+            for decoy in &BESIDE {
+                let mut segments = scene.segments.clone();
+                segments.insert(place + 1, (decoy.make)(&scene.segments[place]));
+                let other = story(&events(&scene, &renumbered(segments)));
+                if !is_same(&plain, &other) {
+                    let difference = difference(&plain, &other);
+                    wrong.push(format!("{} behind segment {place}\n{difference}", decoy.name));
+                }
+            }
+        }
+        wrong
+    });
+}
+
 /// Whether a segment before that place shows that the checksums of its direction are right where they are captured.
 fn shows_checksums(segments: &[Owned], place: usize) -> bool {
     let next = &segments[place];

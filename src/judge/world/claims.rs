@@ -49,6 +49,19 @@ pub struct Claim {
     pub owner: Owner,
 }
 
+impl Claim {
+    /// Whether what came of the connection is a matter of the side that sent the name. It is not where bytes were lost on
+    /// the way, nor where that side waited in vain for the other: then it is known by its address, and no more.
+    pub fn decides(&self, verdict: &Verdict) -> bool {
+        is_decided_by(self.role, verdict)
+    }
+}
+
+fn is_decided_by(role: Role, verdict: &Verdict) -> bool {
+    let has_waited = verdict.outcome == Outcome::TimedOut && verdict.detected_by == Some(role);
+    verdict.undelivered.is_none() && !has_waited
+}
+
 /// A name that one side of a connection sent and has not proven.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SentName {
@@ -164,6 +177,7 @@ impl Claims {
         let is_open = |sent: &SentName| {
             let proofs = self.proven.get(&sent.identity.label).map_or(&[][..], |proofs| proofs);
             !sent.identity.is_tool
+                && is_decided_by(sent.role, &it.verdict)
                 && !is_named_in(&sent.identity, sent.ip)
                 && proofs.iter().all(|proof| proof.ip != sent.ip)
                 && !is_passed_on(&it.settled, &it.seen, sent.role, dials)
@@ -229,8 +243,6 @@ fn is_in_question(seen: &Observation, verdict: &Verdict, role: Role) -> bool {
     let by_peer = verdict.detected_by == Some(role.peer());
     let handshake = &seen.handshake;
     match (role, verdict.outcome) {
-        // What is lost on the way is no matter of names.
-        (_, Outcome::TimedOut | Outcome::Aborted) if verdict.undelivered.is_some() => false,
         (_, Outcome::Incomplete) => true,
         (
             Role::Initiator,
@@ -238,15 +250,16 @@ fn is_in_question(seen: &Observation, verdict: &Verdict, role: Role) -> bool {
             | Outcome::AlreadyConnected
             | Outcome::VersionMismatch
             | Outcome::NameMismatch
-            | Outcome::Superseded,
+            | Outcome::Superseded
+            // The side that closed, or that waited in vain, did so with what is at that address.
+            | Outcome::Aborted
+            | Outcome::TimedOut,
         ) => true,
-        (Role::Initiator, Outcome::CookieMismatch | Outcome::TimedOut) => by_peer,
-        // An acceptor that closes after the digest may have refused it.
-        (Role::Initiator, Outcome::Aborted) => !by_peer || handshake.reply.is_some(),
+        (Role::Initiator, Outcome::CookieMismatch) => by_peer,
         // An acceptor shows a cookie last of all, and may refuse every digest until then.
         (Role::Acceptor, Outcome::CookieMismatch) => true,
         (Role::Acceptor, Outcome::TimedOut) => by_peer && handshake.reply.is_some(),
-        (Role::Acceptor, Outcome::Aborted) => handshake.reply.is_some(),
+        (Role::Acceptor, Outcome::Aborted) => !by_peer || handshake.reply.is_some(),
         // The initiator has sent nothing after the digest of the acceptor, and may still refuse it.
         (Role::Acceptor, Outcome::Connected) => verdict.confidence < Confidence::Proven,
         _ => false,

@@ -132,7 +132,8 @@ impl Reach {
         }
         let syn_ack = seen.tcp.sides.acceptor.syn.map(|syn| syn.mark);
         let is_accepted = !matches!(it.outcome(), Outcome::Refused | Outcome::Unanswered)
-            && (syn_ack.is_some() || it.outcome() == Outcome::Connected);
+            && (syn_ack.is_some() && seen.tcp.is_answer_taken()
+                || it.outcome() == Outcome::Connected);
         if !is_accepted {
             return;
         }

@@ -111,11 +111,6 @@ impl TcpConnection {
         &self.sides[direction]
     }
 
-    /// The ICMP message that refused the connection.
-    pub(crate) const fn icmp(&self) -> Option<&Unreachable> {
-        self.icmp.as_ref()
-    }
-
     /// Number of segments seen in both directions.
     pub(crate) const fn segments(&self) -> u64 {
         self.sides.low_to_high.segments + self.sides.high_to_low.segments

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::taken::ROUND_TRIP;
 use super::{COPIED_WITHIN, TcpConnection, TcpDirection};
 use crate::decode::{Segment, TcpFlags, Unreachable};
 use crate::flow::Direction;
@@ -63,11 +64,49 @@ impl TcpConnection {
             // shows.
             None => {
                 let seen = side.stream.bytes() + side.stream.missing();
-                side.stream.bytes() > 0
-                    && side.stream.offset_of(SeqNum(segment.seq).plus(1))
-                        != Some(side.stream.end().minus(seen))
+                // The other side was refused, and this one dials now.
+                let is_dial = !segment.flags.has(TcpFlags::ACK)
+                    && side.rst.is_some()
+                    && self.side(segment.direction.reverse()).syn.is_some();
+                is_dial
+                    || side.stream.bytes() > 0
+                        && side.stream.offset_of(SeqNum(segment.seq).plus(1))
+                            != Some(side.stream.end().minus(seen))
             }
         }
+    }
+
+    /// Its SYN and the direction of it, if nothing has answered it and its sender has sent nothing else.
+    fn unanswered_syn(&self) -> Option<(Direction, Syn)> {
+        let originator = self.originator?;
+        let from = self.side(originator);
+        let is_alone = from.after_syn.is_none() && self.side(originator.reverse()).segments == 0;
+        from.syn.filter(|_| is_alone && !self.has_closed).map(|syn| (originator, syn))
+    }
+
+    /// Whether its SYN waits for the answer when `segment` comes: not for longer than until it is sent again, which is
+    /// after a second at first, and then after twice the time before (RFC 6298, sections 2.1 and 5.5).
+    pub(crate) fn is_being_opened(&self, segment: &Segment<'_>) -> bool {
+        self.unanswered_syn().is_some_and(|(_, syn)| {
+            let again = (syn.last.since(syn.mark.at) * 2).max(ROUND_TRIP);
+            segment.at <= syn.last.after(again)
+        })
+    }
+
+    /// Whether `segment` is a SYN of the side that is dialed, which has not answered yet.
+    pub(crate) fn is_crossed_by(&self, segment: &Segment<'_>) -> bool {
+        segment.flags.has(TcpFlags::SYN)
+            && !segment.flags.has(TcpFlags::ACK)
+            && self.is_being_opened(segment)
+            && self.originator != Some(segment.direction)
+    }
+
+    /// Whether `segment` is the first answer to its SYN: it acknowledges the SYN.
+    pub(crate) fn is_answered_by(&self, segment: &Segment<'_>) -> bool {
+        segment.flags.has(TcpFlags::ACK)
+            && self.unanswered_syn().is_some_and(|(originator, syn)| {
+                segment.direction != originator && SeqNum(segment.ack) == syn.isn.plus(1)
+            })
     }
 
     /// Takes an ICMP message about a segment of `direction`. One about its SYN refuses the connection, unless it is
@@ -83,6 +122,21 @@ impl TcpConnection {
         }
     }
 
+    /// The ICMP message that refused the connection, unless an RST did.
+    ///
+    /// Where both answer one SYN, the dialing host took the one that came first. It goes on after an ICMP message that only
+    /// shows that the way is down at the moment (RFC 1122, section 4.2.3.9; RFC 5461, section 2): then, and where it sent
+    /// the SYN again, the RST is what it took.
+    pub(crate) fn icmp(&self) -> Option<&Unreachable> {
+        let icmp = self.icmp.as_ref()?;
+        let originator = self.originator?;
+        let from = self.side(originator);
+        let Some(rst) = self.side(originator.reverse()).rst else { return Some(icmp) };
+        let is_first = (icmp.at, icmp.frame) < (rst.mark.at, rst.mark.frame);
+        let is_again = from.syn.is_some_and(|syn| syn.last > icmp.at);
+        (is_first && !is_again && ends_dial(icmp)).then_some(icmp)
+    }
+
     /// How the connection was opened.
     pub(crate) fn opened(&self) -> Opened {
         let Some(originator) = self.originator else {
@@ -95,7 +149,7 @@ impl TcpConnection {
         if self.has_closed
             && let Some(mark) = self.refusal()
         {
-            return Opened::Reset(mark);
+            return self.icmp().map_or(Opened::Reset(mark), |icmp| Opened::Unreachable(*icmp));
         }
         if to.syn.is_some()
             || to.stream.bytes() > 0
@@ -104,13 +158,11 @@ impl TcpConnection {
         {
             return Opened::Yes;
         }
-        if let Some(rst) = to.rst {
-            return Opened::Reset(rst.mark);
-        }
-        match self.icmp {
-            Some(icmp) => Opened::Unreachable(icmp),
-            None if to.segments == 0 => Opened::Unanswered,
-            None => Opened::Yes,
+        match (self.icmp(), to.rst) {
+            (Some(icmp), _) => Opened::Unreachable(*icmp),
+            (None, Some(rst)) => Opened::Reset(rst.mark),
+            (None, None) if to.segments == 0 => Opened::Unanswered,
+            (None, None) => Opened::Yes,
         }
     }
 
@@ -146,6 +198,23 @@ impl TcpConnection {
         Some(side.after_syn?.since(syn.last))
     }
 }
+
+/// Whether a host gives up a connection that is not open yet when it receives this ICMP message. It goes on where the
+/// network or the host cannot be reached at the moment; the port, the protocol and a filter are no matter of the moment
+/// (RFC 1122, section 4.2.3.9; RFC 5461, section 2).
+const fn ends_dial(icmp: &Unreachable) -> bool {
+    match icmp.kind {
+        ICMPV4_UNREACHABLE => !matches!(icmp.code, 0 | 1 | 5 | 6 | 11 | 12),
+        ICMPV6_UNREACHABLE => !matches!(icmp.code, 0 | 2 | 3),
+        _ => false,
+    }
+}
+
+/// Type of "destination unreachable" (RFC 792).
+const ICMPV4_UNREACHABLE: u8 = 3;
+
+/// Type of "destination unreachable" (RFC 4443, section 3.1).
+const ICMPV6_UNREACHABLE: u8 = 1;
 
 impl TcpDirection {
     pub(super) fn on_syn(&mut self, isn: SeqNum, mark: PacketRef, ip_id: Option<u16>) {

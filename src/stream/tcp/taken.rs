@@ -98,7 +98,8 @@ impl TcpConnection {
     }
 
     /// Whether an RST of `direction` is the answer of a closed port to the SYN of the other side: sequence number 0, and an
-    /// acknowledgement of the SYN (RFC 9293, section 3.10.7.1). Then no connection was open.
+    /// acknowledgement of the SYN (RFC 9293, section 3.10.7.1). Then no connection was open, also where a SYN-ACK came
+    /// beside it that the other side never acknowledged.
     pub(super) fn refuses_syn(
         &self,
         direction: Direction,
@@ -106,7 +107,7 @@ impl TcpConnection {
         ack: Option<SeqNum>,
     ) -> bool {
         let (own, peer) = (self.side(direction), self.side(direction.reverse()));
-        own.syn.is_none()
+        (own.syn.is_none() || peer.after_syn.is_none())
             && seq == SeqNum(0)
             && own.stream.bytes() == 0
             && peer.syn.is_some_and(|syn| ack == Some(syn.isn.plus(1)))
@@ -396,4 +397,4 @@ const MOST_SYN_BYTES: i64 = 1 << 16;
 const HANDSHAKE_BYTES: u64 = 1 << 16;
 
 /// No segment is under way for longer.
-const ROUND_TRIP: Duration = Duration::from_secs(1);
+pub(super) const ROUND_TRIP: Duration = Duration::from_secs(1);

@@ -1,0 +1,126 @@
+//! What several sensors saw, as one run over everything would have it.
+//!
+//! In: the facts of each sensor, in any order and any number of times. Out: one sequence of facts for the engine. Nothing
+//! depends on the order of the sensors: they are sorted by their names, then by a digest of what they recorded, and what
+//! is there twice counts once.
+
+mod place;
+
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use self::place::{Placed as _, SensorPlace};
+use crate::limits::MergeLimits;
+use crate::observe::{Anomaly, AnomalyKind, Fact, Recorded, VERSION};
+use crate::time::Timestamp;
+
+/// What one run of one sensor recorded.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Name of the sensor. Parts of one name share a clock.
+    pub sensor: Arc<str>,
+    /// Names of the inputs that its facts are numbered by.
+    pub inputs: Vec<Arc<str>>,
+    /// Digest of the recorded facts, with the name of the sensor and those of the inputs.
+    pub digest: Arc<str>,
+    /// The facts in any order.
+    pub facts: Vec<Recorded>,
+    /// What of it could not be read.
+    pub faults: Vec<Anomaly>,
+}
+
+impl Part {
+    /// The clock of its last fact.
+    fn end(&self) -> Timestamp {
+        self.facts.iter().map(|it| it.clock).max().unwrap_or_default()
+    }
+
+    /// Whether it has the end of its run, and all of it could be read.
+    pub fn is_complete(&self) -> bool {
+        self.faults.is_empty() && self.facts.iter().any(|it| matches!(it.fact, Fact::End(_)))
+    }
+}
+
+/// The facts of all sensors.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// In the order in which they are judged.
+    pub facts: Vec<Recorded>,
+    /// Names of the inputs that they are numbered by.
+    pub inputs: Vec<Arc<str>>,
+}
+
+/// Joins what the sensors recorded.
+pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
+    parts.sort_by(|a, b| (&a.sensor, &a.digest).cmp(&(&b.sensor, &b.digest)));
+    parts.dedup_by(|a, b| a.digest == b.digest);
+    let mut inputs = InputTable::new(&parts, limits.inputs);
+    let mut facts = Vec::new();
+    for (rank, mut part) in parts.into_iter().enumerate() {
+        let own = if part.inputs.is_empty() { &[Arc::clone(&part.sensor)] } else { &*part.inputs };
+        let numbers = own.iter().map(|name| inputs.number(&part.sensor, name)).collect();
+        let place = SensorPlace { inputs: numbers, shift: 0 };
+        add_faults(&mut part);
+        part.facts.iter_mut().for_each(|fact| fact.place(&place));
+        facts.extend(part.facts.into_iter().map(|fact| (rank, fact)));
+    }
+    facts.sort_by_key(|(rank, it)| (it.clock, it.sequence, *rank));
+    let facts = facts.into_iter().map(|(_, fact)| fact).collect();
+    Merged { facts, inputs: inputs.names }
+}
+
+/// Adds what of a part could not be read, as facts behind those that could.
+fn add_faults(part: &mut Part) {
+    let clock = part.end();
+    if part.faults.is_empty() && !part.is_complete() {
+        let detail = "the observations have no end: the run that wrote them was cut short, or a part of the file is missing";
+        part.faults.push(Anomaly::new(AnomalyKind::InputTruncated, detail.to_owned()));
+    }
+    let next = part.facts.iter().map(|it| it.sequence).max().map_or(0, |it| it.saturating_add(1));
+    for (sequence, anomaly) in (next..).zip(part.faults.drain(..)) {
+        let fact = Fact::Run { at: clock, input: Some(0), anomaly };
+        part.facts.push(Recorded { version: VERSION, clock, sequence, fact });
+    }
+}
+
+/// The inputs of all sensors.
+struct InputTable {
+    names: Vec<Arc<str>>,
+    numbers: HashMap<(Arc<str>, Arc<str>), u16, RandomState>,
+    /// Whether the name of an input alone does not show which one it is.
+    has_sensors: bool,
+    most: usize,
+}
+
+impl InputTable {
+    fn new(parts: &[Part], most: usize) -> Self {
+        let has_sensors =
+            parts.windows(2).any(|pair| matches!(pair, [a, b] if a.sensor != b.sensor));
+        let most = most.min(usize::from(u16::MAX));
+        Self { names: Vec::new(), numbers: HashMap::default(), has_sensors, most }
+    }
+
+    /// The number of an input. Those that the table has no room for share the last one.
+    fn number(&mut self, sensor: &Arc<str>, input: &Arc<str>) -> u16 {
+        let key = (Arc::clone(sensor), Arc::clone(input));
+        if let Some(known) = self.numbers.get(&key) {
+            return *known;
+        }
+        if self.names.len() >= self.most {
+            return u16::try_from(self.names.len().saturating_sub(1)).unwrap_or_default();
+        }
+        let number = u16::try_from(self.names.len()).unwrap_or_default();
+        let is_own =
+            input.strip_suffix(&**sensor).is_some_and(|it| it.is_empty() || it.ends_with('/'));
+        let is_plain = !self.has_sensors || is_own;
+        self.names.push(if is_plain {
+            Arc::clone(input)
+        } else {
+            format!("{sensor}:{input}").into()
+        });
+        self.numbers.insert(key, number);
+        number
+    }
+}
