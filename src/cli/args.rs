@@ -811,6 +811,10 @@ pub(crate) struct ExtractArgs {
     #[arg(long, value_name = "FILE", help_heading = INPUT)]
     pub(super) facts: Vec<PathBuf>,
 
+    /// Also write to this file what was read and kept, as one JSON object: packets, damage, addresses of connections
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) summary: Option<PathBuf>,
+
     #[command(flatten)]
     pub(super) read: ReadArgs,
 

@@ -195,6 +195,8 @@ pub(super) struct ExtractSettings {
     pub(super) config: Config,
     /// Where packets are written.
     pub(super) save: SaveSettings,
+    /// The file of the summary, if one is wanted.
+    pub(super) summary: Option<PathBuf>,
     /// Where warnings are printed, if at all.
     pub(super) warnings: Warnings,
 }
@@ -742,9 +744,13 @@ impl ExtractSettings {
     ///
     /// The output is an input, is of another format, or is a terminal.
     pub(super) fn new(args: ExtractArgs) -> Result<Self, Error> {
-        let ExtractArgs { capture, write, facts, read, quiet } = args;
+        let ExtractArgs { capture, write, facts, summary, read, quiet } = args;
         check_stdin([&*capture].into_iter())?;
-        let taken = facts.iter().chain([&capture]).find(|input| is_same_file(input, &write));
+        let is_output = |input: &&PathBuf| {
+            [Some(&write), summary.as_ref()].into_iter().flatten().any(|it| is_same_file(input, it))
+        };
+        let written_twice = summary.as_ref().filter(|it| is_same_file(it, &write));
+        let taken = facts.iter().chain([&capture]).find(is_output).or(written_twice);
         if let Some(taken) = taken {
             return Err(Error::OwnInput { name: taken.display().to_string() });
         }
@@ -763,6 +769,7 @@ impl ExtractSettings {
                 key_logs: None,
                 warnings,
             },
+            summary,
             warnings,
         })
     }

@@ -26,7 +26,7 @@ pub use html::ReportForm;
 pub use json::{
     JsonTerm, KeptEvents, KeptObservations, NoFacts, NoObservations, PairRecord, ReadError,
     Records, facts_line, input_names, json_line, observations_head, read_facts, schema,
-    write_observation,
+    summary_line, write_observation,
 };
 pub use ladder::{LadderChoice, LadderFormat, LadderRun, NoLadder};
 pub use queue::{Backlog, Queue, queue};
