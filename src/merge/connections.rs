@@ -96,7 +96,7 @@ impl Views {
             }
         }
         for views in &mut all {
-            views.sort_by(|a, b| (a.span.0, a.rank).cmp(&(b.span.0, b.rank)));
+            views.sort_by_key(|view| (view.span.0, view.rank));
         }
         all
     }
@@ -260,7 +260,7 @@ impl Group {
             if let Fact::Handshake { message, .. } = &mut fact.fact {
                 // A sensor of one direction has one of the names.
                 for role in Role::BOTH {
-                    nodes[role] = message.nodes[role].clone().or(nodes[role].take());
+                    nodes[role] = message.nodes[role].clone().or_else(|| nodes[role].take());
                     message.nodes[role].clone_from(&nodes[role]);
                 }
             }

@@ -673,8 +673,7 @@ mod tests {
             }
         }
         engine.finish();
-        let seen = std::mem::take(&mut *seen.lock().unwrap());
-        seen
+        std::mem::take(&mut *seen.lock().unwrap())
     }
 
     #[test]

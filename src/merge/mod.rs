@@ -101,8 +101,7 @@ fn add_faults(part: &mut Part, note: Option<Anomaly>) {
         Recorded { version: VERSION, clock, sequence, fact }
     };
     let next = part.facts.iter().map(|it| it.sequence).max().map_or(0, |it| it.saturating_add(1));
-    let places = (next..).map(|sequence| (last, sequence));
-    let faults = places.zip(part.faults.drain(..)).map(|(place, anomaly)| fault(place, anomaly));
+    let faults = part.faults.drain(..).map(|anomaly| fault((last, next), anomaly));
     part.facts.extend(faults.chain(note.map(|note| fault((first, 0), note))));
 }
 
