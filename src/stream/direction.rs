@@ -106,7 +106,7 @@ struct PendingData {
 /// late, or the higher one was not of that receiver.
 #[derive(Clone, Copy, Debug)]
 struct ShortAcks {
-    /// The higher one.
+    /// The higher one, which they fall short of.
     of: TcpOffset,
     /// The highest of them.
     highest: TcpOffset,

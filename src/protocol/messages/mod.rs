@@ -115,15 +115,19 @@ struct MessageDecoder {
 
 /// The pauses between ticks, in groups of about the same length.
 #[derive(Clone, Copy, Debug, Default)]
-struct TickPauses([PauseGroup; PAUSE_GROUPS]);
+struct TickPauses {
+    groups: [PauseGroup; PAUSE_GROUPS],
+    longest: Duration,
+}
 
 /// Pauses between ticks of about the same length.
 #[derive(Clone, Copy, Debug, Default)]
 struct PauseGroup {
     /// The shortest of them; zero in a group without any.
     shortest: Duration,
-    /// Their sum.
+    /// The sum of all of them.
     total: Duration,
+    count: u32,
 }
 
 impl PauseGroup {
@@ -135,32 +139,38 @@ impl PauseGroup {
 
 impl TickPauses {
     fn add(&mut self, pause: Duration) {
-        let Self(groups) = self;
+        let Self { groups, longest } = self;
+        *longest = pause.max(*longest);
         let place = groups.iter().position(|group| group.fits(pause)).or_else(|| {
             let smallest = groups.iter().enumerate().min_by_key(|(_, group)| group.total);
             smallest.map(|(place, _)| place)
         });
         let Some(group) = place.and_then(|place| groups.get_mut(place)) else { return };
-        if group.fits(pause) {
-            group.shortest = group.shortest.min(pause);
-            group.total += pause;
-        } else {
-            *group = PauseGroup { shortest: pause, total: pause };
+        if !group.fits(pause) {
+            *group = PauseGroup { shortest: pause, ..PauseGroup::default() };
         }
+        group.shortest = group.shortest.min(pause);
+        group.total += pause;
+        group.count += 1;
     }
 
     /// The shortest pause that is that of the sender. Pauses that are shorter in a small part of the time alone are none:
-    /// ticks of another sender came between.
+    /// ticks of another sender came between. The longest one does not count, in which the sender may have been held up.
     fn period(self) -> Option<Duration> {
-        let Self(mut groups) = self;
+        let Self { mut groups, longest } = self;
         groups.sort_unstable_by_key(|group| group.shortest);
-        let all: Duration = groups.iter().map(|group| group.total).sum();
+        let mut known = groups.into_iter().filter(|group| group.count > 0);
+        let all = known.clone().map(|group| group.total).sum::<Duration>().saturating_sub(longest);
         let mut so_far = Duration::ZERO;
-        let usual = groups.into_iter().find(|group| {
+        let usual = known.clone().find(|group| {
             so_far += group.total;
-            so_far * LEAST_PART >= all && group.total > Duration::ZERO
+            so_far * LEAST_PART >= all && group.count > 1
         });
-        usual.map(|group| group.shortest)
+        usual.map(|group| group.shortest).or_else(|| {
+            let (first, next) = (known.next()?.shortest, known.next());
+            let is_alone = |next: &Duration| first * 3 < *next;
+            Some(next.map(|group| group.shortest).filter(is_alone).unwrap_or(first))
+        })
     }
 }
 
@@ -709,7 +719,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 const TICKS: u32 = 4;
 
 /// Groups of pauses that are kept; a sender has one tick period, and some ticks of it are late.
-const PAUSE_GROUPS: usize = 4;
+const PAUSE_GROUPS: usize = 3;
 
 /// The part of all time between ticks that the pauses of a sender take at least: a tick of another sender takes a short
 /// time each, and a pause in which the sender was held up is long.
