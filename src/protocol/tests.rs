@@ -1920,6 +1920,19 @@ fn bytes_that_do_not_arrive_are_known_beside_an_acknowledgement_of_another_sende
 }
 
 #[test]
+fn a_digest_for_which_a_close_leaves_no_place_was_not_of_the_acceptor() {
+    for close in [0x11, 0x14] {
+        let mut conn = TestConnection::new();
+        conn.up_to_reply().decoy(Acceptor, 0, 0x18, &framed(&ack("C")));
+        conn.segment(Acceptor, close, b"");
+        assert_eq!(conn.outcome(), (Outcome::CookieMismatch, Some(Acceptor)), "{close}");
+        let mut taken = TestConnection::new();
+        taken.up_to_reply().sends(Acceptor, &ack("C")).segment(Acceptor, close, b"");
+        assert_eq!(taken.outcome().0, Outcome::Connected, "{close}: the close is behind it");
+    }
+}
+
+#[test]
 fn ticks_of_another_sender_are_not_the_tick_period() {
     for ticks in 1..5 {
         let mut conn = steady();

@@ -8,6 +8,8 @@ mod close;
 mod delivery;
 mod opening;
 mod taken;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::time::Duration;
