@@ -26,7 +26,7 @@
 //!
 //! Beside them, [`compare`] takes the sessions of two captures and gives what changed, [`evidence`] keeps the packets
 //! that findings rest on, [`anonymize`] replaces names and addresses in a source,
-//! [`extract`] selects the frames that matter, and [`capture::save`] writes capture files. [`limits`] holds every bound. Only [`engine`]
+//! [`extract`] selects the frames that matter, [`merge`] joins the facts of several sensors, and [`capture::save`] writes capture files. [`limits`] holds every bound. Only [`engine`]
 //! and this file know every stage.
 //!
 //! # Guarantees
@@ -59,6 +59,7 @@ pub mod identify;
 pub mod judge;
 pub mod limits;
 pub mod memory;
+pub mod merge;
 pub mod names;
 pub mod network;
 pub mod observe;

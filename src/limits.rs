@@ -251,6 +251,21 @@ impl Default for KeyLogLimits {
     }
 }
 
+/// Bounds of a merge of what several sensors saw.
+#[derive(Clone, Copy, Debug)]
+pub struct MergeLimits {
+    /// Facts kept until all inputs are read: a connection has about eight, of 4 KiB together.
+    pub facts: usize,
+    /// Captures and interfaces of all sensors, each with a name.
+    pub inputs: usize,
+}
+
+impl Default for MergeLimits {
+    fn default() -> Self {
+        Self { facts: 4 << 20, inputs: 4096 }
+    }
+}
+
 /// Connections of which ladders keep the messages: so many of the last ones, and so many that findings name. Each takes a few
 /// KiB, and a person looks at a few.
 pub const LADDER_SESSIONS: usize = 1024;

@@ -417,6 +417,16 @@ pub(crate) struct SaveArgs {
     #[arg(long, value_name = "DIR", help_heading = SAVING)]
     pub(super) evidence: Option<PathBuf>,
 
+    /// Also write what each connection showed to this file, for beamscope merge: one line of JSON a fact, which only you can
+    /// read
+    #[arg(long, value_name = "FILE", help_heading = SAVING)]
+    pub(super) observations: Option<PathBuf>,
+
+    /// Name of this place in --observations [default: the file name of the first capture; of a live capture, the name of
+    /// this host]
+    #[arg(long, value_name = "NAME", help_heading = SAVING, requires = "observations")]
+    pub(super) sensor: Option<String>,
+
     /// Put the secrets of --keylog, and those of the captures, into what -w saves: anyone with the file can read inside
     /// TLS
     #[arg(long, help_heading = SAVING, requires = "write", conflicts_with = "anonymize")]
@@ -515,6 +525,10 @@ pub(crate) enum CommandArgs {
     /// Write which ports and connections of captures are Erlang's, for extract --facts
     #[command(after_help = FACTS_EXAMPLES)]
     Facts(Box<FactsArgs>),
+
+    /// Join what several sensors saw: files of --observations and captures, as one run over everything
+    #[command(after_help = MERGE_EXAMPLES)]
+    Merge(Box<MergeArgs>),
 
     /// Explain a finding: what it means, what proves it, what the nodes log, what to do. Or find the
     /// findings for a line of a log
@@ -797,6 +811,10 @@ pub(crate) struct ExtractArgs {
     #[arg(long, value_name = "FILE", help_heading = INPUT)]
     pub(super) facts: Vec<PathBuf>,
 
+    /// Also write to this file what was read and kept, as one JSON object: packets, damage, addresses of connections
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) summary: Option<PathBuf>,
+
     #[command(flatten)]
     pub(super) read: ReadArgs,
 
@@ -822,6 +840,49 @@ pub(crate) struct FactsArgs {
     /// Do not print warnings
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) quiet: bool,
+}
+
+/// Arguments of `beamscope merge`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MergeArgs {
+    /// Files of --observations, captures and extracts, in any order. "-" reads standard input
+    #[arg(value_name = "INPUT", required = true)]
+    pub(super) inputs: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) protocol: ProtocolArgs,
+
+    #[command(flatten)]
+    pub(super) shown: ShownArgs,
+
+    /// Hide findings below this severity
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
+        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
+    )]
+    pub(super) min_severity: Severity,
+
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+
+    /// In text, also print each connection, EPMD request and handshake message
+    #[arg(short, long, help_heading = OUTPUT, conflicts_with = "quiet")]
+    pub(super) verbose: bool,
+
+    /// Write only the summary of the text: how the run ended, and a line for each problem
+    #[arg(long, help_heading = SHOWN, conflicts_with_all = ["json", "verbose"])]
+    pub(super) brief: bool,
+
+    /// Exit with status 1 if there is a finding of this severity or above, unless the problem is over
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "never",
+        value_parser = severity(&["never"]).map(|name| FailOn(severity_of(&name)))
+    )]
+    pub(super) fail_on: FailOn,
+
+    /// Exit with status 1 unless these two are connected at the end. Repeat it for several pairs
+    #[arg(long, value_name = "A,B", help_heading = OUTPUT, value_parser = pair)]
+    pub(super) expect: Vec<[Arc<str>; 2]>,
 }
 
 /// Values of the option `--format`.
@@ -1084,6 +1145,16 @@ Examples:
   beamscope a.pcapng b.pcapng                  the same findings as of a.pcap and b.pcap
 
 Exit status: 0 all was read; 2 wrong usage, or something could not be read or written.";
+
+const MERGE_EXAMPLES: &str = "\
+Examples:
+  beamscope host-a.pcap --observations a.ndjson --sensor host-a
+  beamscope -i any --observations b.ndjson     on host-b
+  beamscope merge a.ndjson b.ndjson            one answer
+  beamscope merge a.ndjson b.ndjson c.pcapng   also with a capture or an extract
+
+Exit status: 0 all was read; 1 a finding of --fail-on, or a pair of --expect is not connected; 2 wrong usage, or an input
+could not be used completely.";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:

@@ -7,7 +7,7 @@ use std::io;
 use std::process::ExitCode;
 
 use beamscope::capture;
-use beamscope::render::{NoFacts, NoLadder, ReadError};
+use beamscope::render::{NoFacts, NoLadder, NoObservations, ReadError};
 use beamscope::time::Timestamp;
 
 use super::{cookies, keylog};
@@ -73,6 +73,14 @@ pub(crate) enum Error {
         name: String,
         /// Why it cannot be read.
         source: NoFacts,
+    },
+    /// An input of `merge` cannot be used.
+    #[error("{name}: {source}")]
+    Observations {
+        /// The file as the user named it.
+        name: String,
+        /// Why it cannot be used.
+        source: NoObservations,
     },
     /// An input of `annotate` that can be read once only.
     #[error("{name} can be read once only, and annotate reads a capture twice")]
@@ -277,6 +285,12 @@ impl Error {
             Self::StdinTerminal => "pipe a capture into it: tcpdump -U -w - | beamscope -",
             Self::OwnInput { .. } => "write to another file",
             Self::OtherFormat { how, .. } => how,
+            Self::Observations { source: NoObservations::Events, .. } => {
+                "where the events were made, run beamscope again with --observations FILE, and merge that file"
+            }
+            Self::Observations { source: NoObservations::OtherVersion { .. }, .. } => {
+                "write it again with --observations of this version of beamscope, or merge with the version that wrote it"
+            }
             Self::ReadTwice { .. } => "save it to a file first, and give that file",
             Self::NoComments { .. } => "give it a name that ends in .pcapng",
             Self::StdoutTwice => "send the events to a file: --output FILE --write -",

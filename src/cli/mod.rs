@@ -7,7 +7,7 @@
 //! Files import only downwards in this list, which `tests/layering.rs` checks:
 //!
 //! - `commands/`: one file or folder for each command;
-//! - `sources`, `sinks`, `selection`, `evidence_dir`, `save/`, `stop`, `progress`, `tui`, `confine/`: what commands open;
+//! - `sources`, `sinks`, `observations`, `selection`, `evidence_dir`, `save/`, `stop`, `progress`, `tui`, `confine/`: what commands open;
 //! - `settings`: the arguments as they are meant, validated once;
 //! - `args`: the arguments as typed, the only file beside `commands/shell.rs` that knows clap;
 //! - `place/`, `filter`, `console`, `error`, `cookies`, `spelling`, `zone`.
@@ -23,6 +23,7 @@ mod evidence_dir;
 #[cfg(feature = "live")]
 mod filter;
 mod keylog;
+mod observations;
 mod place;
 mod progress;
 mod save;
@@ -45,7 +46,7 @@ use error::{Error, RunOutcome};
 use settings::LiveSettings;
 use settings::{
     AnalyzeSettings, AnnotateSettings, DiffSettings, ExtractSettings, FactsSettings,
-    LadderSettings, ReportSettings,
+    LadderSettings, MergeSettings, ReportSettings,
 };
 
 /// Runs the command that the arguments name; without one, analyses captures or an interface.
@@ -64,6 +65,7 @@ pub(crate) fn run(args: Args) -> Result<RunOutcome, Error> {
         Some(CommandArgs::Annotate(args)) => commands::annotate::run(AnnotateSettings::new(*args)?),
         Some(CommandArgs::Extract(args)) => commands::extract::run(ExtractSettings::new(*args)?),
         Some(CommandArgs::Facts(args)) => commands::extract::facts(&FactsSettings::new(*args)?),
+        Some(CommandArgs::Merge(args)) => commands::merge::run(MergeSettings::new(*args)?),
         Some(CommandArgs::Explain { rule, log, json }) => {
             commands::explain::run(rule.as_deref(), log.as_deref(), json)
         }

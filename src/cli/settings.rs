@@ -8,6 +8,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ use beamscope::time::{TimePoint, Zone};
 
 use super::args::{
     AnnotateArgs, Args, ColorChoice, DiffArgs, ExtractArgs, FactsArgs, FormatName, LadderArgs,
-    LadderFormatName, OutputArgs, ProtocolArgs, ReadArgs, ReportArgs, ReportFormName, SaveArgs,
-    ShownArgs, TermStyleName,
+    LadderFormatName, MergeArgs, OutputArgs, ProtocolArgs, ReadArgs, ReportArgs, ReportFormName,
+    SaveArgs, ShownArgs, TermStyleName,
 };
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
@@ -85,6 +86,8 @@ pub(super) struct RunSettings {
     pub(super) save: Option<SaveSettings>,
     /// Where the packets of each finding are saved.
     pub(super) evidence: Option<EvidenceSettings>,
+    /// Where what each connection showed is written.
+    pub(super) observations: Option<ObservationSettings>,
     /// Replace names, addresses and contents in everything that is written.
     pub(super) is_anonymized: bool,
     /// What ends the run, and when it reports in between.
@@ -192,6 +195,8 @@ pub(super) struct ExtractSettings {
     pub(super) config: Config,
     /// Where packets are written.
     pub(super) save: SaveSettings,
+    /// The file of the summary, if one is wanted.
+    pub(super) summary: Option<PathBuf>,
     /// Where warnings are printed, if at all.
     pub(super) warnings: Warnings,
 }
@@ -284,6 +289,30 @@ pub(super) struct EvidenceSettings {
     pub(super) min_severity: Severity,
     /// Where warnings are printed, if at all.
     pub(super) warnings: Warnings,
+}
+
+/// Where what each connection showed is written.
+pub(super) struct ObservationSettings {
+    /// The file, which is another one than all others.
+    pub(super) file: PathBuf,
+    /// Name of the sensor, if the user gave one.
+    pub(super) sensor: Option<Arc<str>>,
+}
+
+/// Settings of `beamscope merge`.
+pub(super) struct MergeSettings {
+    /// Give up the rights that reading does not need.
+    pub(super) is_sandboxed: bool,
+    /// Files of observations, and captures.
+    pub(super) inputs: Vec<PathBuf>,
+    /// Settings of the analysis.
+    pub(super) config: Config,
+    /// The files that its secrets of TLS come from.
+    pub(super) key_log: KeyLogFiles,
+    /// Where and how events are written.
+    pub(super) output: OutputSettings,
+    /// What makes the exit status 1 or 2.
+    pub(super) fail_on: FailSettings,
 }
 
 /// What ends a run that has no end of its own, and when it reports in between.
@@ -441,6 +470,7 @@ impl RunSettings {
             output,
             save: SaveSettings::new(args, &read, is_streamed)?,
             evidence,
+            observations: ObservationSettings::new(&args.save, &args.output, &read)?,
             is_anonymized: args.save.anonymize,
             stop,
             packet_limit: args.count.unwrap_or(u64::MAX),
@@ -536,6 +566,7 @@ impl ReportSettings {
             output,
             save: None,
             evidence: None,
+            observations: None,
             is_anonymized: false,
             stop: StopSettings {
                 duration: None,
@@ -713,9 +744,13 @@ impl ExtractSettings {
     ///
     /// The output is an input, is of another format, or is a terminal.
     pub(super) fn new(args: ExtractArgs) -> Result<Self, Error> {
-        let ExtractArgs { capture, write, facts, read, quiet } = args;
+        let ExtractArgs { capture, write, facts, summary, read, quiet } = args;
         check_stdin([&*capture].into_iter())?;
-        let taken = facts.iter().chain([&capture]).find(|input| is_same_file(input, &write));
+        let is_output = |input: &&PathBuf| {
+            [Some(&write), summary.as_ref()].into_iter().flatten().any(|it| is_same_file(input, it))
+        };
+        let written_twice = summary.as_ref().filter(|it| is_same_file(it, &write));
+        let taken = facts.iter().chain([&capture]).find(is_output).or(written_twice);
         if let Some(taken) = taken {
             return Err(Error::OwnInput { name: taken.display().to_string() });
         }
@@ -734,6 +769,7 @@ impl ExtractSettings {
                 key_logs: None,
                 warnings,
             },
+            summary,
             warnings,
         })
     }
@@ -756,6 +792,51 @@ impl FactsSettings {
         let (is_sandboxed, config) = (!read.no_sandbox, reading_config(&read));
         let warnings = Warnings::new(quiet);
         Ok(Self { is_sandboxed, captures, output, config, warnings })
+    }
+}
+
+impl MergeSettings {
+    /// Checks the arguments of `beamscope merge`.
+    ///
+    /// # Errors
+    ///
+    /// They contradict each other, or a file of cookies cannot be read.
+    pub(super) fn new(args: MergeArgs) -> Result<Self, Error> {
+        check_stdin(args.inputs.iter().map(PathBuf::as_path))?;
+        let (config, key_log) = config(&args.protocol, Warnings::new(args.output.quiet))?;
+        let config = Config { expect: args.expect, ..config };
+        let options = render::Options {
+            format: format(&args.output, (args.verbose, args.brief), Layout::Grouped),
+            only_findings: false,
+            min_severity: args.min_severity,
+            shown: shown(&args.shown),
+            line_buffered: false,
+            terms: TermStyle::Erlang,
+        };
+        let read = read_files(&args.inputs, &args.protocol, None);
+        let output = OutputSettings::new(&args.output, options, false, &read)?;
+        let least = args.fail_on.0;
+        let fail_on = FailSettings { least, on_solved: false, require_complete: false };
+        let is_sandboxed = !args.protocol.read.no_sandbox;
+        Ok(Self { is_sandboxed, inputs: args.inputs, config, key_log, output, fail_on })
+    }
+}
+
+impl ObservationSettings {
+    fn new(
+        save: &SaveArgs,
+        output: &OutputArgs,
+        inputs: &[PathBuf],
+    ) -> Result<Option<Self>, Error> {
+        let Some(file) = &save.observations else { return Ok(None) };
+        // A file that does not exist yet is known by its name alone.
+        let is_taken = |other: &&PathBuf| *other == file || is_same_file(other, file);
+        let others = inputs.iter().chain(&output.output).chain(&save.write);
+        if let Some(taken) = others.into_iter().find(is_taken) {
+            return Err(Error::OwnInput { name: taken.display().to_string() });
+        }
+        let sensor = save.sensor.as_deref().map(Arc::from);
+        Ok(Some(Self { file: file.clone(), sensor }))
     }
 }
 
@@ -931,7 +1012,7 @@ fn check_filter_words(captures: &[PathBuf]) -> Result<(), Error> {
 }
 
 /// The commands that people may put behind a capture.
-const COMMANDS: [&str; 5] = ["annotate", "diff", "explain", "ladder", "report"];
+const COMMANDS: [&str; 6] = ["annotate", "diff", "explain", "ladder", "merge", "report"];
 
 /// Words that a filter begins with, and captures are hardly named: see pcap-filter(7).
 const FILTER_WORDS: [&str; 18] = [

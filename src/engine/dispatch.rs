@@ -53,8 +53,7 @@ impl<S: EventSink> Core<S> {
 
     /// Something about the run, or about one input of it. The work that it calls for is queued.
     pub(super) fn on_anomaly(&mut self, input: Option<u16>, anomaly: Anomaly) {
-        let event = self.anomaly(input, anomaly);
-        self.report(event);
+        self.on_fact(Fact::Run { at: self.now, input, anomaly });
     }
 
     /// Dispatches what a connection has reported, in its order. The messages of the output are borrowed from it, so
@@ -173,24 +172,19 @@ impl<S: EventSink> Core<S> {
 
     /// A bound of the whole run has been reached.
     pub(super) fn report_limit(&mut self, detail: String) {
-        let anomaly = Anomaly::new(AnomalyKind::Limit, detail);
-        self.report(self.anomaly(None, anomaly));
+        self.on_anomaly(None, Anomaly::new(AnomalyKind::Limit, detail));
     }
 
     /// Hands an event to the sink, after the packets of a finding were saved as evidence.
     pub(super) fn report(&mut self, mut event: Event) {
         if let Some(Err(anomaly)) = self.evidence.as_mut().map(|it| it.on_event(&mut event)) {
-            let event = self.anomaly(None, anomaly);
+            let body = Body::Anomaly { anomaly: Box::new(anomaly) };
+            let event = Event { at: self.now, frame: None, input: None, connection: None, body };
             self.queue.push_back(Work::Event(event));
         }
         if self.count_event(&event) {
             self.sink.event(event);
         }
-    }
-
-    fn anomaly(&self, input: Option<u16>, anomaly: Anomaly) -> Event {
-        let body = Body::Anomaly { anomaly: Box::new(anomaly) };
-        Event { at: self.now, frame: None, input, connection: None, body }
     }
 
     /// A port has become known as that of a node: connections to it that were pending are followed.

@@ -32,7 +32,7 @@ use crate::flow::{Admission, FlowId, FlowKey, FlowTable, Interest, NodePorts, Tc
 use crate::identify;
 use crate::memory::MemoryBudget;
 use crate::names::{self, NameMessage, Unresolved};
-use crate::observe::{Fact, Recorded};
+use crate::observe::{Fact, Recorded, Totals};
 use crate::protocol::{ConnContext, ConnOutput, Connection, FollowReason, Keep};
 use crate::questions::Questions;
 use crate::record::{Anomaly, AnomalyKind, EventSink, Stats};
@@ -97,6 +97,8 @@ struct Core<S> {
     /// Up to when the capture is known to have lost packets.
     lost_until: Option<Timestamp>,
     stats: Stats,
+    /// What other runs counted whose facts this one takes in.
+    elsewhere: Totals,
     /// Whether a digest was tested against the candidate cookies.
     are_cookies_tested: bool,
     /// Labels of the candidate cookies that fit a digest.
@@ -282,6 +284,17 @@ impl<S: EventSink> Engine<S> {
         self.core.skips_others = false;
     }
 
+    /// Takes in a fact of another run, whose facts come in the order of [`Recorded::clock`]. What it counted is added to the
+    /// statistics of this one.
+    pub fn push_fact(&mut self, recorded: Recorded) {
+        self.core.now = self.core.now.max(recorded.clock);
+        match recorded.fact {
+            Fact::End(totals) => self.core.add_totals(&totals),
+            fact => self.core.on_fact(fact),
+        }
+        self.core.run_queue();
+    }
+
     /// The reader of input number `input` reports something about it.
     pub fn on_input_anomaly(&mut self, input: u16, anomaly: Anomaly) {
         self.core.on_anomaly(Some(input), anomaly);
@@ -340,6 +353,9 @@ impl<S: EventSink> Engine<S> {
         self.core.report_unsupported(&counters);
         self.core.report_evicted_fragments(&counters);
         self.core.report_limits();
+        let totals = self.core.totals(&counters);
+        self.core.on_fact(Fact::End(Box::new(totals)));
+        self.core.end_incidents();
         self.core.report_cluster();
         let stats = Stats { is_final: true, ..self.core.stats_now(&counters) };
         self.core.report_stats(self.core.with_unseen(stats, &counters));
@@ -378,6 +394,7 @@ impl<S: EventSink> Core<S> {
             has_openings: false,
             lost_until: None,
             stats: Stats::default(),
+            elsewhere: Totals::default(),
             are_cookies_tested: false,
             used_cookies: HashSet::new(),
             now: Timestamp::default(),
@@ -448,7 +465,10 @@ impl<S: EventSink> Core<S> {
         for neighbour in neighbours {
             self.on_fact(Fact::NoNeighbour(neighbour));
         }
-        self.on_fact(Fact::End);
+    }
+
+    /// Closes the incidents, once everything was reported that they may be about.
+    fn end_incidents(&mut self) {
         let mut out = std::mem::take(&mut self.conclusions);
         self.reducer.finish(self.now, &mut out);
         for event in out.events.drain(..) {

@@ -78,6 +78,10 @@ impl Reducer {
             Fact::Anomaly { settled, anomaly } => {
                 self.on_other(&settled, Body::Anomaly { anomaly: Box::new(anomaly) }, out);
             }
+            Fact::Run { at, input, anomaly } => {
+                let body = Body::Anomaly { anomaly: Box::new(anomaly) };
+                out.events.push(Event { at, frame: None, input, connection: None, body });
+            }
             Fact::Message { settled, message } => {
                 self.detector.on_message(&settled, &message, &mut out.events);
             }
@@ -90,7 +94,7 @@ impl Reducer {
             Fact::NoNeighbour(neighbour) => self.world.on_no_neighbour(neighbour),
             Fact::ListedName { ip, name } => self.world.on_listed_name(ip, &name),
             // Other runs may go on; the last one is followed by `finish`.
-            Fact::End => {}
+            Fact::End(_) => {}
         }
     }
 

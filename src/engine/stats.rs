@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Core;
 use crate::capture::Frame;
 use crate::decode::Counters;
-use crate::observe::{CookieTest, PerRole};
+use crate::observe::{CookieTest, PerRole, Totals};
 use crate::protocol::Connection;
 use crate::record::{
     Anomaly, AnomalyKind, Body, CookieTests, EpmdOutcome, Event, EventSink, Stats,
@@ -84,12 +84,11 @@ impl<S: EventSink> Core<S> {
     pub(super) fn stats_now(&self, decoded: &Counters) -> Stats {
         let mut stats = self.stats.clone();
         stats.last = stats.first.map(|_| self.last);
+        self.add_elsewhere(&mut stats);
         stats.cookies = self.cookie_tests();
         stats.problems = self.reducer.problems();
-        stats.cut_packets = decoded.cut;
-        let fragments = &decoded.fragments;
-        stats.lost_fragments =
-            fragments.expired + fragments.evicted + fragments.refused + fragments.incomplete as u64;
+        stats.cut_packets += decoded.cut;
+        stats.lost_fragments += lost_fragments(decoded);
         stats.evictions += self.reducer.evictions() + self.node_ports.evictions();
         stats.evictions += (self.pool.refused() + self.reassembly.refused()) as u64;
         let about_input = |kind: &AnomalyKind| kind.lacks_input() || *kind == AnomalyKind::Limit;
@@ -103,6 +102,67 @@ impl<S: EventSink> Core<S> {
             && stats.left_out.unwrap_or(0) == 0
             && !stats.anomalies.keys().any(about_input);
         stats
+    }
+
+    /// What this run counted so far that does not follow from its facts.
+    pub(super) fn totals(&self, decoded: &Counters) -> Totals {
+        let stats = &self.stats;
+        let mut totals = Totals {
+            inputs: u16::try_from(self.clocks.len()).unwrap_or(u16::MAX),
+            packets: stats.packets,
+            bytes: stats.bytes,
+            first: stats.first,
+            last: stats.first.map(|_| self.last),
+            gaps: stats.gaps,
+            missing_bytes: stats.missing_bytes,
+            cut_packets: decoded.cut,
+            one_sided: stats.one_sided,
+            lost_fragments: lost_fragments(decoded),
+            clock_steps: stats.clock_steps,
+            kernel_drops: stats.kernel_drops,
+            interface_drops: stats.interface_drops,
+            // What the reducer and the table of ports forget, they forget of the facts.
+            evictions: stats.evictions + (self.pool.refused() + self.reassembly.refused()) as u64,
+            unsupported: decoded
+                .unsupported
+                .iter()
+                .map(|(link, frames)| (link.0, *frames))
+                .collect(),
+            has_other_ports: self.has_other_ports,
+            has_openings: self.has_openings,
+        };
+        totals.add(&self.elsewhere);
+        totals
+    }
+
+    /// Takes in what another run counted.
+    pub(super) fn add_totals(&mut self, totals: &Totals) {
+        self.elsewhere.add(totals);
+        let inputs = self.clocks.len().max(usize::from(totals.inputs));
+        self.clocks.resize(inputs, Timestamp::default());
+        self.has_other_ports |= totals.has_other_ports;
+        self.has_openings |= totals.has_openings;
+    }
+
+    /// Adds what other runs counted.
+    fn add_elsewhere(&self, stats: &mut Stats) {
+        let other = Stats {
+            packets: self.elsewhere.packets,
+            bytes: self.elsewhere.bytes,
+            first: self.elsewhere.first,
+            last: self.elsewhere.last,
+            gaps: self.elsewhere.gaps,
+            missing_bytes: self.elsewhere.missing_bytes,
+            cut_packets: self.elsewhere.cut_packets,
+            one_sided: self.elsewhere.one_sided,
+            lost_fragments: self.elsewhere.lost_fragments,
+            clock_steps: self.elsewhere.clock_steps,
+            kernel_drops: self.elsewhere.kernel_drops,
+            interface_drops: self.elsewhere.interface_drops,
+            evictions: self.elsewhere.evictions,
+            ..Stats::default()
+        };
+        stats.join(&other);
     }
 
     /// Notes which candidate cookies fit the digests of a connection.
@@ -173,6 +233,12 @@ impl<S: EventSink> Core<S> {
     fn only_input(&self) -> Option<u16> {
         (self.clocks.len() <= 1).then_some(0)
     }
+}
+
+/// IP fragments whose datagram is incomplete.
+const fn lost_fragments(decoded: &Counters) -> u64 {
+    let fragments = &decoded.fragments;
+    fragments.expired + fragments.evicted + fragments.refused + fragments.incomplete as u64
 }
 
 /// Captures of several processors are out of order by less than this, which is no step of the clock.

@@ -3,7 +3,10 @@
 //! In: the final statistics and the counters of the decoder. Out: the same statistics with what is unseen, and with
 //! the pairs that the user expected.
 
+use std::collections::BTreeMap;
+
 use super::Core;
+use crate::capture::LinkType;
 use crate::decode::Counters;
 use crate::record::{EpmdOutcome, EventSink, ExpectedPair, Outcome, Stats, Unseen, UnseenBecause};
 use crate::time::Timestamp;
@@ -19,10 +22,14 @@ impl<S: EventSink> Core<S> {
             ExpectedPair { nodes: nodes.clone(), connected, unknown_because }
         });
         stats.expected = expected.collect();
+        let mut unsupported = decoded.unsupported.clone();
+        for (link, frames) in &self.elsewhere.unsupported {
+            *unsupported.entry(LinkType(*link)).or_default() += frames;
+        }
         let unseen = [
             no_packets(&stats),
-            link_types(&stats, decoded),
-            self.no_erlang(&stats, decoded),
+            link_types(&stats, &unsupported),
+            self.no_erlang(&stats, &unsupported),
             self.only_epmd(&stats),
             cut_packets(&stats),
             one_direction(&stats),
@@ -59,8 +66,8 @@ impl<S: EventSink> Core<S> {
     }
 
     /// Nothing of Erlang was recognised. A connection is recognised by its port or by its first bytes.
-    fn no_erlang(&self, stats: &Stats, decoded: &Counters) -> Option<Unseen> {
-        let is_read = decoded.unsupported.values().sum::<u64>() < stats.packets;
+    fn no_erlang(&self, stats: &Stats, unsupported: &UnsupportedFrames) -> Option<Unseen> {
+        let is_read = unsupported.values().sum::<u64>() < stats.packets;
         let packets = stats.packets;
         let is_middle = self.has_other_ports && !self.has_openings;
         let detail = if is_middle {
@@ -92,6 +99,9 @@ impl<S: EventSink> Core<S> {
     }
 }
 
+/// Frames of link types that are not read.
+type UnsupportedFrames = BTreeMap<LinkType, u64>;
+
 /// The command that captures everything that a filter lets through.
 fn capture(filter: &str) -> String {
     format!("Capture again with: tcpdump -i any -s 0 -w trace.pcap {filter}")
@@ -105,12 +115,12 @@ fn no_packets(stats: &Stats) -> Option<Unseen> {
     })
 }
 
-fn link_types(stats: &Stats, decoded: &Counters) -> Option<Unseen> {
-    let frames: u64 = decoded.unsupported.values().sum();
+fn link_types(stats: &Stats, unsupported: &UnsupportedFrames) -> Option<Unseen> {
+    let frames: u64 = unsupported.values().sum();
     if frames == 0 {
         return None;
     }
-    let names: Vec<_> = decoded.unsupported.keys().take(NAMED).map(ToString::to_string).collect();
+    let names: Vec<_> = unsupported.keys().take(NAMED).map(ToString::to_string).collect();
     let which = if frames == stats.packets {
         "no packet was read: all of them".to_owned()
     } else {

@@ -7,8 +7,10 @@
 mod facts;
 mod first_frames;
 mod selector;
+mod summary;
 mod waiting;
 
 pub use facts::Facts;
 pub use selector::{ExtractEnd, Selector};
+pub use summary::{ExtractDamage, ExtractSummary};
 pub use waiting::{KeptItem, KeptItems};

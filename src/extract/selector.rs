@@ -5,6 +5,8 @@
 //! frame is kept. What an engine would learn from the kept frames about later ones, an engine learns here.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -44,6 +46,8 @@ pub struct ExtractEnd {
     pub until: Timestamp,
     /// What the frames show about those of other parts.
     pub facts: Facts,
+    /// Addresses of the connections that were followed, and have frames here; `None` if there are too many.
+    pub addresses: Option<BTreeSet<IpAddr>>,
 }
 
 /// The part behind decoding: a struct of its own, because a segment borrows the decoder.
@@ -75,6 +79,8 @@ struct Chosen<I> {
     learned: LearnedCount,
     /// The endpoints that were learned here.
     own_ends: BTreeSet<Endpoint>,
+    /// The addresses of connections with a frame that was kept because they are followed.
+    addresses: BTreeSet<IpAddr>,
 }
 
 /// A connection that is followed.
@@ -122,6 +128,7 @@ impl<I> Selector<I> {
             learner: Engine::new(learner, NoEvents),
             learned: LearnedCount::default(),
             own_ends: BTreeSet::new(),
+            addresses: BTreeSet::new(),
         };
         facts.ends.iter().for_each(|end| chosen.remember_end(*end));
         for [one, other] in &facts.flows {
@@ -136,10 +143,12 @@ impl<I> Selector<I> {
     #[inline(always)] // the loop over frames
     pub fn on_frame(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
         self.chosen.frames += 1;
+        let is_leap = frame.at > self.chosen.until.after(LEAP);
         self.chosen.until = self.chosen.until.max(frame.at);
+        let taken = self.chosen.waiting.taken();
         self.select(frame, out);
-        if self.chosen.waiting.taken() == 0 {
-            // The first frame is kept in any case, for its time and its link type.
+        // The first frame is kept in any case, for its time and its link type.
+        if (is_leap || taken == 0) && self.chosen.waiting.taken() == taken {
             self.chosen.waiting.keep(frame, out);
         }
     }
@@ -167,9 +176,10 @@ impl<I> Selector<I> {
 
     /// Ends the input: everything that still waits may matter.
     pub fn finish(self, out: &mut impl KeptItems<I>) -> ExtractEnd {
-        let Chosen { mut waiting, named, ends, learner, followed, own_ends, frames, until, .. } =
-            self.chosen;
+        let Chosen { mut waiting, named, ends, learner, followed, own_ends, .. } = self.chosen;
+        let Chosen { frames, until, keeps_all, addresses, .. } = self.chosen;
         waiting.release(out);
+        let has_all = !keeps_all && addresses.len() < MOST_ENDS;
         let is_known = |key: &FlowKey| {
             let [low, high] = key.ports();
             named.has_one_of(low, high) || both(key).iter().any(|end| ends.contains(end))
@@ -177,7 +187,7 @@ impl<I> Selector<I> {
         // A connection that the learner has given up is none of Erlang, or is over.
         let flows = learner.followed().filter(|key| followed.contains_key(*key) && !is_known(key));
         let facts = Facts { ends: own_ends, flows: flows.map(both).collect() };
-        ExtractEnd { frames, until, facts }
+        ExtractEnd { frames, until, facts, addresses: has_all.then_some(addresses) }
     }
 
     #[inline(never)]
@@ -217,9 +227,14 @@ impl<I> Selector<I> {
                     chosen.on_candidate(frame, segment, out);
                 }
             }
-            Decoded::Unreachable(_) | Decoded::Names(_) | Decoded::Neighbour(_) => {
+            Decoded::Unreachable(error) => {
+                let key = FlowKey::new(error.src, error.dst).0;
+                if chosen.is_followed(&key, error.src.port, error.dst.port) {
+                    chosen.note_addresses(&key);
+                }
                 chosen.waiting.keep(frame, out);
             }
+            Decoded::Names(_) | Decoded::Neighbour(_) => chosen.waiting.keep(frame, out),
             Decoded::Other => {}
         }
         // Without one fragment, the others are of no use, and would count as lost.
@@ -332,6 +347,15 @@ impl<I> Chosen<I> {
             waiting.with_frame(number, |frame| learner.push_frame(frame));
         }
         waiting.settle(frames_of(opening), true, out);
+        if let Some(segment) = opening.segments().next() {
+            self.note_addresses(&segment.flow);
+        }
+    }
+
+    fn note_addresses(&mut self, key: &FlowKey) {
+        if self.addresses.len() < MOST_ENDS {
+            self.addresses.extend(both(key).map(|end| end.ip));
+        }
     }
 
     fn remember(&mut self, key: FlowKey, is_sure: bool) {
@@ -387,8 +411,12 @@ impl<I> Chosen<I> {
             return;
         }
         flow.learned += 1;
+        let (is_first, is_sure) = (flow.learned == 1, flow.is_sure);
+        if is_first {
+            self.note_addresses(&key);
+        }
         self.learner.push_frame(frame);
-        if !flow.is_sure && !self.learner.follows(&key) {
+        if !is_sure && !self.learner.follows(&key) {
             // It is over, or none of Erlang: what comes later is as of an unknown connection.
             self.followed.remove(&key);
             self.first_frames.end(&key);
@@ -409,6 +437,10 @@ fn frames_of(opening: &TcpOpening) -> impl Iterator<Item = u64> {
 fn both(key: &FlowKey) -> [Endpoint; 2] {
     [Direction::LowToHigh, Direction::HighToLow].map(|side| key.end(side))
 }
+
+/// A frame that is so much later than all before it is kept: the clock of an engine follows it, also where it is wrong and
+/// the next ones are earlier.
+const LEAP: Duration = Duration::from_secs(1);
 
 /// Endpoints that are remembered.
 const MOST_ENDS: usize = 1 << 18;

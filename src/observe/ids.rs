@@ -41,6 +41,34 @@ pub enum TransportProtocol {
     Tcp,
 }
 
+/// A digest of bytes that come in pieces, which is the same on any machine.
+#[derive(Clone)]
+pub struct ContentDigest(md5::Context);
+
+impl ContentDigest {
+    /// Adds the next bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.consume(bytes);
+    }
+
+    /// The MD5 of all bytes, as 32 hex digits.
+    pub fn finish(self) -> Arc<str> {
+        format!("{:032x}", u128::from_be_bytes(self.0.finalize().0)).into()
+    }
+}
+
+impl Default for ContentDigest {
+    fn default() -> Self {
+        Self(md5::Context::new())
+    }
+}
+
+impl std::fmt::Debug for ContentDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ContentDigest").finish_non_exhaustive()
+    }
+}
+
 /// The first 8 bytes of the MD5 of `text`, as 16 hex digits: an identifier that is the same on any machine.
 pub fn short_id(text: &str) -> Arc<str> {
     let digest = u128::from_be_bytes(md5::compute(text).0);

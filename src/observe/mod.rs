@@ -16,6 +16,7 @@ mod per_role;
 mod proxy;
 mod sums;
 mod tls;
+mod totals;
 
 pub use self::anomaly::*;
 pub use self::connection::*;
@@ -28,6 +29,7 @@ pub use self::per_role::{PerRole, Role};
 pub use self::proxy::*;
 pub use self::sums::*;
 pub use self::tls::*;
+pub use self::totals::Totals;
 pub use crate::wire::epmd::{EpmdNodeType, EpmdTag};
 pub use crate::wire::flags::DistFlags;
 pub use crate::wire::handshake::MessageKind;
@@ -44,7 +46,7 @@ use crate::questions::NoNeighbour;
 use crate::time::Timestamp;
 
 /// Version of the serialized form of [`Recorded`]; a reader refuses any other.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// A fact with its position in the order of its run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -119,8 +121,17 @@ pub enum Fact {
         /// Host name of the address.
         name: Arc<str>,
     },
-    /// The end of the run, at its clock: everything up to then was observed, or is not in the capture.
-    End,
+    /// A fault of the run, or of one of its inputs.
+    Run {
+        /// The clock of the run when it was found.
+        at: Timestamp,
+        /// The input that it is about, if it is about one.
+        input: Option<u16>,
+        /// The kind of the fault.
+        anomaly: Anomaly,
+    },
+    /// The end of the run, at its clock, with what it counted: everything up to then was observed, or is not in the capture.
+    End(Box<Totals>),
 }
 
 /// The packet that settled a fact, and its connection.

@@ -24,8 +24,9 @@ pub use background::BackgroundWriter;
 pub use escape::escape;
 pub use html::ReportForm;
 pub use json::{
-    JsonTerm, KeptEvents, NoFacts, PairRecord, ReadError, Records, facts_line, input_names,
-    json_line, read_facts, schema,
+    JsonTerm, KeptEvents, KeptObservations, NoFacts, NoObservations, PairRecord, ReadError,
+    Records, facts_line, input_names, json_line, observations_head, read_facts, schema,
+    summary_line, write_observation,
 };
 pub use ladder::{LadderChoice, LadderFormat, LadderRun, NoLadder};
 pub use queue::{Backlog, Queue, queue};

@@ -42,9 +42,12 @@ fn every_example_prints_what_the_page_shows() {
 
 #[test]
 fn commands_that_are_not_run_have_options_that_exist() {
-    let help = ["", "annotate", "diff", "explain", "extract", "facts", "report"].map(|command| {
-        lines_of(&[command, "--help"].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>())
-    });
+    let help =
+        ["", "annotate", "diff", "explain", "extract", "facts", "merge", "report"].map(|command| {
+            lines_of(
+                &[command, "--help"].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>(),
+            )
+        });
     let known: BTreeSet<String> = help.iter().flat_map(|text| options(text)).collect();
     let mut used = 0;
     for (name, page) in pages() {
@@ -459,8 +462,8 @@ fn run(command: &str) -> String {
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
     let command = command.replace("trace.pcapng", SEED);
-    // `explain` and `ladder` always print text; `annotate`, `extract` and `report` write a file.
-    let has_format = ["explain", "ladder", "annotate", "extract", "report"]
+    // `explain` and `ladder` always print text; `annotate`, `extract` and `report` write a file, and `merge` takes options behind it.
+    let has_format = ["explain", "ladder", "annotate", "extract", "merge", "report"]
         .iter()
         .all(|it| !command.starts_with(&format!("beamscope {it}")));
     let is_text = command.starts_with("beamscope ") && has_format && !command.contains(['|', '>']);

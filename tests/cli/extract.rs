@@ -51,6 +51,20 @@ fn a_pipe_is_read_and_written() {
 }
 
 #[test]
+fn the_summary_names_packets_damage_and_addresses() {
+    let dir = TestDir::new("extract-summary");
+    let (cut, small, summary) =
+        (dir.file("cut.pcap"), dir.file("small.pcapng"), dir.file("summary.json"));
+    fs::write(&cut, &fs::read(SEED).unwrap()[..3000]).unwrap();
+    assert_eq!(outcome(&["extract", "-q", &cut, "-w", &small, "--summary", &summary]).0, 0);
+    let line = fs::read_to_string(&summary).unwrap();
+    let expected = r#"{"v":1,"type":"extract","packets":34,"kept":34,"damage":[{"kind":"input_truncated","detail":"expected the rest of a record; the input ends"}],"addresses":["192.168.0.100","192.168.0.103"]}"#;
+    assert_eq!(line.trim_end(), expected);
+    assert_eq!(outcome(&["extract", &cut, "-w", &small, "--summary", &cut]).0, 2);
+    assert_eq!(outcome(&["extract", &cut, "-w", &small, "--summary", &small]).0, 2);
+}
+
+#[test]
 fn facts_name_the_port_that_epmd_gave() {
     let dir = TestDir::new("extract-facts");
     let line = lines_of(&["facts", SEED]);

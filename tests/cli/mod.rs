@@ -12,6 +12,7 @@ mod explain;
 mod extract;
 mod keylog;
 mod ladder;
+mod merge;
 #[cfg(unix)]
 mod places;
 mod program;
@@ -19,4 +20,7 @@ mod reading;
 mod save;
 #[cfg(feature = "tui")]
 mod screen;
+// Once, and not in a build without libpcap as well: it takes a minute.
+#[cfg(all(feature = "live", unix))]
+mod spark;
 mod text;

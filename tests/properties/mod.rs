@@ -8,6 +8,7 @@ mod exhaustion;
 mod fuzzed;
 mod hostile_text;
 mod loss;
+mod merge;
 mod messages_robust;
 mod observations;
 mod parts;

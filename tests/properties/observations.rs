@@ -20,7 +20,7 @@ use crate::support::corpus::check_all;
 
 /// How a capture is run: as by default, or so that every kind of fact occurs.
 #[derive(Clone, Copy, Debug)]
-enum Run {
+pub(super) enum Run {
     Plain,
     /// With candidate cookies, key logs, messages, warnings and packets that the capture has lost.
     Everything,
@@ -58,7 +58,7 @@ fn follows_from_facts(event: &Event) -> bool {
     }
 }
 
-fn config(run: Run) -> Config {
+pub(super) fn config(run: Run) -> Config {
     match run {
         Run::Plain => Config::default(),
         Run::Everything => Config {
@@ -83,7 +83,7 @@ fn candidates() -> CandidateCookies {
     cookies
 }
 
-fn run_engine(path: &Path, run: Run) -> (Vec<Event>, Vec<Recorded>) {
+pub(super) fn run_engine(path: &Path, run: Run) -> (Vec<Event>, Vec<Recorded>) {
     let facts = Arc::new(Mutex::new(Vec::new()));
     let mut engine = Engine::new(config(run), Vec::new());
     let recorded = Arc::clone(&facts);
@@ -116,7 +116,7 @@ fn run_engine(path: &Path, run: Run) -> (Vec<Event>, Vec<Recorded>) {
 }
 
 /// In another order, which is the same for the same seed.
-fn shuffled(mut facts: Vec<Recorded>, seed: u64) -> Vec<Recorded> {
+pub(super) fn shuffled<T>(mut facts: Vec<T>, seed: u64) -> Vec<T> {
     let mut state = seed;
     for last in (1..facts.len()).rev() {
         // Knuth's constants for a linear congruential generator.
@@ -171,7 +171,8 @@ fn every_kind_of_fact_occurs_in_the_captures_of_the_project() {
             Fact::Unresolved(_) => "unresolved",
             Fact::NoNeighbour(_) => "no_neighbour",
             Fact::ListedName { .. } => "listed name",
-            Fact::End => "end",
+            Fact::Run { .. } => "run",
+            Fact::End(_) => "end",
         }));
         let versions = facts.iter().filter(|recorded| recorded.version != VERSION);
         let mut wrong = String::new();

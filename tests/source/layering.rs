@@ -211,6 +211,20 @@ const WALLS: &[Wall] = &[
         why: "extract/ selects frames; what they show is the engine's, and files are the program's",
     },
     Wall {
+        within: &["merge/"],
+        never: &[
+            "crate::capture",
+            "crate::protocol",
+            "crate::judge",
+            "crate::detect",
+            "crate::record",
+            "crate::render",
+            "crate::engine",
+            "std::fs",
+        ],
+        why: "merge/ joins facts; what they mean is judged behind it, and files are the program's",
+    },
+    Wall {
         within: &["render/"],
         never: &["crate::judge::world", "crate::detect", "crate::engine", "crate::protocol"],
         why: "output/ decides nothing",

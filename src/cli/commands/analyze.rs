@@ -17,13 +17,14 @@ use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
 use beamscope::render::{Format, Output};
 
 use super::{
-    Confined, OpenOutputs, anonymous_names, confined, finish_run, finish_saving, replacements,
-    report_problem,
+    Confined, OpenOutputs, anonymous_names, confined, finish_observations, finish_run,
+    finish_saving, replacements, report_problem,
 };
 use crate::cli::console::{self, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::evidence_dir::EvidenceDir;
 use crate::cli::keylog::KeyLogFiles;
+use crate::cli::observations::{ObservationFile, sensor_of};
 use crate::cli::place::Trusted;
 use crate::cli::progress::FileProgress;
 use crate::cli::save::{SavedInputs, Saver};
@@ -47,7 +48,8 @@ pub(in crate::cli) fn run(mut settings: AnalyzeSettings) -> Result<RunOutcome, E
     let (output_settings, fail_on) = (settings.run.output.clone(), settings.run.fail_on);
     let run = &settings.run;
     let (save, evidence) = (run.save.as_ref(), run.evidence.as_ref());
-    let outputs = OpenOutputs::open(&run.output, save, evidence, Trusted::default())?;
+    let observations = run.observations.as_ref();
+    let outputs = OpenOutputs::open(&run.output, save, evidence, observations, Trusted::default())?;
     let has_screen = matches!(run.output.options.format, Format::Screen(_));
     let confined = confined(settings.is_sandboxed, &settings.captures, &outputs, save, has_screen);
     let opened = (inputs, outputs, confined);
@@ -94,6 +96,16 @@ pub(super) fn read(
     let open = || sinks::open_output(&run.output, outputs.events, names.clone());
     let output = output.map_or_else(open, Ok)?;
     let mut engine = Engine::new(run.config, output);
+    let observations = run.observations.as_ref().zip(outputs.observations);
+    let observations = observations.map(|(settings, target)| {
+        let sensor = if run.is_anonymized { None } else { Some(sensor_of(&captures)) };
+        let sensor = sensor.or_else(|| saved_names.first().cloned()).unwrap_or_default();
+        ObservationFile::start(settings, target, sensor, &saved_names)
+    });
+    let observations = observations.transpose()?;
+    if let Some(file) = &observations {
+        engine.record_facts(file.recorder());
+    }
     let inputs_saved = SavedInputs { names: saved_names.clone(), snaplen: 0 };
     let saver = run.save.map(|save| Saver::new(save, outputs.packets, inputs_saved)).transpose()?;
     if let Some(evidence) = evidence {
@@ -133,11 +145,15 @@ pub(super) fn read(
     selection.warnings().iter().for_each(|warning| run.output.warnings.warn(warning));
     let is_saved = finish_saving(saver, &mut engine);
     let output = engine.finish();
+    let are_observed = finish_observations(observations);
     #[cfg(feature = "tui")]
     tui.map_or(Ok(()), |tui| tui.finish(false))?;
     let is_read = is_incomplete || is_anything_read(&output, &names, has_skipped, spans);
-    let is_complete =
-        !is_incomplete && is_read && is_saved && !evidence_failed.load(Ordering::Relaxed);
+    let is_complete = !is_incomplete
+        && is_read
+        && is_saved
+        && are_observed
+        && !evidence_failed.load(Ordering::Relaxed);
     Ok((output, is_complete))
 }
 

@@ -13,8 +13,8 @@ use beamscope::capture::{
     self, Frame, Inputs, Interface, Item, Notice, Order, Progress, Receiver, Source,
 };
 use beamscope::clocks;
-use beamscope::extract::{ExtractEnd, Facts, KeptItem, KeptItems, Selector};
-use beamscope::render::{facts_line, read_facts};
+use beamscope::extract::{ExtractEnd, ExtractSummary, Facts, KeptItem, KeptItems, Selector};
+use beamscope::render::{facts_line, read_facts, summary_line};
 use beamscope::time::Timestamp;
 
 use super::{OpenOutputs, confined};
@@ -32,14 +32,16 @@ use crate::cli::sources;
 /// A file of facts cannot be read, no packet was read, or the output cannot be written. A capture that cannot be read to its
 /// end is reported, and the outcome is then `Incomplete`.
 pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error> {
-    let ExtractSettings { capture, facts, config, save, warnings, is_sandboxed } = settings;
+    let ExtractSettings { capture, facts, config, save, summary, warnings, is_sandboxed } =
+        settings;
     let mut known = Facts::default();
     for path in &facts {
         known.add(read(path)?);
     }
     let captures = [capture];
     sources::check_readable(&captures)?;
-    let outputs = OpenOutputs::of_packets(save::open(&save, Trusted::default())?);
+    let mut outputs = OpenOutputs::of_packets(save::open(&save, Trusted::default())?);
+    outputs.events = summary.as_deref().map(open).transpose()?;
     let _confined = confined(is_sandboxed, &captures, &outputs, Some(&save), false);
     let [capture] = &captures;
     let output = match &save.target {
@@ -51,7 +53,8 @@ pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error
     let saver = Saver::new(save, outputs.packets, SavedInputs { names, snaplen: 0 })?;
     let out = Extract { saver, first: None, frames: 0 };
     let selecting = Selecting::new(Selector::new(&config, &known), out, warnings);
-    let SelectingEnd { selected, mut out, is_incomplete } = selecting.run(inputs)?;
+    let SelectingEnd { mut selected, mut out, summary: mut read, is_incomplete } =
+        selecting.run(inputs)?;
     if selected.frames == 0 && is_incomplete {
         return Ok(RunOutcome::Incomplete);
     }
@@ -61,6 +64,10 @@ pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error
     }
     out.end(&selected);
     let is_saved = out.saver.finish();
+    read.end(&mut selected, out.frames);
+    if let Some((target, path)) = outputs.events.zip(summary) {
+        write(target, &path, &summary_line(&read))?;
+    }
     if let Some(problem) = out.saver.take_problem() {
         report_error(&problem, None);
     }
@@ -79,12 +86,7 @@ pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error
 pub(in crate::cli) fn facts(settings: &FactsSettings) -> Result<RunOutcome, Error> {
     let FactsSettings { captures, output, config, warnings, is_sandboxed } = settings;
     sources::check_readable(captures)?;
-    let opening = FileMode { is_private: false, appends: false };
-    let failed = |path: &Path, source| Error::Output { name: path.display().to_string(), source };
-    let target = output.as_ref().map(|path| {
-        Target::open(path, Trusted::default(), opening).map_err(|source| failed(path, source))
-    });
-    let outputs = OpenOutputs::of_events(target.transpose()?);
+    let outputs = OpenOutputs::of_events(output.as_deref().map(open).transpose()?);
     let _confined = confined(*is_sandboxed, captures, &outputs, None, false);
     let inputs = captures.iter().map(|path| sources::input(path)).collect();
     let mut inputs = Inputs::new(inputs, Order::Time)?;
@@ -101,15 +103,32 @@ pub(in crate::cli) fn facts(settings: &FactsSettings) -> Result<RunOutcome, Erro
     }
     let line = facts_line(selected.facts);
     let written = match outputs.events.zip(output.as_ref()) {
-        Some((mut target, path)) => {
-            let write = |mut file: File| file.write_all(line.as_bytes());
-            target.start(opening).and_then(write).map_err(|source| failed(path, source))?;
+        Some((target, path)) => {
+            write(target, path, &line)?;
             RunOutcome::Done
         }
         None => console::print(&line)?,
     };
     Ok(if is_incomplete { RunOutcome::Incomplete } else { written })
 }
+
+/// Opens a file that one line is written to at the end.
+fn open(path: &Path) -> Result<Target, Error> {
+    Target::open(path, Trusted::default(), ONE_LINE).map_err(|source| failed(path, source))
+}
+
+/// Writes the line into the file.
+fn write(mut target: Target, path: &Path, line: &str) -> Result<(), Error> {
+    let write = |mut file: File| file.write_all(line.as_bytes());
+    target.start(ONE_LINE).and_then(write).map_err(|source| failed(path, source))
+}
+
+fn failed(path: &Path, source: io::Error) -> Error {
+    Error::Output { name: path.display().to_string(), source }
+}
+
+/// How files of facts and of summaries are opened.
+const ONE_LINE: FileMode = FileMode { is_private: false, appends: false };
 
 /// Reads a file of facts.
 fn read(path: &PathBuf) -> Result<Facts, Error> {
@@ -130,6 +149,7 @@ struct Selecting<O> {
     selector: Selector<KeptExtra>,
     out: O,
     warnings: Warnings,
+    summary: ExtractSummary,
     is_incomplete: bool,
 }
 
@@ -137,12 +157,14 @@ struct Selecting<O> {
 struct SelectingEnd<O> {
     selected: ExtractEnd,
     out: O,
+    /// What the captures lack; the rest is not counted yet.
+    summary: ExtractSummary,
     is_incomplete: bool,
 }
 
 impl<O: KeptItems<KeptExtra>> Selecting<O> {
-    const fn new(selector: Selector<KeptExtra>, out: O, warnings: Warnings) -> Self {
-        Self { selector, out, warnings, is_incomplete: false }
+    fn new(selector: Selector<KeptExtra>, out: O, warnings: Warnings) -> Self {
+        Self { selector, out, warnings, summary: ExtractSummary::default(), is_incomplete: false }
     }
 
     #[inline(never)] // the loop over frames
@@ -156,11 +178,11 @@ impl<O: KeptItems<KeptExtra>> Selecting<O> {
             }
         }
         inputs.close(&mut self);
-        let Self { selector, mut out, is_incomplete, .. } = self;
+        let Self { selector, mut out, summary, is_incomplete, .. } = self;
         let mut selected = selector.finish(&mut out);
         // The input may be an extract itself.
         selected.until = selected.until.max(until);
-        Ok(SelectingEnd { selected, out, is_incomplete })
+        Ok(SelectingEnd { selected, out, summary, is_incomplete })
     }
 }
 
@@ -180,11 +202,13 @@ impl<O: KeptItems<KeptExtra>> Receiver for Selecting<O> {
             }
             Item::Failed { error, .. } => {
                 self.is_incomplete = true;
+                self.summary.add_damage("input_failed", error.to_string());
                 report_error(&error, error.hint());
                 None
             }
-            Item::Notice(Notice { detail, .. }) => {
+            Item::Notice(Notice { kind, detail, .. }) => {
                 self.warnings.warn(&detail);
+                self.summary.add_damage(kind.name(), detail);
                 None
             }
             // Secrets are in the capture, and stay there.

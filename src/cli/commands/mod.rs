@@ -9,6 +9,7 @@ pub(super) mod extract;
 pub(super) mod ladder;
 #[cfg(feature = "live")]
 pub(super) mod live;
+pub(super) mod merge;
 pub(super) mod report;
 pub(super) mod schema;
 pub(super) mod shell;
@@ -28,11 +29,14 @@ use super::confine::sandbox::Writable;
 use super::console::report_error;
 use super::error::{Error, RunOutcome};
 use super::evidence_dir;
+use super::observations::{self, ObservationFile};
 use super::place::{Directory, Target, Trusted};
 use super::save::{self, Saver};
 #[cfg(all(feature = "live", target_os = "linux"))]
 use super::settings::SaveTarget;
-use super::settings::{EvidenceSettings, FailSettings, OutputSettings, SaveSettings};
+use super::settings::{
+    EvidenceSettings, FailSettings, ObservationSettings, OutputSettings, SaveSettings,
+};
 use super::sinks::{self, EventStream};
 
 /// What a run writes to. It is open before anything is read, and what is in these files is there until they are started.
@@ -42,6 +46,8 @@ struct OpenOutputs {
     /// The file, or the files, of packets; `None` for standard output.
     packets: Option<Target>,
     evidence: Option<Directory>,
+    /// The file of what each connection showed.
+    observations: Option<Target>,
 }
 
 impl OpenOutputs {
@@ -54,21 +60,23 @@ impl OpenOutputs {
         output: &OutputSettings,
         save: Option<&SaveSettings>,
         evidence: Option<&EvidenceSettings>,
+        observations: Option<&ObservationSettings>,
         trusted: Trusted,
     ) -> Result<Self, Error> {
         let evidence = evidence.map(|it| evidence_dir::directory(it, trusted)).transpose()?;
         let packets = save.map(|save| save::open(save, trusted)).transpose()?.flatten();
-        Ok(Self { events: sinks::open_file(output, trusted)?, packets, evidence })
+        let observations = observations.map(|it| observations::open(it, trusted)).transpose()?;
+        Ok(Self { events: sinks::open_file(output, trusted)?, packets, evidence, observations })
     }
 
     /// One file of packets.
     fn of_packets(packets: Option<Target>) -> Self {
-        Self { events: None, packets, evidence: None }
+        Self { events: None, packets, evidence: None, observations: None }
     }
 
     /// One file of events, or a drawing.
     fn of_events(events: Option<Target>) -> Self {
-        Self { events, packets: None, evidence: None }
+        Self { events, packets: None, evidence: None, observations: None }
     }
 
     /// Where files are made later: all that rotates, all evidence, and, where SIGHUP `reopens` them, the others.
@@ -163,6 +171,15 @@ fn finish_saving(saver: Option<Saver>, engine: &mut Engine<Output<EventStream>>)
     let is_saved = saver.finish();
     report_problem(&mut saver, engine);
     is_saved
+}
+
+/// Writes the rest of what the connections showed. `false` if not all could be written.
+fn finish_observations(file: Option<ObservationFile>) -> bool {
+    let written = file.map_or(Ok(()), ObservationFile::finish);
+    if let Err(error) = &written {
+        report_error(error, error.hint());
+    }
+    written.is_ok()
 }
 
 /// Writes the rest of the events and decides how the run ended.

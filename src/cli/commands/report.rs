@@ -31,7 +31,7 @@ use crate::cli::sources::{self, MixedInput};
 pub(in crate::cli) fn run(settings: ReportSettings) -> Result<RunOutcome, Error> {
     let ReportSettings { mut analyze, inputs } = settings;
     sources::check_opens(&inputs)?;
-    let mut outputs = OpenOutputs::open(&analyze.run.output, None, None, Trusted::default())?;
+    let mut outputs = OpenOutputs::open(&analyze.run.output, None, None, None, Trusted::default())?;
     let confined = confined(analyze.is_sandboxed, &inputs, &outputs, None, false);
     let limits = ReportLimits::default();
     let (mut captures, mut names, mut kept) = (Vec::new(), Vec::new(), Vec::new());

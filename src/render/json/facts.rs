@@ -1,12 +1,12 @@
-//! Facts about parts of a traffic, as one JSON object.
+//! Facts about parts of a traffic, and the summary of an extract, as one JSON object.
 //!
-//! In: [`Facts`]. Out: a line, and back.
+//! In: [`Facts`], [`ExtractSummary`]. Out: a line; facts are read back.
 
 use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 
-use crate::extract::Facts;
+use crate::extract::{ExtractSummary, Facts};
 use crate::record::VERSION;
 
 /// Facts with the version of their format.
@@ -17,6 +17,15 @@ struct KeptFacts {
     kind: String,
     #[serde(flatten)]
     facts: Facts,
+}
+
+/// A summary with the version of its format.
+#[derive(Serialize)]
+struct WrittenSummary<'a> {
+    v: u8,
+    r#type: &'static str,
+    #[serde(flatten)]
+    summary: &'a ExtractSummary,
 }
 
 /// Why a file is none of facts.
@@ -46,6 +55,14 @@ pub enum NoFacts {
 pub fn facts_line(facts: Facts) -> String {
     let kept = KeptFacts { v: VERSION, kind: KIND.to_owned(), facts };
     let mut line = serde_json::to_string(&kept).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+/// Writes the summary of an extract as one line.
+pub fn summary_line(summary: &ExtractSummary) -> String {
+    let written = WrittenSummary { v: VERSION, r#type: "extract", summary };
+    let mut line = serde_json::to_string(&written).unwrap_or_default();
     line.push('\n');
     line
 }

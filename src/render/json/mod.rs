@@ -6,6 +6,7 @@ mod escaped;
 mod facts;
 mod message;
 mod ndjson;
+mod observations;
 mod read;
 mod schema;
 mod term;
@@ -13,8 +14,9 @@ mod term;
 use std::io;
 use std::sync::Arc;
 
-pub use facts::{NoFacts, facts_line, read_facts};
+pub use facts::{NoFacts, facts_line, read_facts, summary_line};
 pub use ndjson::json_line;
+pub use observations::{KeptObservations, NoObservations, observations_head, write_observation};
 pub use read::{KeptEvents, PairRecord, ReadError, Records, input_names};
 pub use schema::schema;
 pub use term::JsonTerm;

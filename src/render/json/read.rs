@@ -54,7 +54,7 @@ pub enum ReadError {
 }
 
 /// The lines of an input, one at a time.
-struct KeptLines<R> {
+pub(super) struct KeptLines<R> {
     lines: R,
     /// Number of the last line read.
     line: u64,
@@ -62,12 +62,12 @@ struct KeptLines<R> {
 }
 
 impl<R: BufRead> KeptLines<R> {
-    const fn new(lines: R) -> Self {
+    pub(super) const fn new(lines: R) -> Self {
         Self { lines, line: 0, buffer: Vec::new() }
     }
 
     /// Reads the next line that is not blank into the buffer; false when there is none left.
-    fn read(&mut self) -> Result<bool, ReadError> {
+    pub(super) fn read(&mut self) -> Result<bool, ReadError> {
         loop {
             self.buffer.clear();
             let mut line = (&mut self.lines).take(LONGEST + 1);
@@ -84,14 +84,19 @@ impl<R: BufRead> KeptLines<R> {
         }
     }
 
-    fn wrong(&self, found: &dyn ToString) -> ReadError {
+    /// The line that was read last.
+    pub(super) fn line(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    pub(super) fn wrong(&self, found: &dyn ToString) -> ReadError {
         // The error may quote the line, which may contain control characters.
         let found = escape(&found.to_string()).into_owned();
         ReadError::KeptLine { line: self.line, found }
     }
 
     /// What the line in the buffer holds.
-    fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ReadError> {
+    pub(super) fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ReadError> {
         serde_json::from_slice(&self.buffer).map_err(|e| self.wrong(&e))
     }
 

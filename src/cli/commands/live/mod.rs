@@ -22,7 +22,7 @@ use beamscope::render::Output;
 
 use self::startup::{LiveCapture, Started};
 use self::status::LiveStatus;
-use super::{finish_run, finish_saving, report_problem};
+use super::{finish_observations, finish_run, finish_saving, report_problem};
 use crate::cli::console::{print, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::keylog::KeyLogFiles;
@@ -47,6 +47,7 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
         saver,
         replacements,
         evidence_failed,
+        observations,
         output,
         events_place,
         fail_on,
@@ -82,8 +83,9 @@ pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
     control.report_slow_reader(&mut engine);
     let LiveControl { saver, has_failed, .. } = control;
     let is_saved = finish_saving(saver, &mut engine);
-    let is_complete = is_saved && !has_failed && !evidence_failed.load(Ordering::Relaxed);
     let sink = engine.finish();
+    let is_saved = finish_observations(observations) && is_saved;
+    let is_complete = is_saved && !has_failed && !evidence_failed.load(Ordering::Relaxed);
     #[cfg(feature = "tui")]
     tui.map_or(Ok(()), |tui| tui.finish(signals.is_met()))?;
     let outcome = finish_run(&output, fail_on, sink, is_complete)?;

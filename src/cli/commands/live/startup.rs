@@ -22,6 +22,7 @@ use crate::cli::console::Warnings;
 use crate::cli::error::Error;
 use crate::cli::evidence_dir::EvidenceDir;
 use crate::cli::keylog::KeyLogFiles;
+use crate::cli::observations::{ObservationFile, host_name};
 use crate::cli::place::{Directory, Place, Trusted};
 use crate::cli::save::{SavedInputs, Saver};
 use crate::cli::settings::{FailSettings, LiveSettings, OutputSettings, RunSettings};
@@ -41,6 +42,8 @@ pub(super) struct Started {
     pub(super) replacements: Option<Replacements>,
     /// Whether a file of evidence could not be written.
     pub(super) evidence_failed: Arc<AtomicBool>,
+    /// What the connections showed, as it is written.
+    pub(super) observations: Option<ObservationFile>,
     pub(super) output: OutputSettings,
     /// Where the file of events is; `None` for standard output.
     pub(super) events_place: Option<Place>,
@@ -74,6 +77,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         output,
         save,
         evidence,
+        observations,
         is_anonymized,
         stop,
         packet_limit,
@@ -98,14 +102,15 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     };
 
     // 3. Create the files for output.
-    let outputs = OpenOutputs::open(&output, save.as_ref(), evidence.as_ref(), trusted)?;
+    let (saved, of_findings) = (save.as_ref(), evidence.as_ref());
+    let outputs = OpenOutputs::open(&output, saved, of_findings, observations.as_ref(), trusted)?;
     // SIGHUP opens the files again if there is one of events, and ends the run otherwise.
     let writable = outputs.made_later(save.as_ref(), output.file.is_some());
 
     // 4. Give what was made to the user, who writes there from now on.
     if let Some(account) = &account {
         let directories = outputs.evidence.iter().flat_map(Directory::made).map(AsFd::as_fd);
-        let files = outputs.events.iter().chain(&outputs.packets);
+        let files = outputs.events.iter().chain(&outputs.packets).chain(&outputs.observations);
         let files = files.filter_map(|it| it.opened.as_ref()?.if_new()).map(AsFd::as_fd);
         directories.chain(files).for_each(|made| account.hand_over(made));
     }
@@ -118,6 +123,12 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         let limits = config.limits.evidence;
         EvidenceDir::new(settings, directory, (&saved_names, Vec::new()), limits, &evidence_failed)
     });
+    let observations = observations.as_ref().zip(outputs.observations).map(|(settings, target)| {
+        let sensor = if is_anonymized { None } else { host_name() };
+        let sensor = sensor.or_else(|| saved_names.first().cloned()).unwrap_or_default();
+        ObservationFile::start(settings, target, sensor, &saved_names)
+    });
+    let observations = observations.transpose()?;
     let inputs_saved = SavedInputs { names: saved_names.clone(), snaplen: options.snaplen };
     let mut saver = save.map(|save| Saver::new(save, outputs.packets, inputs_saved)).transpose()?;
 
@@ -142,6 +153,9 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     if let Some(evidence) = evidence {
         engine.keep_evidence(Box::new(evidence));
     }
+    if let Some(file) = &observations {
+        engine.record_facts(file.recorder());
+    }
     if is_verbose {
         let always = Warnings::new(false);
         always.notice(&format_args!("privileges: {privileges}\nsandbox: {sandbox}"));
@@ -155,6 +169,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         saver,
         replacements,
         evidence_failed,
+        observations,
         output,
         events_place,
         fail_on,

@@ -1,0 +1,213 @@
+//! `beamscope merge`: what several sensors saw, as one run over everything would have it.
+//!
+//! In: files of observations, captures and extracts. Out: the events of a run over all of them. Captures are read together,
+//! as one more sensor; the library joins the facts of all.
+
+use std::io::BufRead;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use beamscope::capture::{self, Input, Inputs, Order};
+use beamscope::clocks;
+use beamscope::drive::{self, Control};
+use beamscope::engine::{Config, Engine};
+use beamscope::limits::MergeLimits;
+use beamscope::merge::{Part, merge};
+use beamscope::observe::{Anomaly, AnomalyKind, ContentDigest, Recorded};
+use beamscope::record::{Event, EventSink};
+use beamscope::render::{KeptObservations, ReadError, observations_head, write_observation};
+
+use super::{OpenOutputs, confined, finish_run};
+use crate::cli::console::report_error;
+use crate::cli::error::{Error, RunOutcome};
+use crate::cli::keylog::KeyLogFiles;
+use crate::cli::observations::sensor_of;
+use crate::cli::place::Trusted;
+use crate::cli::settings::MergeSettings;
+use crate::cli::sinks;
+use crate::cli::sources::{self, MixedInput};
+
+/// Joins the inputs.
+///
+/// # Errors
+///
+/// None of the inputs can be used, or the output cannot be written. An input that cannot be used, or in part only, is
+/// reported, and the outcome is then `Incomplete`.
+pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> {
+    let MergeSettings { is_sandboxed, mut inputs, config, key_log, output: settings, fail_on } =
+        settings;
+    let outputs = OpenOutputs::of_events(sinks::open_file(&settings, Trusted::default())?);
+    let _confined = confined(is_sandboxed, &inputs, &outputs, None, false);
+    // In one order, so that the numbers of captures do not depend on how they were named.
+    inputs.sort();
+    let limits = MergeLimits::default();
+    let mut reading = MergeInputs {
+        parts: Vec::new(),
+        left: limits.facts,
+        unread: Vec::new(),
+        has_failed: false,
+    };
+    let (mut captures, mut paths) = (Vec::new(), Vec::new());
+    for path in &inputs {
+        match sources::open(path) {
+            MixedInput::Events(lines) => reading.observations(path, lines),
+            MixedInput::Capture(input) => {
+                captures.push(input);
+                paths.push(path.clone());
+            }
+        }
+    }
+    if !captures.is_empty() {
+        reading.captures(captures, &paths, &config, key_log)?;
+    }
+    let MergeInputs { parts, mut unread, has_failed, .. } = reading;
+    if parts.is_empty() {
+        return match unread.pop() {
+            Some((error, _)) => Err(error),
+            None => Err(Error::NoInput),
+        };
+    }
+    let is_read = !has_failed && unread.is_empty();
+    let is_complete = is_read && parts.iter().all(Part::is_complete);
+    let merged = merge(parts, &limits);
+    let output = sinks::open_output(&settings, outputs.events, merged.inputs)?;
+    let mut engine = Engine::new(config, output);
+    for (error, anomaly) in unread {
+        report_error(&error, error.hint());
+        engine.on_anomaly(anomaly);
+    }
+    merged.facts.into_iter().for_each(|fact| engine.push_fact(fact));
+    finish_run(&settings, fail_on, engine.finish(), is_complete)
+}
+
+/// What was read of the inputs.
+struct MergeInputs {
+    parts: Vec<Part>,
+    /// Number of facts that are still kept.
+    left: usize,
+    /// Inputs of which nothing can be used.
+    unread: Vec<(Error, Anomaly)>,
+    /// Whether a capture could not be read.
+    has_failed: bool,
+}
+
+impl MergeInputs {
+    /// Reads a file of observations.
+    fn observations(&mut self, path: &Path, lines: Box<dyn BufRead + Send>) {
+        let name = path.display().to_string();
+        let mut kept = match KeptObservations::open(lines) {
+            Ok(kept) => kept,
+            Err(source) => {
+                let error = Error::Observations { name, source };
+                let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, error.to_string());
+                self.unread.push((error, anomaly));
+                return;
+            }
+        };
+        let (mut facts, mut faults) = (Vec::new(), Vec::new());
+        let (mut first_wrong, mut wrong) = (None, 0_u64);
+        loop {
+            match kept.next_fact() {
+                Ok(None) => break,
+                Ok(Some(_)) if self.left == 0 => {
+                    let detail = format!(
+                        "{name}: more facts than are kept of all inputs: the rest of this file is not used"
+                    );
+                    faults.push(Anomaly::new(AnomalyKind::Limit, detail));
+                    break;
+                }
+                Ok(Some(fact)) => {
+                    self.left -= 1;
+                    facts.push(fact);
+                }
+                Err(error @ (ReadError::Io(_) | ReadError::Endless { .. })) => {
+                    let detail = format!("{name}: {error}; the rest of this file is not used");
+                    faults.push(Anomaly::new(AnomalyKind::InputTruncated, detail));
+                    break;
+                }
+                Err(error) => {
+                    wrong += 1;
+                    first_wrong.get_or_insert(error);
+                }
+            }
+        }
+        if let Some(error) = first_wrong {
+            let detail = format!("{name}: {error}; {wrong} such lines are not used");
+            faults.push(Anomaly::new(AnomalyKind::InputCorrupt, detail));
+        }
+        let part = Part {
+            sensor: Arc::clone(kept.sensor()),
+            inputs: kept.inputs().to_vec(),
+            digest: kept.digest(),
+            facts,
+            faults,
+        };
+        self.parts.push(part);
+    }
+
+    /// Reads captures together, by time.
+    fn captures(
+        &mut self,
+        captures: Vec<Input>,
+        paths: &[PathBuf],
+        config: &Config,
+        key_log: KeyLogFiles,
+    ) -> Result<(), Error> {
+        let names: Vec<Arc<str>> = paths.iter().map(|path| path.to_string_lossy().into()).collect();
+        let mut inputs = Inputs::new(captures, Order::Time)?;
+        clocks::align(&mut inputs);
+        let mut engine = Engine::new(config.clone(), NotReported);
+        let recorded: Arc<Mutex<Vec<Recorded>>> = Arc::default();
+        let (sink, most) = (Arc::clone(&recorded), self.left);
+        engine.record_facts(Box::new(move |fact| {
+            let mut facts = sink.lock().unwrap_or_else(PoisonError::into_inner);
+            if facts.len() < most {
+                facts.push(fact.clone());
+            }
+        }));
+        let mut failures = CaptureFailures::default();
+        drive::run(&mut inputs, &mut engine, &mut failures)?;
+        self.has_failed |= failures.has_failed;
+        drop((engine.finish(), key_log));
+        let facts = std::mem::take(&mut *recorded.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut faults = Vec::new();
+        if facts.len() >= most {
+            let detail =
+                "more facts than are kept of all inputs: the rest of the captures is not used";
+            faults.push(Anomaly::new(AnomalyKind::Limit, detail.to_owned()));
+        }
+        self.left -= facts.len();
+        let sensor = sensor_of(paths);
+        let (mut digest, mut line) = (ContentDigest::default(), Vec::new());
+        digest.add(observations_head(&sensor, &names).as_bytes());
+        for fact in &facts {
+            line.clear();
+            write_observation(&mut line, fact);
+            digest.add(&line);
+        }
+        self.parts.push(Part { sensor, inputs: names, digest: digest.finish(), facts, faults });
+        Ok(())
+    }
+}
+
+/// Events of one sensor are not reported: those of the merge are.
+struct NotReported;
+
+impl EventSink for NotReported {
+    fn event(&mut self, _: Event) {}
+}
+
+/// Reports captures that cannot be read; the engine has an anomaly of each.
+#[derive(Default)]
+struct CaptureFailures {
+    has_failed: bool,
+}
+
+impl<S: EventSink> Control<S> for CaptureFailures {
+    fn on_failure(&mut self, _: u16, error: capture::Error, _: &mut Engine<S>) -> ControlFlow<()> {
+        report_error(&error, error.hint());
+        self.has_failed = true;
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,104 @@
+//! `--observations` and `beamscope merge` as programs: one answer from several files, and the error where there is none.
+
+use std::fs;
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+
+use crate::support::{SEED, TestDir, beamscope, lines_of};
+
+const TUNNEL: &str = "captures/links-geneve.pcap";
+
+/// Exit status and standard error of a run.
+fn outcome(arguments: &[&str]) -> (i32, String) {
+    let output = beamscope(arguments).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// The observations of a capture in a file.
+fn observed(dir: &TestDir, capture: &str, sensor: &str) -> String {
+    let file = dir.file(&format!("{sensor}.ndjson"));
+    let run = ["--json", "-o", "/dev/null", capture, "--observations", &file, "--sensor", sensor];
+    assert_eq!(outcome(&run), (0, String::new()));
+    file
+}
+
+/// The final statistics of a merge that ends with status 2.
+fn incomplete(inputs: &[&str]) -> (Value, String) {
+    let output = beamscope(&[&["merge", "--json"], inputs].concat()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let last: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    assert_eq!(last["stats"]["complete"], false, "{last}");
+    (last, printed)
+}
+
+#[test]
+fn the_observations_of_a_run_give_its_output() {
+    let dir = TestDir::new("merge-one");
+    let file = dir.file("seed.ndjson");
+    let run = lines_of(&["--json", SEED, "--observations", &file]);
+    assert_eq!(lines_of(&["merge", "--json", &file]), run);
+    let text = lines_of(&["--text", SEED]);
+    assert_eq!(lines_of(&["merge", "--text", &file]), text);
+    // With its capture, and twice, it is the same.
+    assert_eq!(lines_of(&["merge", "--json", &file, SEED, &file]), run);
+    let head = fs::read_to_string(&file).unwrap();
+    let head: Value = serde_json::from_str(head.lines().next().unwrap()).unwrap();
+    assert_eq!(head["sensor"], SEED.rsplit('/').next().unwrap());
+    #[cfg(unix)]
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn the_order_of_the_inputs_changes_nothing() {
+    let dir = TestDir::new("merge-order");
+    let (one, two) = (observed(&dir, SEED, "one"), observed(&dir, TUNNEL, "two"));
+    let expected = lines_of(&["merge", "--json", &one, &two]);
+    assert_eq!(lines_of(&["merge", "--json", &two, &one, &two]), expected);
+    // Captures are read together, and are one more sensor.
+    let mixed = lines_of(&["merge", "--json", SEED, &two]);
+    assert_eq!(lines_of(&["merge", "--json", &two, SEED]), mixed);
+    assert_eq!(mixed.lines().count(), expected.lines().count());
+}
+
+#[test]
+fn what_cannot_be_used_is_reported_and_the_rest_is_used() {
+    let dir = TestDir::new("merge-errors");
+    let whole = observed(&dir, SEED, "whole");
+    let text = fs::read_to_string(&whole).unwrap();
+    let with = |name: &str, text: &str| {
+        let file = dir.file(name);
+        fs::write(&file, text).unwrap();
+        file
+    };
+    let cut = with("cut.ndjson", &text[..text.len() - 200]);
+    let (_, printed) = incomplete(&[&cut]);
+    assert!(printed.contains("is no event"), "{printed}");
+    let lines: Vec<&str> = text.lines().collect();
+    let short = with("short.ndjson", &(lines[..lines.len() - 1].join("\n") + "\n"));
+    assert!(incomplete(&[&short]).1.contains("the observations have no end"));
+    let wrong = with("wrong.ndjson", &text.replacen("\"version\":4", "\"version\":200", 1));
+    assert!(incomplete(&[&wrong]).1.contains("line 2 is no event: its version is 200"));
+    let other = with("other.ndjson", &text.replacen("\"v\":4", "\"v\":3", 1));
+    assert!(incomplete(&[&other, &whole]).1.contains("version 3 of the format is not read"));
+    let (status, error) = outcome(&["merge", &other]);
+    assert!(status == 2 && error.contains("hint: write it again"), "{error}");
+    let events = with("events.ndjson", &lines_of(&["--json", SEED]));
+    let (status, error) = outcome(&["merge", &events]);
+    assert!(status == 2 && error.contains("run beamscope again with --observations"), "{error}");
+    assert!(incomplete(&[&dir.file("missing.ndjson"), &whole]).1.contains("session"));
+}
+
+#[test]
+fn observations_do_not_replace_what_is_read_or_written() {
+    let dir = TestDir::new("merge-own");
+    let copy = dir.file("copy.pcap");
+    fs::copy(SEED, &copy).unwrap();
+    let (status, error) = outcome(&[&copy, "--observations", &copy]);
+    assert!(status == 2 && error.contains("is both read and written"), "{error}");
+    let file = dir.file("x.ndjson");
+    let (status, error) = outcome(&[&copy, "-o", &file, "--observations", &file]);
+    assert!(status == 2 && error.contains("is both read and written"), "{error}");
+}
