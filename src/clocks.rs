@@ -139,8 +139,9 @@ fn differences(ours: &Times, theirs: &Times) -> Vec<i64> {
         .collect()
 }
 
-/// What one pair of captures shows of the difference between their clocks, in nanoseconds.
-struct Bounds {
+/// What one pair of captures, or of sensors, shows of the difference between their clocks, in nanoseconds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bounds {
     /// It is at least each of these.
     least: Vec<i64>,
     /// It is at most each of these.
@@ -149,7 +150,7 @@ struct Bounds {
 
 /// The difference between two clocks.
 #[derive(Debug, Eq, PartialEq)]
-enum Fit {
+pub(crate) enum Fit {
     /// None, as far as their packets show.
     Same,
     /// Nanoseconds to add to the times of one.
@@ -159,11 +160,23 @@ enum Fit {
 }
 
 impl Bounds {
-    const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.least.len() + self.most.len()
     }
 
-    fn fit(&self) -> Fit {
+    /// Adds bounds: differences that it is at least, and the negative of those that it is at most.
+    pub(crate) fn add(&mut self, least: Vec<i64>, above: Vec<i64>) {
+        self.least.extend(least);
+        self.most.extend(above.into_iter().map(i64::saturating_neg));
+    }
+
+    /// The bounds on the difference of the second clock from the first.
+    pub(crate) fn reversed(&self) -> Self {
+        let negative = |bounds: &[i64]| bounds.iter().map(|it| it.saturating_neg()).collect();
+        Self { least: negative(&self.most), most: negative(&self.least) }
+    }
+
+    pub(crate) fn fit(&self) -> Fit {
         let is_early = self.least.iter().filter(|bound| **bound > TOLERANCE).count();
         let is_late = self.most.iter().filter(|bound| **bound < -TOLERANCE).count();
         // A packet that the capture lacks, and that was sent again, gives a bound that is wrong.
@@ -192,13 +205,13 @@ impl Bounds {
 }
 
 /// Nanoseconds as seconds with milliseconds.
-fn seconds(nanos: u64) -> String {
+pub(crate) fn seconds(nanos: u64) -> String {
     let time = Duration::from_nanos(nanos.saturating_add(500_000));
     format!("{}.{:03}", time.as_secs(), time.subsec_millis())
 }
 
 /// Fewer bounds than these, which a connection gives when it is opened, show nothing.
-const MIN_BOUNDS: usize = 2;
+pub(crate) const MIN_BOUNDS: usize = 2;
 
 /// Interfaces of one host deliver packets in another order than they came, by less than this.
 const TOLERANCE: i64 = 1_000_000;

@@ -3,8 +3,9 @@
 use beamscope::capture::{CaptureFile, Item};
 use beamscope::drive;
 use beamscope::engine::{Config, Engine};
+use beamscope::extract::{Facts, KeptItem, KeptItems, Selector};
 use beamscope::protocol::MessageDetail;
-use beamscope::record::Severity;
+use beamscope::record::{AnomalyKind, Body, Event, Severity};
 use beamscope::render::{Format, Options, Output, ReportForm, Shown, TermStyle, TextOptions};
 use beamscope::time::Zone;
 use pcap_parser::{Block, parse_block_le, parse_pcap_frame, parse_pcap_header};
@@ -49,6 +50,52 @@ pub fn pipeline(data: &[u8]) {
     let mut file = CaptureFile::from_bytes(data.to_vec());
     let _ = drive::run(&mut file, &mut engine, &mut ());
     let _ = engine.finish().finish();
+}
+
+/// Extracts the frames that matter of a capture: these alone give the events that all of them give.
+pub fn extract(data: &[u8]) {
+    let mut file = CaptureFile::from_bytes(data.to_vec());
+    let mut all = Engine::new(Config::default(), Vec::new());
+    let mut kept = KeptFrames(Engine::new(Config::default(), Vec::new()));
+    let mut selector: Selector<()> = Selector::new(&Config::default(), &Facts::default());
+    while let Ok(Some(item)) = file.next_item() {
+        if let Item::Frame(frame) = item {
+            all.push_frame(&frame);
+            selector.on_frame(&frame, &mut kept);
+        }
+    }
+    let until = selector.finish(&mut kept).until;
+    kept.0.advance(until);
+    let (all, kept) = (all.finish(), kept.0.finish());
+    let (mut all, mut kept) = (compared(&all), compared(&kept));
+    loop {
+        let (expected, found) = (all.next(), kept.next());
+        assert_eq!(expected, found);
+        if expected.is_none() {
+            return;
+        }
+    }
+}
+
+/// Analyses what a selector keeps.
+struct KeptFrames(Engine<Vec<Event>>);
+
+impl KeptItems<()> for KeptFrames {
+    fn on_kept(&mut self, item: KeptItem<'_, ()>) {
+        if let KeptItem::Frame(frame) = item {
+            self.0.push_frame(frame);
+        }
+    }
+}
+
+/// The events without what is about all frames.
+fn compared(events: &[Event]) -> impl Iterator<Item = String> {
+    let is_about_erlang = |event: &&Event| match &event.body {
+        Body::Stats { .. } => false,
+        Body::Anomaly { anomaly } => anomaly.kind != AnomalyKind::UnsupportedLink,
+        _ => true,
+    };
+    events.iter().filter(is_about_erlang).map(|event| format!("{:?}", event.body))
 }
 
 /// Reads pcap and pcapng beside `pcap-parser`: as long as both have frames, they are the same.

@@ -10,7 +10,7 @@ mod records;
 mod streams;
 mod terms;
 
-pub use captures::{pcap_parser, pipeline, reader};
+pub use captures::{extract, pcap_parser, pipeline, reader};
 pub use connections::{epmd, handshake, header, resegmented, tls};
 pub use packets::{decode, fast_decode};
 pub use records::{compare, facts};

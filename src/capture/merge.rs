@@ -202,22 +202,15 @@ impl Inputs {
     fn make_current(&mut self, input: u16) -> Result<bool, Error> {
         let horizon = self.horizon_of(input);
         let Some(place) = self.inputs.get_mut(usize::from(input)) else { return Ok(false) };
-        match std::mem::replace(place, InputState::Current) {
-            InputState::Open(capture) => {
-                (self.current, self.horizon) = (Some(capture), horizon);
-                return Ok(true);
-            }
-            InputState::Opened(capture) => {
-                (self.current, self.horizon) = (Some(capture), horizon);
-                self.open_next();
-            }
+        let (capture, is_found) = match std::mem::replace(place, InputState::Current) {
+            InputState::Open(capture) => (capture, true),
+            InputState::Opened(capture) => (capture, false),
             InputState::Waiting(waiting) => {
                 let several = self.inputs.len() > 1;
                 match waiting.open(input, (&self.helpers, several), &self.counter) {
                     Ok(mut capture) => {
                         capture.set_shift(self.shift_of(input));
-                        (self.current, self.horizon) = (Some(Box::new(capture)), horizon);
-                        self.open_next();
+                        (Box::new(capture), false)
                     }
                     Err(e) => {
                         self.put(input, InputState::Done);
@@ -225,9 +218,16 @@ impl Inputs {
                     }
                 }
             }
-            as_before => *place = as_before,
+            as_before => {
+                *place = as_before;
+                return Ok(false);
+            }
+        };
+        (self.current, self.horizon) = (Some(capture), horizon);
+        if !is_found {
+            self.open_next();
         }
-        Ok(false)
+        Ok(is_found)
     }
 
     /// Opens the file after the current one, so that a thread that is free reads the start of it meanwhile.

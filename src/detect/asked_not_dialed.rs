@@ -145,6 +145,10 @@ impl Rule for AskedNotDialed {
         else {
             return;
         };
+        if request.frame.input != reply.frame.input {
+            // Two places saw one direction each. Neither knew the port, so neither followed connections to it.
+            return;
+        }
         let ids = &settled.connection;
         if let Some(forwarded) = world.forwarded(settled)
             && self.proxies.len() < REMEMBERED

@@ -201,8 +201,8 @@ impl CertificateReading {
         let list = &session.seen.tls[sender].certificates;
         let facts = list.first()?;
         let names = name_list(facts)?;
-        let issuer =
-            facts.issuer.as_ref().map_or_else(String::new, |it| format!(", issued by {it}"));
+        let issued = |it| format!(", issued by \"{it}\"");
+        let issuer = facts.issuer.as_ref().map_or_else(String::new, issued);
         let dates = match (facts.not_before, facts.not_after) {
             (Some(from), Some(to)) => format!(", valid from {} to {}", day(from), day(to)),
             _ => String::new(),
@@ -221,10 +221,11 @@ impl CertificateReading {
         }
         if number == UNKNOWN_CA && has_other_authority(&session.seen) == Some(true) {
             let own = session.seen.tls[refuser].certificates.first();
-            let own = own.and_then(|it| it.issuer.as_ref()).map_or("another one", |it| it);
+            let own = own.and_then(|it| it.issuer.as_ref());
+            let own = own.map_or_else(String::new, |it| format!(", \"{it}\""));
             sentence
-                .push_str(" The certificate of the node that refused is from another authority, ");
-            sentence.push_str(own);
+                .push_str(" The certificate of the node that refused is from another authority");
+            sentence.push_str(&own);
             sentence.push('.');
         }
         let what = Shows::Note(format!("certificate for {names}").into());

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -142,10 +143,12 @@ impl<I> Selector<I> {
     #[inline(always)] // the loop over frames
     pub fn on_frame(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
         self.chosen.frames += 1;
+        let is_leap = frame.at > self.chosen.until.after(LEAP);
         self.chosen.until = self.chosen.until.max(frame.at);
+        let taken = self.chosen.waiting.taken();
         self.select(frame, out);
-        if self.chosen.waiting.taken() == 0 {
-            // The first frame is kept in any case, for its time and its link type.
+        // The first frame is kept in any case, for its time and its link type.
+        if (is_leap || taken == 0) && self.chosen.waiting.taken() == taken {
             self.chosen.waiting.keep(frame, out);
         }
     }
@@ -434,6 +437,10 @@ fn frames_of(opening: &TcpOpening) -> impl Iterator<Item = u64> {
 fn both(key: &FlowKey) -> [Endpoint; 2] {
     [Direction::LowToHigh, Direction::HighToLow].map(|side| key.end(side))
 }
+
+/// A frame that is so much later than all before it is kept: the clock of an engine follows it, also where it is wrong and
+/// the next ones are earlier.
+const LEAP: Duration = Duration::from_secs(1);
 
 /// Endpoints that are remembered.
 const MOST_ENDS: usize = 1 << 18;

@@ -622,7 +622,7 @@ impl Evaluation<'_> {
         // If the capture lacks the FIN before an RST, the time of the close is not known.
         let is_dated = close.kind == CloseKind::Fin || !self.seen.tcp.sides[by].fin_unseen;
         let is_whole =
-            is_dated && self.seen.tcp.both_seen && !self.handshake().is_torn && close.is_whole;
+            is_dated && self.seen.tcp.both_seen && !self.handshake().is_torn() && close.is_whole;
         is_whole.then_some((close, by))
     }
 
@@ -885,6 +885,8 @@ fn has_received_any<T>(close: &CloseFacts, message: Option<&Received<T>>) -> boo
 pub(super) fn is_received(close: &CloseFacts, mark: PacketRef, end: TcpOffset) -> bool {
     match close.received {
         Some(received) => end <= received,
+        // Frames of several captures have no order but their times.
+        None if mark.frame.input != close.mark.frame.input => mark.at <= close.mark.at,
         None => mark.frame <= close.mark.frame,
     }
 }

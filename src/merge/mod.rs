@@ -4,6 +4,9 @@
 //! depends on the order of the sensors: they are sorted by their names, then by a digest of what they recorded, and what
 //! is there twice counts once.
 
+mod align;
+mod connections;
+mod join;
 mod place;
 
 use std::sync::Arc;
@@ -11,10 +14,10 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use self::connections::unite;
 use self::place::{Placed as _, SensorPlace};
 use crate::limits::MergeLimits;
-use crate::observe::{Anomaly, AnomalyKind, Fact, Recorded, VERSION};
-use crate::time::Timestamp;
+use crate::observe::{Anomaly, AnomalyKind, Fact, Recorded, Totals, VERSION};
 
 /// What one run of one sensor recorded.
 #[derive(Clone, Debug)]
@@ -32,14 +35,14 @@ pub struct Part {
 }
 
 impl Part {
-    /// The clock of its last fact.
-    fn end(&self) -> Timestamp {
-        self.facts.iter().map(|it| it.clock).max().unwrap_or_default()
+    /// Whether it has the end of its run.
+    fn has_end(&self) -> bool {
+        self.facts.iter().any(|it| matches!(it.fact, Fact::End(_)))
     }
 
     /// Whether it has the end of its run, and all of it could be read.
     pub fn is_complete(&self) -> bool {
-        self.faults.is_empty() && self.facts.iter().any(|it| matches!(it.fact, Fact::End(_)))
+        self.faults.is_empty() && self.has_end()
     }
 }
 
@@ -57,32 +60,50 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
     parts.sort_by(|a, b| (&a.sensor, &a.digest).cmp(&(&b.sensor, &b.digest)));
     parts.dedup_by(|a, b| a.digest == b.digest);
     let mut inputs = InputTable::new(&parts, limits.inputs);
-    let mut facts = Vec::new();
-    for (rank, mut part) in parts.into_iter().enumerate() {
+    let (mut facts, mut totals, mut end) = (Vec::new(), Totals::default(), None);
+    let shifts = align::align(&parts);
+    for (rank, (mut part, shift)) in parts.into_iter().zip(shifts).enumerate() {
         let own = if part.inputs.is_empty() { &[Arc::clone(&part.sensor)] } else { &*part.inputs };
         let numbers = own.iter().map(|name| inputs.number(&part.sensor, name)).collect();
-        let place = SensorPlace { inputs: numbers, shift: 0 };
-        add_faults(&mut part);
-        part.facts.iter_mut().for_each(|fact| fact.place(&place));
-        facts.extend(part.facts.into_iter().map(|fact| (rank, fact)));
+        let place = SensorPlace { inputs: numbers, shift: shift.nanos };
+        add_faults(&mut part, shift.note);
+        for mut fact in part.facts {
+            fact.place(&place);
+            match fact.fact {
+                Fact::End(counts) => {
+                    totals.add(&counts);
+                    end = end.max(Some((fact.clock, fact.sequence)));
+                }
+                _ => facts.push((rank, fact)),
+            }
+        }
     }
+    let mut facts = unite(facts, &mut totals);
     facts.sort_by_key(|(rank, it)| (it.clock, it.sequence, *rank));
-    let facts = facts.into_iter().map(|(_, fact)| fact).collect();
+    let mut facts: Vec<_> = facts.into_iter().map(|(_, fact)| fact).collect();
+    if let Some((clock, sequence)) = end {
+        let fact = Fact::End(Box::new(totals));
+        facts.push(Recorded { version: VERSION, clock, sequence, fact });
+    }
     Merged { facts, inputs: inputs.names }
 }
 
-/// Adds what of a part could not be read, as facts behind those that could.
-fn add_faults(part: &mut Part) {
-    let clock = part.end();
-    if part.faults.is_empty() && !part.is_complete() {
+/// Adds what of a part could not be read, as facts behind those that could, and the correction of its clock before them.
+fn add_faults(part: &mut Part, note: Option<Anomaly>) {
+    let clocks = || part.facts.iter().map(|it| it.clock);
+    let (first, last) = (clocks().min().unwrap_or_default(), clocks().max().unwrap_or_default());
+    if part.faults.is_empty() && !part.has_end() {
         let detail = "the observations have no end: the run that wrote them was cut short, or a part of the file is missing";
         part.faults.push(Anomaly::new(AnomalyKind::InputTruncated, detail.to_owned()));
     }
-    let next = part.facts.iter().map(|it| it.sequence).max().map_or(0, |it| it.saturating_add(1));
-    for (sequence, anomaly) in (next..).zip(part.faults.drain(..)) {
+    let fault = |(clock, sequence), anomaly| {
         let fact = Fact::Run { at: clock, input: Some(0), anomaly };
-        part.facts.push(Recorded { version: VERSION, clock, sequence, fact });
-    }
+        Recorded { version: VERSION, clock, sequence, fact }
+    };
+    let next = part.facts.iter().map(|it| it.sequence).max().map_or(0, |it| it.saturating_add(1));
+    let places = (next..).map(|sequence| (last, sequence));
+    let faults = places.zip(part.faults.drain(..)).map(|(place, anomaly)| fault(place, anomaly));
+    part.facts.extend(faults.chain(note.map(|note| fault((first, 0), note))));
 }
 
 /// The inputs of all sensors.

@@ -120,7 +120,7 @@ placed! {
     }
     TcpSide {
         syn, last_bytes, last_segment, unanswered, closed_at, stall, delivery;
-        bytes, missing_bytes, retransmitted_bytes, end, fin_unseen
+        start, base, bytes, missing_bytes, retransmitted_bytes, end, fin_unseen
     }
     SynFacts { mark, last; count }
     CloseFacts { mark; by, kind, received, is_answer, is_whole }
@@ -165,7 +165,7 @@ placed! {
     }
     EpmdPackets {
         syn, request, reply, close, foreign, proxy, tls, delivery, last_segment;
-        syns, icmp, closed_by, is_whole, is_acknowledged, is_unread, is_pipelined, is_mute
+        syns, starts, icmp, closed_by, is_whole, is_acknowledged, is_unread, is_pipelined, is_mute
     }
     TriggerMessage { mark; from, operation, trigger, call, lost }
     Resent { first, before, again, last; offset, bytes, sent }

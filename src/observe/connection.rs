@@ -118,6 +118,12 @@ impl TcpFacts {
 pub struct TcpSide {
     /// SYN or SYN-ACK of this side.
     pub syn: Option<SynFacts>,
+    /// Sequence number of its first byte, if the SYN or an acknowledgement before the first byte shows it.
+    #[serde(default)]
+    pub start: Option<u32>,
+    /// Sequence number of the byte at [`TcpOffset::BASE`], if anything of the stream was seen.
+    #[serde(default)]
+    pub base: Option<u32>,
     /// Length of the stream as far as seen, without retransmissions.
     pub bytes: u64,
     /// Number of bytes known to have been sent and not captured.

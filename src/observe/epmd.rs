@@ -58,6 +58,10 @@ pub struct EpmdPackets {
     pub syn: Option<PacketRef>,
     /// Number of SYNs sent.
     pub syns: u32,
+    /// Sequence number of the first byte of each side, as far as its SYN or an acknowledgement shows it; the client is the
+    /// initiator.
+    #[serde(default)]
+    pub starts: PerRole<Option<u32>>,
     /// The packet with the end of the request.
     pub request: Option<PacketRef>,
     /// The packet with the end of the reply.

@@ -29,8 +29,8 @@ pub struct HandshakeFacts {
     pub ack: Option<Received<()>>,
     /// The way in which the initiator's challenge in `challenge_reply` is not random, if it is not.
     pub odd_challenge: Option<OddChallenge>,
-    /// Whether the capture lacks a part of a message.
-    pub is_torn: bool,
+    /// Whether the capture lacks a part of a message of each side.
+    pub is_torn: PerRole<bool>,
     /// Whether the protocol state of each side was never known, or was lost at a gap.
     pub is_lost: PerRole<bool>,
     /// Result of the candidate cookies for the digest of each side.
@@ -216,6 +216,11 @@ impl HandshakeFacts {
             [Some(false), Some(true)] => Some(Role::Acceptor),
             _ => None,
         }
+    }
+
+    /// Whether the capture lacks a part of a message of either side.
+    pub const fn is_torn(&self) -> bool {
+        self.is_torn.initiator || self.is_torn.acceptor
     }
 
     /// Whether the hello of a side lacks `flag`.

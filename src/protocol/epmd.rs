@@ -490,6 +490,7 @@ impl EpmdConnection {
         EpmdPackets {
             syn: syn.map(|syn| syn.mark),
             syns: syn.map_or(0, |syn| syn.count),
+            starts: PerRole { initiator: requester.start(), acceptor: epmd.start() },
             request: self.first_request.as_ref().map(|request| request.mark),
             reply: self.reply.last,
             close: refused.or_else(|| close.map(|close| close.mark)),

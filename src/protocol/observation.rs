@@ -313,6 +313,8 @@ impl Connection {
                     count: syn.count,
                     last: syn.last,
                 }),
+                start: side.start(),
+                base: stream.base(),
                 bytes: stream.bytes(),
                 missing_bytes: tcp.missing(direction),
                 retransmitted_bytes: stream.retransmitted(),

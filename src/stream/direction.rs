@@ -207,6 +207,11 @@ impl StreamDirection {
         self.next.0.checked_add_signed(seq.distance(here)).map(TcpOffset)
     }
 
+    /// The sequence number at [`TcpOffset::BASE`]; `None` before its first segment.
+    pub fn base(&self) -> Option<u32> {
+        self.is_begun().then_some(self.anchor.0)
+    }
+
     /// Whether a segment of it, or its beginning, is known.
     pub fn is_begun(&self) -> bool {
         self.start != Start::Unseen

@@ -20,6 +20,7 @@ const TARGETS: &[Target] = &[
     ("decode", targets::decode),
     ("epmd", targets::epmd),
     ("erltf", targets::erltf),
+    ("extract", targets::extract),
     ("facts", targets::facts),
     ("fast_decode", targets::fast_decode),
     ("handshake", targets::handshake),

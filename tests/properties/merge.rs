@@ -1,19 +1,24 @@
 //! What several sensors saw gives the events of one run over everything, in whatever order and how often it is given.
 
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash as _, Hasher as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use beamscope::capture::CaptureFile;
+use beamscope::decode::Direction;
+use beamscope::drive;
 use beamscope::engine::Engine;
 use beamscope::limits::MergeLimits;
 use beamscope::merge::{Part, merge};
 use beamscope::observe::{Fact, Recorded, Totals};
-use beamscope::record::{Body, Event};
+use beamscope::record::{AnomalyKind, Body, EpmdOutcome, Event, Severity};
 use beamscope::render::{KeptObservations, observations_head, write_observation};
 
 use super::observations::{Run, config, run_engine, shuffled};
 use crate::support::corpus::check_all;
+use crate::support::pieces::{Kept, frames_of, pcap};
 
 /// Facts as a sensor writes them to a file and a merge reads them.
 fn part(sensor: &str, input: &str, facts: &[Recorded]) -> Part {
@@ -68,7 +73,8 @@ fn by_connection(facts: &[Recorded], parts: usize) -> Vec<Vec<Recorded>> {
         let mut hasher = DefaultHasher::new();
         match connection(&fact.fact) {
             Some(id) => id.hash(&mut hasher),
-            None => fact.sequence.hash(&mut hasher),
+            // Of what no connection shows, the same again within a moment is the same packet at another sensor.
+            None => {}
         }
         split[(hasher.finish() % parts as u64) as usize].push(fact.clone());
     }
@@ -142,4 +148,176 @@ fn a_part_without_its_end_makes_the_merge_incomplete() {
         );
         if is_complete { vec!["complete".to_owned()] } else { Vec::new() }
     });
+}
+
+/// The frames of a capture, of which each sensor has some; a frame without a TCP segment is at all of them.
+fn seen_by(
+    path: &Path,
+    has: impl Fn(usize, usize, &Kept) -> bool,
+    sensors: usize,
+    shift: i64,
+) -> Option<[Vec<Part>; 2]> {
+    let (link, frames) = frames_of(&path.to_string_lossy())?;
+    let part_of = |sensor: usize, name: &str| {
+        // One run over what any of them has.
+        let any = |at: usize, frame: &Kept| (0..sensors).any(|sensor| has(sensor, at, frame));
+        let is_kept =
+            |at, frame: &Kept| if sensor == ALL { any(at, frame) } else { has(sensor, at, frame) };
+        let own = frames.iter().enumerate().filter(|(at, frame)| is_kept(*at, frame));
+        let own: Vec<&Kept> = own.map(|(_, frame)| frame).collect();
+        let bytes = pcap(link, &own, if sensor == 1 { shift } else { 0 });
+        let facts = Arc::new(Mutex::new(Vec::new()));
+        let mut engine = Engine::new(config(Run::Plain), Vec::new());
+        let recorded = Arc::clone(&facts);
+        engine.record_facts(Box::new(move |fact| recorded.lock().unwrap().push(fact.clone())));
+        drive::run(&mut CaptureFile::from_bytes(bytes), &mut engine, &mut ()).unwrap();
+        engine.finish();
+        let facts = std::mem::take(&mut *facts.lock().unwrap());
+        part(name, "x.pcap", &facts)
+    };
+    let parts = (0..sensors).map(|sensor| part_of(sensor, &format!("sensor {sensor}"))).collect();
+    Some([parts, vec![part_of(ALL, "all")]])
+}
+
+/// In place of a sensor: all of them.
+const ALL: usize = usize::MAX;
+
+/// What a run reports of connections, by their ends, and its findings.
+#[derive(Debug, Default)]
+struct Story {
+    last: BTreeMap<String, String>,
+    all: BTreeMap<String, BTreeSet<String>>,
+    failed: BTreeSet<(String, String)>,
+    rules: BTreeMap<&'static str, String>,
+}
+
+fn story(events: &[Event]) -> Story {
+    let mut reports = Story::default();
+    for Event { connection, body, .. } in events {
+        let ends = connection.as_ref().map(|it| {
+            let mut ends = [(it.src_ip, it.src_port), (it.dest_ip, it.dest_port)];
+            ends.sort_unstable();
+            format!("{ends:?}")
+        });
+        let (outcome, is_failure) = match body {
+            Body::Session { session } => {
+                (format!("{:?}", session.outcome), session.outcome.is_failure())
+            }
+            Body::Epmd { epmd } if epmd.outcome != EpmdOutcome::Unregistered => {
+                (format!("epmd {:?}", epmd.outcome), epmd.outcome.is_failure())
+            }
+            Body::Finding { finding } if finding.severity > Severity::Info => {
+                reports.rules.insert(finding.rule, finding.title.clone());
+                continue;
+            }
+            _ => continue,
+        };
+        let Some(ends) = ends else { continue };
+        if is_failure {
+            reports.failed.insert((ends.clone(), outcome.clone()));
+        }
+        reports.all.entry(ends.clone()).or_default().insert(outcome.clone());
+        reports.last.insert(ends, outcome);
+    }
+    reports
+}
+
+/// What a merge reports that one run over everything does not; and how many connections end as in that run, of how many.
+fn invented(path: &Path, [parts, all]: [Vec<Part>; 2]) -> (Vec<String>, usize, usize) {
+    let one = story(&merged(all, Run::Plain));
+    let many = story(&merged(parts, Run::Plain));
+    let wrong = many.failed.iter().filter(|(ends, outcome)| {
+        !one.all.get(ends).is_some_and(|outcomes| outcomes.contains(outcome))
+    });
+    let mut wrong: Vec<_> = wrong
+        .map(|(ends, outcome)| {
+            format!("{}: {ends} is {outcome}, and was {:?}", path.display(), one.all.get(ends))
+        })
+        .collect();
+    let rules = many.rules.iter().filter(|(rule, _)| !one.rules.contains_key(*rule));
+    wrong.extend(rules.map(|(rule, title)| format!("{}: {rule}: {title}", path.display())));
+    let same = one.last.iter().filter(|(ends, outcome)| many.last.get(*ends) == Some(*outcome));
+    (wrong, same.count(), one.last.len())
+}
+
+/// Runs a division of all captures among sensors: nothing is invented, and at least so many per cent end the same.
+fn check_division(least: usize, division: impl Fn(&Path) -> Option<[Vec<Part>; 2]> + Sync) {
+    let counts = Mutex::new((0, 0));
+    check_all(|path| {
+        let Some(parts) = division(path) else { return Vec::new() };
+        let (wrong, same, all) = invented(path, parts);
+        let mut counts = counts.lock().unwrap();
+        *counts = (counts.0 + same, counts.1 + all);
+        wrong
+    });
+    let (same, all) = counts.into_inner().unwrap();
+    assert!(same * 100 >= all * least, "{same} of {all} connections end as in one run");
+}
+
+/// A number that looks random, the same in each run.
+fn random(path: &Path, sensor: usize, at: usize) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (path.file_name(), sensor, at).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[test]
+fn two_sensors_of_one_direction_each_give_one_answer() {
+    // What needs both directions to be recognised, or to be decided, is left open.
+    check_division(80, |path| {
+        let has = |sensor: usize, _: usize, frame: &Kept| match frame.direction {
+            Some(Direction::LowToHigh) => sensor != 1,
+            Some(Direction::HighToLow) => sensor != 0,
+            None => true,
+        };
+        seen_by(path, has, 2, 0)
+    });
+}
+
+#[test]
+fn sensors_that_lost_different_packets_accuse_for_none_of_them() {
+    check_division(85, |path| {
+        let has = |sensor: usize, at: usize, _: &Kept| random(path, sensor, at) % 100 < 90;
+        seen_by(path, has, 2, 0)
+    });
+}
+
+#[test]
+fn a_sensor_that_saw_everything_decides_whatever_the_others_lack() {
+    check_division(99, |path| {
+        let has =
+            |sensor: usize, at: usize, _: &Kept| sensor != 1 || random(path, sensor, at) % 2 == 0;
+        seen_by(path, has, 2, 0)
+    });
+    check_division(99, |path| {
+        let has = |sensor: usize, at: usize, _: &Kept| sensor != 1 || at > 20;
+        seen_by(path, has, 2, 0)
+    });
+}
+
+#[test]
+fn a_sensor_with_another_clock_is_put_on_that_of_the_first() {
+    let aligned = Mutex::new(0);
+    check_all(|path| {
+        let Some(divided) = seen_by(path, |_, _, _| true, 2, 1_500_000_000) else {
+            return Vec::new();
+        };
+        let (wrong, same, all) = invented(path, divided.clone());
+        let [parts, _] = divided;
+        let is_aligned = |event: &Event| match &event.body {
+            Body::Anomaly { anomaly } => {
+                anomaly.kind == AnomalyKind::ClocksAligned
+                    && anomaly
+                        .detail
+                        .starts_with("the clock of sensor 1 is 1.500 s ahead of that of sensor 0")
+            }
+            _ => false,
+        };
+        *aligned.lock().unwrap() += usize::from(merged(parts, Run::Plain).iter().any(is_aligned));
+        let differs =
+            (same < all).then(|| format!("{same} of {all} connections end as in one run"));
+        wrong.into_iter().chain(differs).collect()
+    });
+    let aligned = aligned.into_inner().unwrap();
+    assert!(aligned > 60, "{aligned}");
 }

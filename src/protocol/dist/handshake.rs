@@ -147,7 +147,7 @@ impl Exchange {
     /// Takes in the loss of a message of `from` with `len` bytes, of which the capture lacks a part. Returns whether
     /// it was the last message before frames, judged by its length.
     pub(in crate::protocol) fn on_lost(&mut self, from: Role, len: usize) -> bool {
-        self.facts.is_torn = true;
+        self.facts.is_torn[from] = true;
         self.facts.is_lost[from] = true;
         match from {
             // A `challenge_reply` has a tag, a challenge and a digest, a `challenge_ack` a tag and a digest.

@@ -239,6 +239,12 @@ impl TcpConnection {
 }
 
 impl TcpDirection {
+    /// The sequence number of its first byte, as its SYN or an acknowledgement before it shows it.
+    pub(crate) fn start(&self) -> Option<u32> {
+        let by_syn = self.syn.map(|syn| syn.isn.0.wrapping_add(1));
+        by_syn.or_else(|| self.stream.base().filter(|_| self.stream.is_start_seen()))
+    }
+
     /// Whether no bytes came behind a FIN, and nothing is missing before it, or the other side has acknowledged that far, or
     /// nothing follows. Else it may not be of its sender.
     fn is_reached(&self, fin: &Fin) -> bool {

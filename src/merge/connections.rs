@@ -1,0 +1,572 @@
+//! Which facts of several sensors are about the same connection, and what they show together.
+//!
+//! In: the facts of all sensors, on one clock. Out: the same facts, with those of a connection that several saw joined:
+//! it has one identifier, each of its messages once, and one observation when it is established and when it is over.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::join::{join, join_epmd, orientation_rank, rebase, settle, with_other_roles};
+use crate::decode::Endpoint;
+use crate::observe::{
+    ConnectionIds, EpmdObservation, EpmdOutcome, Fact, Observation, Occasion, PerRole, Recorded,
+    Role, Settled, Totals,
+};
+use crate::packet::PacketRef;
+use crate::time::Timestamp;
+
+/// A fact with the rank of its sensor.
+pub(super) type Ranked = (usize, Recorded);
+
+/// Joins the facts about connections that several sensors saw. What they counted twice is taken from `totals`.
+pub(super) fn unite(facts: Vec<Ranked>, totals: &mut Totals) -> Vec<Ranked> {
+    if facts.iter().all(|(rank, _)| Some(*rank) == facts.first().map(|(rank, _)| *rank)) {
+        return facts;
+    }
+    let (mut united, mut views) = (Vec::new(), Views::default());
+    let mut sightings = Sightings::default();
+    for (rank, fact) in facts {
+        match connection_of(&fact.fact) {
+            Some(settled) => {
+                let ids = Arc::clone(&settled.connection);
+                views.add(rank, &ids, fact);
+            }
+            None if sightings.is_known(rank, &fact) => {}
+            None => united.push((rank, fact)),
+        }
+    }
+    for views in views.by_ends() {
+        for group in groups(views) {
+            group.join_into(&mut united, totals);
+        }
+    }
+    united
+}
+
+/// What one sensor saw of one connection.
+#[derive(Debug)]
+struct SensorView {
+    rank: usize,
+    ids: Arc<ConnectionIds>,
+    facts: Vec<Recorded>,
+    /// The time from its first packet to its last.
+    span: (Timestamp, Timestamp),
+    /// Sequence number of the first byte of each end as far as it saw where that begins, the lower end first.
+    starts: [Option<u32>; 2],
+}
+
+#[derive(Default)]
+struct Views {
+    numbers: HashMap<(usize, Arc<str>), usize, RandomState>,
+    views: Vec<SensorView>,
+}
+
+impl Views {
+    fn add(&mut self, rank: usize, ids: &Arc<ConnectionIds>, fact: Recorded) {
+        let next = self.views.len();
+        let key = (rank, Arc::clone(&ids.session_id));
+        let number = *self.numbers.entry(key).or_insert(next);
+        if number == next {
+            let span = (Timestamp(u64::MAX), Timestamp::default());
+            let (ids, starts) = (Arc::clone(ids), [None; 2]);
+            self.views.push(SensorView { rank, ids, facts: Vec::new(), span, starts });
+        }
+        if let Some(view) = self.views.get_mut(number) {
+            view.note(&fact);
+            view.facts.push(fact);
+        }
+    }
+
+    /// The views of each pair of addresses and ports, in the order of their first packets.
+    fn by_ends(self) -> Vec<Vec<SensorView>> {
+        let mut numbers: HashMap<_, usize, RandomState> = HashMap::default();
+        let mut all: Vec<Vec<SensorView>> = Vec::new();
+        for view in self.views {
+            let next = all.len();
+            let number = *numbers.entry(view.ends()).or_insert(next);
+            if number == next {
+                all.push(Vec::new());
+            }
+            if let Some(views) = all.get_mut(number) {
+                views.push(view);
+            }
+        }
+        for views in &mut all {
+            views.sort_by(|a, b| (a.span.0, a.rank).cmp(&(b.span.0, b.rank)));
+        }
+        all
+    }
+}
+
+impl SensorView {
+    /// Both ends, the lower one first.
+    fn ends(&self) -> [Endpoint; 2] {
+        let ids = &self.ids;
+        let src = Endpoint { ip: ids.src_ip, port: ids.src_port };
+        let dst = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
+        if src <= dst { [src, dst] } else { [dst, src] }
+    }
+
+    /// Takes in what a fact shows of when the connection was open, and of where its streams begin.
+    fn note(&mut self, fact: &Recorded) {
+        let mut at = |time: Timestamp| {
+            self.span = (self.span.0.min(time), self.span.1.max(time));
+        };
+        match &fact.fact {
+            Fact::Connection { seen, .. } => {
+                at(seen.tcp.first.at);
+                at(seen.tcp.last.at);
+                let [low, _] = self.ends();
+                for (role, side) in seen.tcp.sides.each() {
+                    let place = usize::from(seen.ends[role] != low);
+                    if let Some(start) = self.starts.get_mut(place) {
+                        *start = start.or(side.start);
+                    }
+                }
+            }
+            Fact::Epmd { seen, .. } => {
+                let it = &seen.seen;
+                let marks = [it.syn, it.request, it.reply, it.close];
+                marks.into_iter().flatten().for_each(|mark| at(mark.at));
+                it.last_segment.each().filter_map(|(_, time)| *time).for_each(at);
+                let [low, _] = self.ends();
+                let client = Endpoint { ip: self.ids.src_ip, port: self.ids.src_port };
+                let is_low = client == low;
+                for (role, known) in it.starts.each() {
+                    let place = usize::from(is_low != (role == Role::Initiator));
+                    if let Some(start) = self.starts.get_mut(place) {
+                        *start = start.or(*known);
+                    }
+                }
+            }
+            other => {
+                if let Some(settled) = connection_of(other) {
+                    at(settled.at);
+                }
+            }
+        }
+    }
+
+    /// The last observation once the connection is over, or the input ends.
+    fn last(&self) -> Option<&Observation> {
+        self.facts.iter().rev().find_map(|it| match &it.fact {
+            Fact::Connection { seen, .. } if is_last(seen) => Some(&**seen),
+            _ => None,
+        })
+    }
+
+    fn observations(&mut self) -> impl Iterator<Item = &mut Box<Observation>> {
+        self.facts.iter_mut().filter_map(|it| match &mut it.fact {
+            Fact::Connection { seen, .. } => Some(seen),
+            _ => None,
+        })
+    }
+
+    /// How much it shows: whether it has both openings, then the length of the streams. An earlier sensor is preferred.
+    fn fullness(&self) -> (usize, u64, std::cmp::Reverse<usize>) {
+        let known = self.starts.iter().flatten().count();
+        let bytes = self.last().map_or(self.facts.len() as u64, |it| {
+            let sides = &it.tcp.sides;
+            sides.initiator.bytes.saturating_add(sides.acceptor.bytes)
+        });
+        (known, bytes, std::cmp::Reverse(self.rank))
+    }
+}
+
+const fn is_last(seen: &Observation) -> bool {
+    matches!(seen.occasion, Occasion::Over | Occasion::Quiet | Occasion::End)
+}
+
+/// The views of one connection.
+#[derive(Debug)]
+struct Group {
+    views: Vec<SensorView>,
+    span: (Timestamp, Timestamp),
+    starts: [Option<u32>; 2],
+}
+
+/// Divides the views of one pair of ends into connections: a pair of ends is used again, and then with other sequence
+/// numbers, or later.
+fn groups(views: Vec<SensorView>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for view in views {
+        let recent = groups.len().saturating_sub(LOOKED_BACK);
+        let candidates = groups.iter_mut().skip(recent).filter(|group| group.may_have(&view));
+        match candidates.min_by_key(|group| view.span.0.since(group.span.1)) {
+            Some(group) => group.add(view),
+            None => {
+                let (span, starts) = (view.span, view.starts);
+                groups.push(Group { views: vec![view], span, starts });
+            }
+        }
+    }
+    groups
+}
+
+/// Connections between the same two ports that are looked at for one more view.
+const LOOKED_BACK: usize = 16;
+
+/// Two sensors that see one direction each have no packet of the same time. No host uses a pair of ports again so soon.
+const APART: Duration = Duration::from_millis(200);
+
+impl Group {
+    /// Whether a view that begins later may be of the same connection.
+    fn may_have(&self, view: &SensorView) -> bool {
+        let differs = |(a, b): (&Option<u32>, &Option<u32>)| a.is_some() && b.is_some() && a != b;
+        let is_new = self.views.iter().all(|it| it.rank != view.rank);
+        is_new
+            && view.span.0.since(self.span.1) <= APART
+            && !self.starts.iter().zip(&view.starts).any(differs)
+    }
+
+    fn add(&mut self, view: SensorView) {
+        self.span.1 = self.span.1.max(view.span.1);
+        for (own, other) in self.starts.iter_mut().zip(view.starts) {
+            *own = own.or(other);
+        }
+        self.views.push(view);
+    }
+
+    /// Adds its facts, joined if several sensors have them.
+    fn join_into(mut self, united: &mut Vec<Ranked>, totals: &mut Totals) {
+        self.views.sort_by_key(|view| view.rank);
+        let fullest = self.views.iter().max_by_key(|view| view.fullness());
+        let Some(ids) = fullest.map(|view| Arc::clone(&view.ids)) else { return };
+        for stranger in self.align_roles() {
+            let rank = stranger.rank;
+            united.extend(stranger.facts.into_iter().map(|fact| (rank, fact)));
+        }
+        if self.views.len() == 1 {
+            let all = self.views.into_iter();
+            united
+                .extend(all.flat_map(|view| view.facts.into_iter().map(move |it| (view.rank, it))));
+            return;
+        }
+        self.align_offsets();
+        self.take_from(totals);
+        let mut facts: Vec<Ranked> = Vec::new();
+        for view in self.views {
+            facts.extend(view.facts.into_iter().map(|fact| (view.rank, fact)));
+        }
+        facts.sort_by_key(|(rank, it)| (it.clock, it.sequence, *rank));
+        let (mut established, mut last, mut requests) = (Vec::new(), Vec::new(), Vec::new());
+        let mut sightings = Sightings::default();
+        let mut nodes = PerRole { initiator: None, acceptor: None };
+        for (rank, mut fact) in facts {
+            if let Fact::Handshake { message, .. } = &mut fact.fact {
+                // A sensor of one direction has one of the names.
+                for role in Role::BOTH {
+                    nodes[role] = message.nodes[role].clone().or(nodes[role].take());
+                    message.nodes[role].clone_from(&nodes[role]);
+                }
+            }
+            if let Some(settled) = connection_of_mut(&mut fact.fact) {
+                settled.connection = Arc::clone(&ids);
+            }
+            match &fact.fact {
+                Fact::Connection { seen, .. } => match seen.occasion {
+                    Occasion::Established => established.push((rank, fact)),
+                    // That a side is silent is a warning of a live view, which another sensor may not have.
+                    Occasion::Silent { .. } => {}
+                    Occasion::Over | Occasion::Quiet | Occasion::End => last.push((rank, fact)),
+                },
+                Fact::Epmd { .. } => requests.push((rank, fact)),
+                _ if sightings.is_known(rank, &fact) => {}
+                _ => united.push((rank, fact)),
+            }
+        }
+        united.extend(joined_established(established));
+        united.extend(joined_last(last));
+        united.extend(joined_requests(requests));
+    }
+
+    /// Gives all views the roles of the one that knows them best. Those that contradict it are taken out.
+    fn align_roles(&mut self) -> Vec<SensorView> {
+        let best = self.views.iter().filter_map(|view| {
+            let seen = view.last()?;
+            Some((orientation_rank(seen.orientation), view.fullness(), seen.ends))
+        });
+        let Some((.., ends)) = best.max_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1))) else {
+            return Vec::new();
+        };
+        let (mut kept, mut strangers) = (Vec::new(), Vec::new());
+        for mut view in std::mem::take(&mut self.views) {
+            let fits = view.observations().all(|seen| {
+                if seen.ends == ends {
+                    return true;
+                }
+                match with_other_roles((**seen).clone()) {
+                    Some(turned) => {
+                        **seen = turned;
+                        seen.ends == ends
+                    }
+                    None => false,
+                }
+            });
+            if fits { kept.push(view) } else { strangers.push(view) }
+        }
+        self.views = kept;
+        strangers
+    }
+
+    /// Makes the offsets of all views count from the same bytes.
+    fn align_offsets(&mut self) {
+        for role in Role::BOTH {
+            let sides = || self.views.iter().filter_map(|view| Some(&view.last()?.tcp.sides[role]));
+            let by_syn = sides().filter(|side| side.syn.is_some()).find_map(|side| side.base);
+            let lowest = sides()
+                .filter_map(|side| side.base)
+                .reduce(|a, b| if a.wrapping_sub(b).cast_signed() < 0 { a } else { b });
+            let Some(base) = by_syn.or(lowest) else { continue };
+            for view in &mut self.views {
+                view.observations().for_each(|seen| rebase(seen, role, base));
+            }
+        }
+    }
+
+    /// Takes from the totals what several sensors counted of this connection.
+    fn take_from(&self, totals: &mut Totals) {
+        let parts: Vec<_> = self.views.iter().filter_map(|view| view.last().cloned()).collect();
+        let count =
+            |it: &Observation| [it.tcp.gaps, it.tcp.gap_bytes, u64::from(!it.tcp.both_seen)];
+        let sums = parts.iter().map(count).fold([0_u64; 3], |sums, own| {
+            let [a, b, c] = sums;
+            let [gaps, bytes, sided] = own;
+            [a.saturating_add(gaps), b.saturating_add(bytes), c.saturating_add(sided)]
+        });
+        let one = joined(parts).map(|it| count(&it)).unwrap_or_default();
+        let [gaps, bytes, sided] = [0, 1, 2].map(|at: usize| {
+            let of = |counts: &[u64; 3]| counts.get(at).copied().unwrap_or_default();
+            of(&sums).saturating_sub(of(&one))
+        });
+        let requests =
+            self.views.iter().flat_map(|view| &view.facts).filter_map(|it| match &it.fact {
+                Fact::Epmd { seen, .. } => Some(&seen.seen.last_segment),
+                _ => None,
+            });
+        let (mut halves, mut both) = (0_u64, PerRole { initiator: false, acceptor: false });
+        for last in requests {
+            let seen = [last.initiator.is_some(), last.acceptor.is_some()];
+            halves += u64::from(seen != [true, true] && seen != [false, false]);
+            both.initiator |= last.initiator.is_some();
+            both.acceptor |= last.acceptor.is_some();
+        }
+        let sided =
+            if both.initiator && both.acceptor { sided.saturating_add(halves) } else { sided };
+        totals.gaps = totals.gaps.saturating_sub(gaps);
+        totals.missing_bytes = totals.missing_bytes.saturating_sub(bytes);
+        totals.one_sided = totals.one_sided.saturating_sub(sided);
+    }
+}
+
+/// What all sensors show of a connection.
+fn joined(parts: Vec<Observation>) -> Option<Observation> {
+    let mut all = parts.clone().into_iter().reduce(join)?;
+    if parts.len() > 1 {
+        settle(&mut all, &parts);
+    }
+    Some(all)
+}
+
+/// The observation that a handshake has completed: from the first sensor on that saw it, with what all saw by then.
+fn joined_established(facts: Vec<Ranked>) -> Option<Ranked> {
+    let parts = facts.iter().filter_map(|(_, it)| observation(it).cloned()).collect();
+    let seen = Box::new(joined(parts)?);
+    let (rank, first) = facts.into_iter().next()?;
+    Some((rank, with_observation(first, seen)))
+}
+
+/// The last observation: when the first sensor saw the connection end, or else when the last one saw no more of it.
+fn joined_last(facts: Vec<Ranked>) -> Option<Ranked> {
+    let mut parts: HashMap<usize, Observation, RandomState> = HashMap::default();
+    let (mut over, mut last) = (None, None);
+    for (rank, fact) in facts {
+        let seen = observation(&fact)?;
+        parts.insert(rank, seen.clone());
+        if seen.occasion == Occasion::Over && over.is_none() {
+            over = Some((rank, fact));
+        } else {
+            last = Some((rank, fact));
+        }
+    }
+    let mut parts: Vec<_> = parts.into_iter().collect();
+    parts.sort_by_key(|(rank, _)| *rank);
+    let mut seen = Box::new(joined(parts.into_iter().map(|(_, seen)| seen).collect())?);
+    seen.is_final = true;
+    seen.occasion = match seen.occasion {
+        // Nothing follows that could still change it.
+        Occasion::Over => Occasion::End,
+        other => other,
+    };
+    let (rank, fact) = over.or(last)?;
+    let ended = seen.tcp.opening.refused().or_else(|| {
+        let (sides, close) = (&seen.tcp.sides, seen.tcp.close?);
+        let both = sides.initiator.closed_at.zip(sides.acceptor.closed_at);
+        let until = both.map(|(a, b)| a.max(b)).filter(|_| !close.is_reset());
+        let at = until.or_else(|| close.is_reset().then_some(close.mark.at))?;
+        Some(PacketRef { at, ..close.mark })
+    });
+    Some((rank, settled_by(with_observation(fact, seen), ended)))
+}
+
+const fn observation(fact: &Recorded) -> Option<&Observation> {
+    match &fact.fact {
+        Fact::Connection { seen, .. } => Some(seen),
+        _ => None,
+    }
+}
+
+fn with_observation(fact: Recorded, seen: Box<Observation>) -> Recorded {
+    match fact.fact {
+        Fact::Connection { settled, .. } => {
+            Recorded { fact: Fact::Connection { settled, seen }, ..fact }
+        }
+        _ => fact,
+    }
+}
+
+/// The requests to EPMD on one connection: each sensor's first is the same one, and so on. The end of a registration is one
+/// of its own.
+fn joined_requests(facts: Vec<Ranked>) -> Vec<Ranked> {
+    let mut counts: HashMap<(usize, bool), usize, RandomState> = HashMap::default();
+    let mut requests: Vec<((bool, usize), Ranked, EpmdObservation)> = Vec::new();
+    let mut numbers: HashMap<(bool, usize), usize, RandomState> = HashMap::default();
+    for (rank, fact) in facts {
+        let Fact::Epmd { seen, .. } = &fact.fact else { continue };
+        let seen = (**seen).clone();
+        let is_end = seen.outcome == EpmdOutcome::Unregistered;
+        let count = counts.entry((rank, is_end)).or_default();
+        let key = (is_end, *count);
+        *count += 1;
+        let next = requests.len();
+        let number = *numbers.entry(key).or_insert(next);
+        match requests.get_mut(number) {
+            Some((_, _, joined)) => *joined = join_epmd(std::mem::take(joined), seen),
+            None => requests.push((key, (rank, fact), seen)),
+        }
+    }
+    let requests = requests.into_iter().filter_map(|(_, (rank, fact), seen)| {
+        let Fact::Epmd { settled, .. } = fact.fact else { return None };
+        let reply = seen.seen.reply.filter(|_| seen.response.is_some());
+        let is_end = seen.outcome == EpmdOutcome::Unregistered;
+        let fact = Recorded { fact: Fact::Epmd { settled, seen: Box::new(seen) }, ..fact };
+        Some((rank, settled_by(fact, reply.filter(|_| !is_end))))
+    });
+    requests.collect()
+}
+
+/// The fact as if this packet had settled it, if that is earlier: a sensor of one direction reports what another one decides
+/// when it gives up waiting.
+fn settled_by(mut fact: Recorded, mark: Option<PacketRef>) -> Recorded {
+    let is_earlier = |mark: &PacketRef| mark.at < fact.clock && mark.at != Timestamp::default();
+    let Some(mark) = mark.filter(is_earlier) else { return fact };
+    fact.clock = mark.at;
+    if let Some(settled) = connection_of_mut(&mut fact.fact) {
+        (settled.at, settled.frame) = (mark.at, Some(mark.frame));
+    }
+    fact
+}
+
+/// Facts that another sensor showed as well.
+#[derive(Default)]
+struct Sightings {
+    /// By the content of the fact: the time of each, and the sensors that showed it.
+    known: HashMap<String, Vec<(Timestamp, Vec<usize>)>, RandomState>,
+}
+
+impl Sightings {
+    /// Whether another sensor showed the same. If not, it is remembered as shown by this one.
+    fn is_known(&mut self, rank: usize, fact: &Recorded) -> bool {
+        let Some((content, at, within)) = content(&fact.fact) else { return false };
+        let times = self.known.entry(content).or_default();
+        let near = |time: Timestamp| at.since(time).max(time.since(at)) <= within;
+        let recent = times.len().saturating_sub(LOOKED_BACK);
+        let same = times
+            .iter_mut()
+            .skip(recent)
+            .find(|(time, ranks)| near(*time) && !ranks.contains(&rank));
+        match same {
+            Some((_, ranks)) => {
+                ranks.push(rank);
+                true
+            }
+            None => {
+                times.push((at, vec![rank]));
+                false
+            }
+        }
+    }
+}
+
+/// What of a fact is the same at every sensor; its time; and how far apart that may be. `None` for facts of one sensor alone.
+fn content(fact: &Fact) -> Option<(String, Timestamp, Duration)> {
+    let text = |it: &dyn Debug| format!("{it:?}");
+    Some(match fact {
+        Fact::Handshake { settled, message } => {
+            (text(&(message.message, message.from)), settled.at, Duration::MAX)
+        }
+        Fact::Message { settled, message: it } => (
+            text(&(it.from, &it.operation, it.trigger, &it.call, &it.lost)),
+            settled.at,
+            Duration::MAX,
+        ),
+        Fact::Anomaly { settled, anomaly: it } => {
+            (text(&(it.kind, &it.field, &it.detail)), settled.at, Duration::MAX)
+        }
+        Fact::ProxyHeader { settled, header: it } => {
+            (text(&(it.version, it.client, it.dialed)), settled.at, Duration::MAX)
+        }
+        Fact::Resolved(it) => (text(&(it.client, &it.name, &it.ips)), it.mark.at, SAME_PACKET),
+        Fact::Unresolved(it) => {
+            let question = &it.question;
+            let asked = (question.client, question.server, &question.name, question.is_v6);
+            (text(&(asked, it.reason)), question.mark.at, SAME_PACKET)
+        }
+        Fact::NoNeighbour(it) => (text(&(it.asker, it.wanted)), it.first.at, SAME_PACKET),
+        Fact::ListedName { ip, name } => (text(&(ip, name)), Timestamp::default(), Duration::MAX),
+        Fact::Connection { .. } | Fact::Epmd { .. } | Fact::Run { .. } | Fact::End(_) => {
+            return None;
+        }
+    })
+}
+
+/// A packet passes two sensors within this time. A question is not asked again so soon.
+const SAME_PACKET: Duration = Duration::from_millis(500);
+
+const fn connection_of(fact: &Fact) -> Option<&Settled> {
+    match fact {
+        Fact::Connection { settled, .. }
+        | Fact::Epmd { settled, .. }
+        | Fact::Handshake { settled, .. }
+        | Fact::Message { settled, .. }
+        | Fact::Anomaly { settled, .. }
+        | Fact::ProxyHeader { settled, .. } => Some(settled),
+        Fact::Resolved(_)
+        | Fact::Unresolved(_)
+        | Fact::NoNeighbour(_)
+        | Fact::ListedName { .. }
+        | Fact::Run { .. }
+        | Fact::End(_) => None,
+    }
+}
+
+const fn connection_of_mut(fact: &mut Fact) -> Option<&mut Settled> {
+    match fact {
+        Fact::Connection { settled, .. }
+        | Fact::Epmd { settled, .. }
+        | Fact::Handshake { settled, .. }
+        | Fact::Message { settled, .. }
+        | Fact::Anomaly { settled, .. }
+        | Fact::ProxyHeader { settled, .. } => Some(settled),
+        Fact::Resolved(_)
+        | Fact::Unresolved(_)
+        | Fact::NoNeighbour(_)
+        | Fact::ListedName { .. }
+        | Fact::Run { .. }
+        | Fact::End(_) => None,
+    }
+}
