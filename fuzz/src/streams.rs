@@ -58,7 +58,8 @@ pub fn reassembly(data: &[u8]) {
                 (place, usize::from(len), u32::from(missing), ip_id)
             }
             Step::Acknowledged { place, is_first } => {
-                direction.on_ack(isn.plus(u32::from(place)), is_first, &limits);
+                let ack = (isn.plus(u32::from(place)), Timestamp(now * 1_000_000));
+                direction.on_ack(ack, is_first, &limits);
                 is_exact = false;
                 continue;
             }

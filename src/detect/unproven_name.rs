@@ -188,3 +188,59 @@ fn proven(owner: &Owner) -> Option<Evidence> {
         role: proof.role,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{but, found};
+    use crate::judge::samples::{SampleDial, dial, mark};
+    use crate::record::Finding;
+
+    const STRANGER: &str = "a@10.0.0.1/10.0.0.66/7";
+    const B: &str = "b@10.0.0.2/10.0.0.2/5";
+
+    /// The finding about a dial with this outcome, which `by` ended.
+    fn about(dialed: SampleDial, outcome: Outcome, by: Role) -> Finding {
+        let step = but(dialed.fails(outcome), |it| {
+            it.verdict.detected_by = Some(by);
+            it.close(by, mark(110));
+        });
+        let mut all = found(&[step]);
+        all.retain(|it| it.rule == DOC.rule);
+        assert_eq!(all.len(), 1, "{outcome:?} by {by:?}");
+        all.remove(0)
+    }
+
+    #[test]
+    fn what_came_of_an_attempt_names_the_side_that_ended_it() {
+        let explained = |outcome, by, what: &str| {
+            let found = about(dial(100, STRANGER, B), outcome, by);
+            assert!(found.explanation.contains(what), "{outcome:?}: {}", found.explanation);
+            found
+        };
+        let refused = "b@10.0.0.2 refused it before it came to the cookie.";
+        let closed = "the connection was closed before its cookie was accepted.";
+        explained(Outcome::TimedOut, Role::Acceptor, "it did not go on with the handshake.");
+        explained(Outcome::NotAllowed, Role::Acceptor, refused);
+        explained(Outcome::VersionMismatch, Role::Initiator, closed);
+        explained(Outcome::NameMismatch, Role::Initiator, closed);
+        explained(Outcome::CookieMismatch, Role::Acceptor, "b@10.0.0.2 refused its cookie.");
+        let left = explained(Outcome::Aborted, Role::Initiator, closed);
+        assert!(!left.remedy.iter().any(|step| step.starts_with("Read the log")));
+        let by_b = "b@10.0.0.2 closed the connection before it accepted a cookie.";
+        let found = explained(Outcome::Aborted, Role::Acceptor, by_b);
+        assert!(found.remedy.iter().any(|step| step.starts_with("Read the log of b@10.0.0.2")));
+        assert_eq!(found.severity, Severity::Medium);
+    }
+
+    #[test]
+    fn a_node_logs_the_cookie_of_a_stranger_that_dialed_it_and_no_more() {
+        let logs = |dialed, outcome, by| !about(dialed, outcome, by).logged_by.is_empty();
+        let dialed = || dial(100, STRANGER, B);
+        assert!(logs(dialed(), Outcome::CookieMismatch, Role::Acceptor));
+        assert!(!logs(dialed(), Outcome::NotAllowed, Role::Acceptor));
+        let dials = || dial(100, B, STRANGER);
+        assert!(!logs(dials(), Outcome::CookieMismatch, Role::Initiator), "of what it dialed");
+        assert!(!logs(dials(), Outcome::CookieMismatch, Role::Acceptor), "of its own cookie");
+    }
+}

@@ -177,8 +177,7 @@ impl<S: EventSink> Core<S> {
 
     /// Hands an event to the sink, after the packets of a finding were saved as evidence.
     pub(super) fn report(&mut self, mut event: Event) {
-        if let Some(Err(detail)) = self.evidence.as_mut().map(|it| it.on_event(&mut event)) {
-            let anomaly = Anomaly::new(AnomalyKind::NotSaved, detail);
+        if let Some(Err(anomaly)) = self.evidence.as_mut().map(|it| it.on_event(&mut event)) {
             let body = Body::Anomaly { anomaly: Box::new(anomaly) };
             let event = Event { at: self.now, frame: None, input: None, connection: None, body };
             self.queue.push_back(Work::Event(event));

@@ -18,6 +18,7 @@ use crate::capture::Frame;
 use crate::decode::Endpoint;
 use crate::flow::FlowId;
 use crate::limits::{self, Limits};
+use crate::observe::{Anomaly, AnomalyKind};
 use crate::packet::FrameRef;
 use crate::record::{Body, Event, Evidence, Finding};
 use crate::time::Timestamp;
@@ -68,6 +69,8 @@ pub(crate) struct EvidenceCollector {
     sink: Box<dyn EvidenceSink>,
     /// Cases that may get more packets, in the order of their findings.
     pending_cases: VecDeque<PendingCase>,
+    /// Whether it was reported that there were more of them than are kept.
+    has_overflowed: bool,
 }
 
 /// A stored case that may get more packets.
@@ -90,6 +93,7 @@ impl EvidenceCollector {
             max_lookups: limits.lookups,
             sink,
             pending_cases: VecDeque::new(),
+            has_overflowed: false,
         }
     }
 
@@ -119,14 +123,18 @@ impl EvidenceCollector {
     /// Stores those cases again that are due at `now` and have more packets than before.
     pub(crate) fn advance(&mut self, now: Timestamp) {
         while self.pending_cases.front().is_some_and(|case| case.due <= now) {
-            let Some(case) = self.pending_cases.pop_front() else { break };
-            let PendingCase { at, finding, wanted, packets, .. } = case;
-            let update =
-                EvidenceCase { is_update: true, ..self.recent.case(at, &finding, &wanted) };
-            if update.packets.len() > packets {
-                // After an error, the case that was stored first remains.
-                let _ = self.sink.keep(&update);
-            }
+            self.update_oldest();
+        }
+    }
+
+    /// Stores the case of the oldest finding again if it has more packets than before.
+    fn update_oldest(&mut self) {
+        let Some(case) = self.pending_cases.pop_front() else { return };
+        let PendingCase { at, finding, wanted, packets, .. } = case;
+        let update = EvidenceCase { is_update: true, ..self.recent.case(at, &finding, &wanted) };
+        if update.packets.len() > packets {
+            // After an error, the case that was stored first remains.
+            let _ = self.sink.keep(&update);
         }
     }
 
@@ -135,8 +143,8 @@ impl EvidenceCollector {
     ///
     /// # Errors
     ///
-    /// The sink could not store the case.
-    pub(crate) fn on_event(&mut self, event: &mut Event) -> Result<(), String> {
+    /// The sink could not store the case; or, once a run, there are more cases than wait for further packets.
+    pub(crate) fn on_event(&mut self, event: &mut Event) -> Result<(), Anomaly> {
         match &mut event.body {
             Body::Session { session } => {
                 if let (Some(lookup), Some(own)) = (&session.lookup, &event.connection) {
@@ -179,12 +187,25 @@ impl EvidenceCollector {
                     return Ok(());
                 }
                 let packets = case.packets.len();
-                finding.evidence_file = self.sink.keep(&case)?;
+                let kept = self.sink.keep(&case);
+                finding.evidence_file =
+                    kept.map_err(|detail| Anomaly::new(AnomalyKind::NotSaved, detail))?;
                 if finding.evidence_file.is_some() {
                     let (due, at) = (event.at.after(UPDATE_DELAY), event.at);
                     let finding = finding.clone();
-                    let case = PendingCase { due, at, finding, wanted, packets };
-                    limits::remember(&mut self.pending_cases, case, MAX_PENDING_CASES);
+                    let is_full = self.pending_cases.len() >= MAX_PENDING_CASES;
+                    if is_full {
+                        // What has come by now is in its file at least.
+                        self.update_oldest();
+                    }
+                    self.pending_cases.push_back(PendingCase { due, at, finding, wanted, packets });
+                    if is_full && !std::mem::replace(&mut self.has_overflowed, true) {
+                        let detail = format!(
+                            "more than {MAX_PENDING_CASES} findings within a second: the files of evidence of the oldest \
+                             of them may lack packets that came after the finding"
+                        );
+                        return Err(Anomaly::new(AnomalyKind::Limit, detail));
+                    }
                 }
             }
             _ => {}
@@ -197,7 +218,7 @@ impl EvidenceCollector {
 /// round trips.
 const UPDATE_DELAY: Duration = Duration::from_secs(1);
 
-/// Most cases that are checked again; when there are more, the oldest are not.
+/// Most cases that wait to be checked again; when there are more, the oldest are checked at once.
 const MAX_PENDING_CASES: usize = 64;
 
 /// The EPMD request with which a node registers.

@@ -1901,6 +1901,56 @@ fn a_corrupt_frame_in_whose_place_its_sender_sends_other_bytes_accuses_no_node()
 }
 
 #[test]
+fn bytes_that_do_not_arrive_are_known_beside_an_acknowledgement_of_another_sender() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply();
+    let message = framed(&ack("C"));
+    conn.sends_in_vain(Acceptor, &message);
+    let arrived = conn.arrived;
+    conn.arrived[Acceptor.index()] += 5000;
+    conn.segment(Initiator, 0x10, b"");
+    conn.arrived = arrived;
+    for n in 0..4 {
+        conn.resends(Acceptor, &message, 1).waits(200 << n).segment(Initiator, 0x10, b"");
+    }
+    conn.waits(3500).fin(Initiator);
+    let (verdict, undelivered) = lost(&mut conn);
+    assert_eq!(verdict.outcome, Outcome::TimedOut);
+    assert_eq!(undelivered.map(|lost| (lost.from, lost.sent)), Some((Acceptor, 5)));
+}
+
+#[test]
+fn a_digest_for_which_a_close_leaves_no_place_was_not_of_the_acceptor() {
+    for close in [0x11, 0x14] {
+        let mut conn = TestConnection::new();
+        conn.up_to_reply().decoy(Acceptor, 0, 0x18, &framed(&ack("C")));
+        conn.segment(Acceptor, close, b"");
+        assert_eq!(conn.outcome(), (Outcome::CookieMismatch, Some(Acceptor)), "{close}");
+        let mut taken = TestConnection::new();
+        taken.up_to_reply().sends(Acceptor, &ack("C")).segment(Acceptor, close, b"");
+        assert_eq!(taken.outcome().0, Outcome::Connected, "{close}: the close is behind it");
+    }
+}
+
+#[test]
+fn ticks_of_another_sender_are_not_the_tick_period() {
+    for ticks in 1..5 {
+        let mut conn = steady();
+        conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(400);
+        for n in 0..ticks {
+            conn.decoy(Acceptor, n * 4, 0x18, &[0; 4]).waits(1200);
+        }
+        for _ in 0..6 {
+            conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(15_000);
+        }
+        conn.segment(Initiator, 0x11, b"").segment(Acceptor, 0x11, b"");
+        let (seen, _) = conn.verdict();
+        let period = seen.traffic.acceptor.tick_period.map(|period| period.as_secs());
+        assert_eq!(period, Some(15), "{ticks}");
+    }
+}
+
+#[test]
 fn one_tick_of_another_sender_is_not_the_tick_period() {
     let mut conn = steady();
     conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(400);

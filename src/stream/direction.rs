@@ -1,6 +1,7 @@
 //! Reassembly of one direction of a TCP connection.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::recent::RecentSegments;
 use super::resent::{Repeat, Resent};
@@ -63,6 +64,8 @@ pub struct StreamDirection {
     /// When the oldest hole in front of `pending` was noticed.
     hole_since: Option<Timestamp>,
     acked: Option<TcpOffset>,
+    /// The acknowledgements that fall short of `acked`.
+    short_acks: Option<Box<ShortAcks>>,
     bytes: u64,
     missing: u64,
     gaps: u64,
@@ -99,6 +102,19 @@ struct PendingData {
     joined: TcpOffset,
 }
 
+/// Acknowledgements that came behind a higher one. A receiver never takes back what it acknowledged, so they were captured
+/// late, or the higher one was not of that receiver.
+#[derive(Clone, Copy, Debug)]
+struct ShortAcks {
+    /// The higher one, which they fall short of.
+    of: TcpOffset,
+    /// The highest of them.
+    highest: TcpOffset,
+    /// When the first of them came.
+    since: Timestamp,
+    count: u8,
+}
+
 impl PendingData {
     fn end(&self, offset: TcpOffset) -> TcpOffset {
         offset.plus(self.bytes.len() as u64 + u64::from(self.missing))
@@ -117,6 +133,12 @@ const FAR_OFF_DROPPED: u8 = 8;
 /// Bytes beyond what was given that an acknowledgement may be for: some times the largest window in use.
 const FARTHEST_ACK: u64 = 64 << 20;
 
+/// Acknowledgements that fall short of a higher one before that one is taken back.
+const SHORT_ACKS: u8 = 3;
+
+/// The time in which they come at least: no segment is under way, and captured, so much later.
+const SHORT_ACKS_LAST: Duration = Duration::from_secs(1);
+
 /// What a pending segment costs beside its bytes, about.
 const PENDING_OVERHEAD: usize = 96;
 
@@ -132,6 +154,7 @@ impl StreamDirection {
             memory: budget.reservation(),
             hole_since: None,
             acked: None,
+            short_acks: None,
             bytes: 0,
             missing: 0,
             gaps: 0,
@@ -288,15 +311,43 @@ impl StreamDirection {
 
     /// Notes that the other side acknowledges everything before `seq`. With `is_first`, it may be the first number
     /// that the other side acknowledges: no byte was sent before it, and the lowest one is where the stream begins.
+    /// Returns whether it acknowledges all bytes that were given.
     #[inline]
-    pub fn on_ack(&mut self, seq: SeqNum, is_first: bool, limits: &Limits) {
+    pub fn on_ack(
+        &mut self,
+        (seq, at): (SeqNum, Timestamp),
+        is_first: bool,
+        limits: &Limits,
+    ) -> bool {
         if self.bytes == 0 && is_first {
             self.on_first_ack(seq);
         }
-        let Some(offset) = self.offset_of(seq) else { return };
+        let Some(offset) = self.offset_of(seq) else { return false };
         // A number far beyond any window is not an acknowledgement of this stream.
-        if offset <= self.next.plus(FARTHEST_ACK.max(limits.held_per_direction as u64)) {
-            self.acked = Some(self.acked.map_or(offset, |known| known.max(offset)));
+        if offset > self.next.plus(FARTHEST_ACK.max(limits.held_per_direction as u64)) {
+            return false;
+        }
+        match self.acked {
+            Some(known) if offset < known => self.on_short_ack(offset, known, at),
+            _ => self.acked = Some(offset),
+        }
+        offset >= self.next
+    }
+
+    /// Takes an acknowledgement that falls short of the highest one, `known`. Some of them over a time in which nothing
+    /// else is under way show that the highest one was not of that receiver.
+    #[cold] // in captures out of order
+    fn on_short_ack(&mut self, offset: TcpOffset, known: TcpOffset, at: Timestamp) {
+        let new = ShortAcks { of: known, highest: offset, since: at, count: 0 };
+        let short = self.short_acks.get_or_insert_with(|| Box::new(new));
+        if short.of != known {
+            **short = new;
+        }
+        short.count = short.count.saturating_add(1);
+        short.highest = short.highest.max(offset);
+        if short.count >= SHORT_ACKS && at.since(short.since) >= SHORT_ACKS_LAST {
+            self.acked = Some(short.highest);
+            self.short_acks = None;
         }
     }
 
@@ -748,11 +799,34 @@ mod tests {
         bench.direction.begins_at(SeqNum(1));
         bench.push(0, 3, b"c", 0);
         assert_eq!(bench.direction.deadline(&bench.limits), None, "it may still be sent again");
-        bench.direction.on_ack(SeqNum(4), false, &bench.limits);
+        bench.direction.on_ack((SeqNum(4), Timestamp::default()), false, &bench.limits);
         bench.push(999, 4, b"d", 0);
         assert_eq!(bench.out, []);
         bench.push(1000, 5, b"e", 0);
         assert_eq!(bench.text(), "<2>cde");
+    }
+
+    #[test]
+    fn an_acknowledgement_that_later_ones_fall_short_of_is_taken_back() {
+        let acked = |acks: &[(u64, u32)]| {
+            let mut bench = Bench::new();
+            bench.direction.begins_at(SeqNum(1));
+            bench.push(0, 1, b"abcdefgh", 0);
+            for (ms, seq) in acks {
+                let at = Timestamp(ms * 1_000_000);
+                bench.direction.on_ack((SeqNum(*seq), at), false, &bench.limits);
+            }
+            bench.direction.acked().map(|acked| acked.since(TcpOffset::BASE))
+        };
+        let forged = [(10, 3), (20, 900), (300, 3), (700, 5), (1299, 5)];
+        assert_eq!(acked(&forged), Some(899), "they may have been captured late");
+        assert_eq!(acked(&[&forged[..], &[(1300, 5)]].concat()), Some(4));
+        assert_eq!(acked(&[&forged[..], &[(1300, 5), (1400, 9)]].concat()), Some(8));
+        let late = [(10, 9), (11, 3), (12, 3), (13, 5), (14, 3)];
+        assert_eq!(acked(&late), Some(8), "all within a moment");
+        assert_eq!(acked(&[(10, 9), (11, 3), (5000, 5)]), Some(8), "two of them");
+        let goes_on = [(0, 5), (10, 3), (900, 3), (950, 9), (1100, 3), (1900, 5), (2000, 3)];
+        assert_eq!(acked(&goes_on), Some(8), "the highest one goes on");
     }
 
     #[test]
@@ -775,7 +849,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_of_the_opening_shows_where_a_stream_begins() {
         let mut bench = Bench::new();
-        bench.direction.on_ack(SeqNum(1), true, &Limits::default());
+        bench.direction.on_ack((SeqNum(1), Timestamp::default()), true, &Limits::default());
         bench.push(0, 3, b"cd", 0);
         assert_eq!(bench.text(), "<2>cd");
     }

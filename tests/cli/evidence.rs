@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::support::capture_builder::CaptureBuilder;
 use crate::support::{SEED, TestDir, beamscope, captures, skip};
 use beamscope::capture::{CaptureFile, Item};
 use beamscope::packet::FrameRef;
@@ -66,6 +67,26 @@ fn the_file_of_a_finding_alone_gives_the_same_finding() {
     weaker.dedup();
     let weaker: Vec<_> = weaker.iter().map(|(stem, rule)| (&**stem, &**rule)).collect();
     assert_eq!(weaker, RESTS_ON_OTHERS);
+}
+
+#[test]
+fn more_findings_at_a_time_than_wait_for_further_packets_are_reported() {
+    let anomalies = |findings: u16| {
+        let mut capture = CaptureBuilder::new();
+        for n in 0..findings {
+            let from = format!("10.0.0.1:{}", 40_000 + n);
+            capture.epmd_lookup(&from, "10.0.0.2:4369", &format!("n{n}"), None);
+        }
+        let folder = TestDir::new("evidence-many");
+        let path = capture.write(&folder, "many.pcap");
+        let output = run(&["--evidence", &format!("{}/found", folder.path()), &path]);
+        let lines = String::from_utf8_lossy(&output.stdout);
+        let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let anomalies = events.filter(|event| event["event_type"] == "anomaly");
+        anomalies.map(|mut event| event["anomaly"]["kind"].take()).collect::<Vec<_>>()
+    };
+    assert_eq!(anomalies(64), [Value::Null; 0]);
+    assert_eq!(anomalies(66), ["limit"], "once a run");
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Streams {
         }
         if segment.flags.has(TcpFlags::ACK) {
             let (peer, _) = connection.halves.entry(segment.dst()).or_insert_with(new);
-            peer.on_ack(SeqNum(segment.ack), false, &self.limits);
+            peer.on_ack((SeqNum(segment.ack), segment.at), false, &self.limits);
         }
         index
     }

@@ -406,3 +406,31 @@ const NAMES_REPORTED: usize = 5;
 /// Maximum number of pairs of source and target. The value is arbitrary: with attempts from more addresses at once,
 /// a finding for each would help no reader.
 const MAX_KEYS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::samples::{at, mark};
+
+    /// The sign in refused attempts under this number of names, each used this many times, after this many look-ups.
+    fn sign(names: usize, times: usize, asked: usize) -> Option<Sign> {
+        let mut digests = RefusedDigests::new(mark(0), &"first".into());
+        for n in 0..names * times {
+            let name = Some(format!("x{}@h", n % names).into());
+            let sides = AttemptSides { name, creation: Some(1), acceptor: None };
+            digests.recent.push_back(RefusedAttempt { at: at(n as u64), sides, cookie: None });
+        }
+        digests.find_sign(at(1000), |_| asked)
+    }
+
+    #[test]
+    fn few_lookups_for_many_attempts_are_a_sign_and_one_for_each_is_none() {
+        let names = |asked| matches!(sign(12, 1, asked), Some(Sign::NamesOfFewLookups(12, _)));
+        assert_eq!([0, 1, 3, 4, 12].map(names), [false, true, true, false, false]);
+        assert!(sign(9, 1, 1).is_none(), "too few names");
+        let attempts = |asked| matches!(sign(1, 16, asked), Some(Sign::FewLookups(16, _)));
+        assert_eq!([0, 1, 2, 3, 16].map(attempts), [false, true, true, false, false]);
+        assert!(sign(1, 15, 1).is_none(), "too few attempts");
+        assert!(matches!(sign(32, 1, 32), Some(Sign::Names(32))));
+    }
+}

@@ -434,3 +434,38 @@ fn cut<T>(list: &mut Vec<T>, len: usize) -> u64 {
 pub(crate) fn alive_of(name: &str) -> Option<&str> {
     Some(name.split_once('@')?.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::samples::dial;
+
+    #[test]
+    fn what_the_lists_of_the_cluster_leave_out_is_counted() {
+        let cluster = |cluster_rows| {
+            let limits = Limits { cluster_rows, ..Limits::default() };
+            let mut world = World::new(&limits, HomeNets::default());
+            for n in 0..12_u64 {
+                let [from, to] = [n, n + 1].map(|n| format!("n{n}@h/10.0.0.{n}/1"));
+                let attempt = dial(n * 10, &from, &to).cookies(Some("c"), Some("c"));
+                let attempt = if n % 3 == 0 { attempt.fails(Outcome::TimedOut) } else { attempt };
+                let it = attempt.judged();
+                world.on_session(&it, &mut Vec::new(), &mut Vec::new());
+                world.on_session_incident(&it, None);
+            }
+            world.cluster(Timestamp::default())
+        };
+        let all = cluster(1000);
+        assert_eq!((all.nodes.len(), all.connected.len(), all.failed.len()), (13, 8, 4));
+        assert_eq!(all.left_out, 0);
+        let rows = |it: &ClusterFacts| {
+            let lists = [it.nodes.len(), it.connected.len(), it.failed.len()];
+            lists.iter().sum::<usize>() + it.never_tried.len() + it.cookies.len()
+        };
+        for most in [1, 2, 5] {
+            let some = cluster(most);
+            assert_eq!(some.left_out, (rows(&all) - rows(&some)) as u64, "{most}");
+            assert!(some.nodes.len() == most && some.failed.len() == most.min(4), "{most}");
+        }
+    }
+}

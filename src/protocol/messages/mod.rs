@@ -88,8 +88,8 @@ pub(in crate::protocol) struct MessageStream {
     ticks: u64,
     /// The last tick, unless a message followed it.
     last_tick: Option<Timestamp>,
-    /// The shortest times from one tick to the next with nothing between them.
-    pauses: ShortestPauses,
+    /// The times from one tick to the next with nothing between them.
+    pauses: TickPauses,
     /// The last packet that brought bytes.
     last: Option<PacketRef>,
     /// The longest time without bytes, in nanoseconds, and the packet before it.
@@ -113,25 +113,64 @@ struct MessageDecoder {
     records: Option<NativeRecords>,
 }
 
-/// The two shortest pauses between ticks.
+/// The pauses between ticks, in groups of about the same length.
 #[derive(Clone, Copy, Debug, Default)]
-struct ShortestPauses {
-    shortest: Option<Duration>,
-    next: Option<Duration>,
+struct TickPauses {
+    groups: [PauseGroup; PAUSE_GROUPS],
+    longest: Duration,
 }
 
-impl ShortestPauses {
+/// Pauses between ticks of about the same length.
+#[derive(Clone, Copy, Debug, Default)]
+struct PauseGroup {
+    /// The shortest of them; zero in a group without any.
+    shortest: Duration,
+    /// The sum of all of them.
+    total: Duration,
+    count: u32,
+}
+
+impl PauseGroup {
+    /// Whether a pause differs by no more than a quarter: ticks wait for a scheduler, and for the network.
+    fn fits(&self, pause: Duration) -> bool {
+        self.shortest.abs_diff(pause) * 4 <= self.shortest.max(pause)
+    }
+}
+
+impl TickPauses {
     fn add(&mut self, pause: Duration) {
-        if self.shortest.is_none_or(|shortest| pause < shortest) {
-            self.next = self.shortest.replace(pause);
-        } else if self.next.is_none_or(|next| pause < next) {
-            self.next = Some(pause);
+        let Self { groups, longest } = self;
+        *longest = pause.max(*longest);
+        let place = groups.iter().position(|group| group.fits(pause)).or_else(|| {
+            let smallest = groups.iter().enumerate().min_by_key(|(_, group)| group.total);
+            smallest.map(|(place, _)| place)
+        });
+        let Some(group) = place.and_then(|place| groups.get_mut(place)) else { return };
+        if !group.fits(pause) {
+            *group = PauseGroup { shortest: pause, ..PauseGroup::default() };
         }
+        group.shortest = group.shortest.min(pause);
+        group.total += pause;
+        group.count += 1;
     }
 
+    /// The shortest pause that is that of the sender. Pauses that are shorter in a small part of the time alone are none:
+    /// ticks of another sender came between. The longest one does not count, in which the sender may have been held up.
     fn period(self) -> Option<Duration> {
-        let is_alone = |next: &Duration| self.shortest.is_some_and(|it| it * 3 < *next);
-        self.next.filter(is_alone).or(self.shortest)
+        let Self { mut groups, longest } = self;
+        groups.sort_unstable_by_key(|group| group.shortest);
+        let mut known = groups.into_iter().filter(|group| group.count > 0);
+        let all = known.clone().map(|group| group.total).sum::<Duration>().saturating_sub(longest);
+        let mut so_far = Duration::ZERO;
+        let usual = known.clone().find(|group| {
+            so_far += group.total;
+            so_far * LEAST_PART >= all && group.count > 1
+        });
+        usual.map(|group| group.shortest).or_else(|| {
+            let (first, next) = (known.next()?.shortest, known.next());
+            let is_alone = |next: &Duration| first * 3 < *next;
+            Some(next.map(|group| group.shortest).filter(is_alone).unwrap_or(first))
+        })
     }
 }
 
@@ -152,7 +191,7 @@ impl MessageStream {
             messages: 0,
             ticks: 0,
             last_tick: None,
-            pauses: ShortestPauses::default(),
+            pauses: TickPauses::default(),
             last: None,
             silence: None,
             corrupt: None,
@@ -180,8 +219,8 @@ impl MessageStream {
         self.ticks
     }
 
-    /// The shortest time from one tick to the next with nothing between them. One time alone that is much shorter than all
-    /// others is none: a tick of another sender may have come between.
+    /// The time from one tick to the next with nothing between them, for a usual part of the connection: the shortest where
+    /// ticks are late at times, and not that of a few ticks which another sender put between.
     pub(in crate::protocol) fn tick_period(&self) -> Option<Duration> {
         self.pauses.period()
     }
@@ -307,8 +346,9 @@ impl MessageStream {
 
     /// Passes over the next `bytes`, which the capture lacks. False when the start of the next frame is unknown.
     pub(in crate::protocol) fn gap(&mut self, bytes: u64) -> bool {
-        // The lacking bytes may have been sent at any time, so the pause around them is not measured.
+        // The lacking bytes may have been sent at any time, so the pauses around them are not measured.
         self.last = None;
+        self.last_tick = None;
         let is_in_frame = self.frames.gap(bytes) == GapOutcome::InFrame;
         if !is_in_frame {
             self.forget();
@@ -328,7 +368,7 @@ fn pause((lasted, since): (Duration, PacketRef)) -> PauseSpan {
     PauseSpan { lasted_us: micros(lasted), since }
 }
 
-fn on_tick(at: Timestamp, last: &mut Option<Timestamp>, pauses: &mut ShortestPauses) {
+fn on_tick(at: Timestamp, last: &mut Option<Timestamp>, pauses: &mut TickPauses) {
     if let Some(before) = last.replace(at) {
         let period = at.since(before);
         // Ticks that were delayed in the network arrive in a burst.
@@ -677,6 +717,13 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// Ticks in `net_ticktime`, unless `net_tickintensity` sets another number.
 const TICKS: u32 = 4;
+
+/// Groups of pauses that are kept; a sender has one tick period, and some ticks of it are late.
+const PAUSE_GROUPS: usize = 3;
+
+/// The part of all time between ticks that the pauses of a sender take at least: a tick of another sender takes a short
+/// time each, and a pause in which the sender was held up is long.
+const LEAST_PART: u32 = 4;
 
 /// Shorter periods are bursts of delayed ticks: `net_ticktime` is at least one second, in which four are sent.
 const SHORTEST_TICK: Duration = Duration::from_millis(200);

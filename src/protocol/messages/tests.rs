@@ -522,3 +522,22 @@ fn every_operation_has_its_fields_in_order_with_terms_as_erlang_prints_them() {
         }
     }
 }
+
+#[test]
+fn the_tick_period_is_that_of_the_usual_pauses() {
+    let period = |pauses: &[u64]| {
+        let mut all = TickPauses::default();
+        pauses.iter().for_each(|ms| all.add(Duration::from_millis(*ms)));
+        all.period().map(|period| period.as_millis())
+    };
+    assert_eq!(period(&[]), None);
+    assert_eq!(period(&[15_000]), Some(15_000));
+    assert_eq!(period(&[15_020, 15_000, 14_990, 15_010]), Some(14_990));
+    assert_eq!(period(&[15_000, 1200]), Some(15_000), "one tick of another sender");
+    assert_eq!(period(&[15_000, 15_000, 1200, 1200, 1200, 13_000]), Some(13_000), "three");
+    assert_eq!(period(&[1000, 1000, 8570]), Some(1000), "the sender was held up");
+    assert_eq!(period(&[15_000, 30_000]), Some(15_000), "one tick is missing");
+    assert_eq!(period(&[1000, 1000, 2000, 1000]), Some(1000), "one tick is missing");
+    let many: Vec<_> = (0..40).flat_map(|n| [15_000, 200 + n * 97]).collect();
+    assert!(period(&many).is_some_and(|period| period > 10_000), "of all lengths");
+}

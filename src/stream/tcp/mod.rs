@@ -8,6 +8,8 @@ mod close;
 mod delivery;
 mod opening;
 mod taken;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::time::Duration;
@@ -187,8 +189,8 @@ impl TcpConnection {
             let is_unread = self.side(segment.direction.reverse()).stream.bytes() == 0;
             let is_first = is_unread && self.may_acknowledge_syn(segment);
             let peer = &mut self.sides[segment.direction.reverse()];
-            peer.stream.on_ack(SeqNum(segment.ack), is_first, limits);
-            if peer.stream.acked().is_some_and(|acked| acked >= peer.stream.end()) {
+            let ack = (SeqNum(segment.ack), segment.at);
+            if peer.stream.on_ack(ack, is_first, limits) {
                 peer.unanswered = None;
             }
         }

@@ -31,11 +31,11 @@ pub(super) enum RstFate {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
     /// The end of the stream of the side that closed.
-    own: TcpOffset,
+    pub(super) own: TcpOffset,
     /// The end of the stream of the other side.
-    peer: TcpOffset,
+    pub(super) peer: TcpOffset,
     /// What the other side had acknowledged.
-    acked: Option<TcpOffset>,
+    pub(super) acked: Option<TcpOffset>,
 }
 
 impl Extent {

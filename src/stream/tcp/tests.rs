@@ -1,0 +1,259 @@
+//! What two hosts take of each other's segments, close by close.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::taken::Extent;
+use super::*;
+use crate::decode::Endpoint;
+use crate::flow::FlowKey;
+use crate::packet::FrameRef;
+use crate::stream::TcpOffset;
+
+const A: Endpoint = Endpoint { ip: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), port: 40_000 };
+const B: Endpoint = Endpoint { ip: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), port: 9_100 };
+
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const RST_ACK: u8 = 0x14;
+const SYN_ACK: u8 = 0x12;
+const ACK: u8 = 0x10;
+const FIN_ACK: u8 = 0x11;
+
+/// The numbers of A begin at 1000, and those of B at 5000.
+struct Hosts {
+    tcp: TcpConnection,
+    at: Timestamp,
+    frame: u64,
+    ttl: u8,
+    limits: Limits,
+}
+
+impl Hosts {
+    fn new() -> Self {
+        let at = Timestamp::new(100, 0);
+        let first = PacketRef { frame: FrameRef::default(), at };
+        let tcp = TcpConnection::new(first, &MemoryBudget::new(1 << 20));
+        Self { tcp, at, frame: 0, ttl: 64, limits: Limits::default() }
+    }
+
+    fn opened() -> Self {
+        let mut hosts = Self::new();
+        hosts.a(SYN, 1000, 0, b"").b(SYN_ACK, 5000, 1001, b"").a(ACK, 1001, 5001, b"");
+        hosts
+    }
+
+    fn a(&mut self, flags: u8, seq: u32, ack: u32, payload: &[u8]) -> &mut Self {
+        self.send((A, B), flags, (seq, ack), payload)
+    }
+
+    fn b(&mut self, flags: u8, seq: u32, ack: u32, payload: &[u8]) -> &mut Self {
+        self.send((B, A), flags, (seq, ack), payload)
+    }
+
+    fn send(
+        &mut self,
+        (src, dst): (Endpoint, Endpoint),
+        flags: u8,
+        (seq, ack): (u32, u32),
+        payload: &[u8],
+    ) -> &mut Self {
+        self.frame += 1;
+        self.wait(1);
+        let (flow, direction) = FlowKey::new(src, dst);
+        let segment = Segment {
+            frame: FrameRef { input: 0, number: self.frame },
+            at: self.at,
+            flow,
+            direction,
+            seq,
+            ack,
+            flags: TcpFlags(flags),
+            window: 1000,
+            ip_id: None,
+            ttl: self.ttl,
+            header: &[],
+            payload,
+            missing: 0,
+            layers: &[],
+        };
+        if !self.tcp.is_dropped(&segment, true) && self.tcp.is_intact(&segment) {
+            if self.tcp.has_closed() {
+                self.tcp.refute_close(&segment);
+            }
+            self.tcp.on_segment(&segment, &self.limits, &mut |_| {});
+        }
+        self
+    }
+
+    fn wait(&mut self, ms: u64) -> &mut Self {
+        self.at = self.at.after(Duration::from_millis(ms));
+        self
+    }
+
+    /// The kind of the first close, and whether A made it.
+    fn closed(&self) -> Option<(ClosingFlag, Option<bool>)> {
+        let close = self.tcp.first_close()?;
+        let (_, up) = FlowKey::new(A, B);
+        Some((close.kind, close.by.map(|by| by == up)))
+    }
+
+    fn not_taken(&self) -> u64 {
+        self.tcp.not_taken.as_ref().map_or(0, |known| known.count)
+    }
+
+    fn a_side(&self) -> &TcpDirection {
+        self.tcp.side(FlowKey::new(A, B).1)
+    }
+}
+
+use ClosingFlag::{Fin, Rst};
+
+#[test]
+fn the_usual_time_to_live_is_that_of_the_first_segment() {
+    let mut hosts = Hosts::new();
+    assert!(hosts.a_side().has_usual_ttl(7), "none is known");
+    hosts.a(SYN, 1000, 0, b"");
+    let is_usual = |ttl| hosts.a_side().has_usual_ttl(ttl);
+    assert_eq!([64, 0, 7].map(is_usual), [true, true, false]);
+}
+
+#[test]
+fn a_connection_may_go_on_when_it_is_open_or_has_bytes() {
+    let may_go_on = |send: fn(&mut Hosts) -> &mut Hosts| {
+        let mut hosts = Hosts::new();
+        send(&mut hosts);
+        hosts.tcp.may_go_on()
+    };
+    assert!(!may_go_on(|it| it.a(SYN, 1000, 0, b"")));
+    assert!(!may_go_on(|it| it.a(SYN, 1000, 0, b"").b(RST_ACK, 0, 1001, b"")));
+    assert!(may_go_on(|it| it.a(SYN, 1000, 0, b"").b(SYN_ACK, 5000, 1001, b"")));
+    assert!(may_go_on(|it| { it.a(SYN, 1000, 0, b"").a(ACK, 1001, 5001, b"xy") }));
+}
+
+#[test]
+fn the_end_of_a_side_is_behind_its_last_byte() {
+    let own = TcpOffset::BASE.plus(7);
+    let extent = Extent { own, peer: TcpOffset::BASE, acked: None };
+    assert!(extent.is_end(own) && !extent.is_end(own.plus(1)) && !extent.is_end(own.minus(1)));
+    assert!(extent.is_before(own.plus(1)) && !extent.is_before(own));
+}
+
+#[test]
+fn an_rst_before_what_was_acknowledged_or_beyond_every_window_is_dropped() {
+    for seq in [1001, 1003, 1005 + (17 << 20)] {
+        let mut hosts = Hosts::opened();
+        hosts.a(ACK, 1001, 5001, b"abcd").b(ACK, 5001, 1005, b"").a(RST_ACK, seq, 5001, b"");
+        assert_eq!((hosts.closed(), hosts.not_taken()), (None, 1), "{seq}");
+    }
+    let mut hosts = Hosts::opened();
+    hosts.a(ACK, 1001, 5001, b"abcd").b(ACK, 5001, 1005, b"").a(RST, 1005, 0, b"");
+    assert_eq!(hosts.closed(), Some((Rst, Some(true))));
+}
+
+#[test]
+fn an_rst_in_the_window_behind_which_its_receiver_repeats_itself_closes_nothing() {
+    let mut hosts = Hosts::opened();
+    hosts.a(ACK, 1001, 5001, b"abcd").b(ACK, 5001, 1005, b"").a(RST_ACK, 1055, 5001, b"");
+    assert!(hosts.tcp.has_closed(), "what follows decides");
+    hosts.b(ACK, 5001, 1005, b"");
+    assert!(!hosts.tcp.has_closed());
+    assert_eq!((hosts.closed(), hosts.not_taken()), (None, 1));
+}
+
+#[test]
+fn an_rst_in_the_window_is_refuted_by_less_than_one_with_the_number_of_its_sender() {
+    // The number of the first one is not that of A: that A sends bytes which B acknowledges refutes it, however few.
+    let goes_on = |seq: u32| {
+        let mut hosts = Hosts::opened();
+        hosts.a(ACK, 1001, 5001, b"abcd").b(ACK, 5001, 1005, b"").a(RST_ACK, seq, 5001, b"");
+        hosts.wait(10).a(ACK, 1005, 5001, b"ef").b(ACK, 5001, 1007, b"");
+        (hosts.closed(), hosts.tcp.has_closed())
+    };
+    assert_eq!(goes_on(1060), (None, false));
+    assert_eq!(goes_on(1005), (None, false));
+}
+
+#[test]
+fn an_rst_is_refuted_by_its_sender_when_that_goes_on_after_more_than_a_round_trip() {
+    let goes_on = |ms: u64| {
+        let mut hosts = Hosts::opened();
+        hosts.a(ACK, 1001, 5001, b"abcd").b(ACK, 5001, 1005, b"").a(RST_ACK, 1005, 5001, b"");
+        // A acknowledges bytes that B sent behind the RST.
+        hosts.wait(ms).b(ACK, 5001, 1005, b"xyz").a(ACK, 1005, 5004, b"");
+        hosts.closed().is_none()
+    };
+    assert!(!goes_on(10), "a reordered segment");
+    assert!(goes_on(1500));
+}
+
+#[test]
+fn an_rst_is_refuted_by_an_acknowledgement_of_a_fin_behind_it() {
+    let acknowledged = |fin_is_behind: bool| {
+        let mut hosts = Hosts::opened();
+        hosts.a(ACK, 1001, 5001, b"abcd").b(ACK, 5001, 1005, b"");
+        if fin_is_behind {
+            hosts.a(RST_ACK, 1005, 5001, b"").a(FIN_ACK, 1005, 5001, b"");
+        } else {
+            hosts.a(FIN_ACK, 1005, 5001, b"").a(RST_ACK, 1006, 5001, b"");
+        }
+        hosts.b(ACK, 5001, 1006, b"");
+        hosts.a_side().rst.is_none() && hosts.a_side().doubtful_rst.is_none()
+    };
+    assert!(acknowledged(true));
+    assert!(!acknowledged(false), "the FIN was taken, and the RST as well");
+}
+
+#[test]
+fn a_fin_counts_where_nothing_is_missing_before_it() {
+    let closed = |seq: u32, then: fn(&mut Hosts) -> &mut Hosts| {
+        let mut hosts = Hosts::opened();
+        hosts.a(ACK, 1001, 5001, b"abcd").b(ACK, 5001, 1005, b"").a(FIN_ACK, seq, 5001, b"");
+        then(&mut hosts);
+        hosts.closed()
+    };
+    let by_a = Some((Fin, Some(true)));
+    assert_eq!(closed(1005, |it| it), by_a);
+    assert_eq!(closed(1030, |it| it), None, "bytes are missing before it");
+    assert_eq!(closed(1030, |it| it.b(ACK, 5001, 1031, b"")), by_a, "it was acknowledged");
+    assert_eq!(closed(1030, |it| it.b(ACK, 5001, 1005, b"")), None, "it was not");
+}
+
+#[test]
+fn an_rst_shows_what_its_host_had_received_unless_it_has_no_connection() {
+    let missing = |seq: u32| {
+        let mut hosts = Hosts::opened();
+        // The capture lacks eight bytes of A, which B acknowledges with its RST.
+        hosts.a(ACK, 1001, 5001, b"abcd").b(ACK, 5001, 1005, b"").b(RST_ACK, seq, 1013, b"");
+        hosts.tcp.missing(FlowKey::new(A, B).1)
+    };
+    assert_eq!(missing(5001), 8);
+    assert_eq!(missing(0), 0, "such a host acknowledges what it did not take in");
+}
+
+#[test]
+fn a_reset_connection_is_not_over_while_bytes_of_either_side_are_missing() {
+    let is_over = |lacking: Endpoint| {
+        let mut hosts = Hosts::opened();
+        let (own, peer) = if lacking == A { (1001, 5001) } else { (5001, 1001) };
+        let other = if lacking == A { B } else { A };
+        hosts.send((lacking, other), ACK, (own + 4, peer), b"efgh");
+        hosts.send((other, lacking), RST_ACK, (peer, own), b"");
+        hosts.tcp.is_over(hosts.at.after(Duration::from_secs(60)), &hosts.limits)
+    };
+    assert_eq!([A, B].map(is_over), [false, false]);
+    let mut whole = Hosts::opened();
+    whole.a(ACK, 1001, 5001, b"abcd").b(RST_ACK, 5001, 1005, b"");
+    assert!(whole.tcp.is_over(whole.at.after(Duration::from_secs(60)), &whole.limits));
+}
+
+#[test]
+fn a_syn_ack_beside_the_refusal_of_a_closed_port_opens_nothing() {
+    let mut hosts = Hosts::new();
+    hosts.a(SYN, 1000, 0, b"").b(SYN_ACK, 5000, 1001, b"").b(RST_ACK, 0, 1001, b"");
+    hosts.wait(1000).tcp.finish(FlowKey::new(B, A).1, &mut |_| {});
+    assert!(matches!(hosts.tcp.opened(), Opened::Reset(_)), "{:?}", hosts.tcp.opened());
+    let mut taken = Hosts::opened();
+    taken.b(RST_ACK, 0, 1001, b"").wait(1000);
+    taken.tcp.finish(FlowKey::new(B, A).1, &mut |_| {});
+    assert!(matches!(taken.tcp.opened(), Opened::Yes), "A had acknowledged the SYN-ACK");
+}
