@@ -254,7 +254,7 @@ impl Default for KeyLogLimits {
 /// Bounds of a merge of what several sensors saw.
 #[derive(Clone, Copy, Debug)]
 pub struct MergeLimits {
-    /// Facts kept until all inputs are read: a connection has about eight, of 4 KiB together.
+    /// Facts kept until all inputs are read, of about 3 KiB each. A connection has five to ten.
     pub facts: usize,
     /// Captures and interfaces of all sensors, each with a name.
     pub inputs: usize,
@@ -262,7 +262,7 @@ pub struct MergeLimits {
 
 impl Default for MergeLimits {
     fn default() -> Self {
-        Self { facts: 4 << 20, inputs: 4096 }
+        Self { facts: 1 << 20, inputs: 4096 }
     }
 }
 
