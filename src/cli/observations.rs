@@ -2,7 +2,7 @@
 //!
 //! In: facts as the engine settles them. Out: lines in a file of the user alone.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,6 @@ use beamscope::engine::FactRecorder;
 use beamscope::observe::Recorded;
 use beamscope::render::{observations_head, write_observation};
 
-use super::console;
 use super::error::Error;
 use super::place::{FileMode, Target, Trusted};
 use super::settings::{ObservationSettings, is_stdin};
@@ -105,9 +104,9 @@ pub(super) fn sensor_of(captures: &[PathBuf]) -> Arc<str> {
 #[cfg(feature = "live")]
 pub(super) fn host_name() -> Option<Arc<str>> {
     let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
-    let names = files.iter().filter_map(|path| fs::read_to_string(path).ok());
+    let names = files.iter().filter_map(|path| std::fs::read_to_string(path).ok());
     let mut names = names.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-    names.next().filter(|name| console::is_safe(name)).map(Arc::from)
+    names.next().filter(|name| super::console::is_safe(name)).map(Arc::from)
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {
