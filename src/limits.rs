@@ -93,6 +93,8 @@ pub struct Limits {
     pub key_log: KeyLogLimits,
     /// Bounds of what is held while a capture is anonymised.
     pub anonymize: AnonymizeLimits,
+    /// Bounds of a merge of what several sensors saw.
+    pub merge: MergeLimits,
 }
 
 impl Default for Limits {
@@ -132,6 +134,7 @@ impl Default for Limits {
             comments: 64 << 20,
             key_log: KeyLogLimits::default(),
             anonymize: AnonymizeLimits::default(),
+            merge: MergeLimits::default(),
         }
     }
 }
@@ -184,6 +187,7 @@ impl Limits {
             comments: scale.of(full.comments, 1 << 20),
             key_log: full.key_log.scaled(scale),
             anonymize: full.anonymize.scaled(scale),
+            merge: full.merge.scaled(scale),
             ..full
         }
     }
@@ -262,7 +266,13 @@ pub struct MergeLimits {
 
 impl Default for MergeLimits {
     fn default() -> Self {
-        Self { facts: 1 << 20, inputs: 4096 }
+        Self { facts: 160_000, inputs: 4096 }
+    }
+}
+
+impl MergeLimits {
+    fn scaled(self, scale: MemoryScale) -> Self {
+        Self { facts: scale.of(self.facts, 4096), ..self }
     }
 }
 

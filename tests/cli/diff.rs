@@ -126,7 +126,7 @@ fn status_is_1_when_asked_for_and_something_changed() {
 fn what_cannot_be_read_is_no_change() {
     let good = lines_of(&[SEED]);
     let bad = scratch("diff-bad.ndjson", format!("{good}{{\"v\":1}}\n").as_bytes());
-    let line = format!("line {} is no event", good.lines().count() + 1);
+    let line = format!("line {} is not one that beamscope writes", good.lines().count() + 1);
     let empty = scratch("diff-empty", b"");
     for (arguments, words) in [
         (&[&*bad, SEED][..], &["diff-bad.ndjson: ", &*line, "one JSON object a line"][..]),

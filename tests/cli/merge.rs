@@ -75,12 +75,16 @@ fn what_cannot_be_used_is_reported_and_the_rest_is_used() {
     };
     let cut = with("cut.ndjson", &text[..text.len() - 200]);
     let (_, printed) = incomplete(&[&cut]);
-    assert!(printed.contains("is no event"), "{printed}");
+    assert!(printed.contains("is not one that beamscope writes"), "{printed}");
     let lines: Vec<&str> = text.lines().collect();
     let short = with("short.ndjson", &(lines[..lines.len() - 1].join("\n") + "\n"));
     assert!(incomplete(&[&short]).1.contains("the observations have no end"));
     let wrong = with("wrong.ndjson", &text.replacen("\"version\":4", "\"version\":200", 1));
-    assert!(incomplete(&[&wrong]).1.contains("line 2 is no event: its version is 200"));
+    assert!(
+        incomplete(&[&wrong])
+            .1
+            .contains("line 2 is not one that beamscope writes: its version is 200")
+    );
     let other = with("other.ndjson", &text.replacen("\"v\":4", "\"v\":3", 1));
     assert!(incomplete(&[&other, &whole]).1.contains("version 3 of the format is not read"));
     let (status, error) = outcome(&["merge", &other]);

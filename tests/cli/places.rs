@@ -85,6 +85,7 @@ fn writers(path: &str) -> Vec<Vec<&str>> {
         vec!["annotate", SEED, "-o", path],
         vec!["extract", SEED, "-w", path],
         vec!["facts", SEED, "-o", path],
+        vec!["merge", SEED, "-o", path],
     ]
 }
 
@@ -172,7 +173,7 @@ fn no_file_of_another_user_and_no_second_name_of_a_file_is_written_to() {
     // In a folder of its own, a user may have the events, and never the packets.
     let scene = Scene::new("own-folder", OTHER, 0o755);
     let at = scene.file("out");
-    let packets = [false, false, true, true, false, false, false, true, true, false];
+    let packets = [false, false, true, true, false, false, false, true, true, false, false];
     for (arguments, is_refused) in writers(&at).into_iter().zip(packets) {
         fs::write(&at, "mine").unwrap();
         chown(&at, Some(OTHER), Some(OTHER)).unwrap();
@@ -276,6 +277,7 @@ fn what_was_there_keeps_its_mode_unless_the_owner_alone_may_read_it() {
         (0o600, 0o600),
         (0o600, 0o600),
         (0o644, 0o640),
+        (0o644, 0o640),
     ]) {
         let (program, line) = (env!("CARGO_BIN_EXE_beamscope"), "umask 022; exec \"$@\"");
         let run = || {
@@ -307,8 +309,8 @@ fn a_failed_run_leaves_what_was_there_and_makes_nothing() {
             continue;
         }
         arguments.retain(|it| *it != SEED);
-        // These two take other files than captures, which shows when they are read.
-        let is_mixed = ["report", "diff"].contains(&command);
+        // These take other files than captures as well, which shows when they are read.
+        let is_mixed = ["report", "diff", "merge"].contains(&command);
         let bad = if is_mixed { vec![&none] } else { vec![&none, &text] };
         for input in bad {
             let inputs = vec![&**input; if command == "diff" { 2 } else { 1 }];

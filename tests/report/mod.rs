@@ -274,12 +274,18 @@ fn what_came_before_a_bad_line_is_in_the_report() {
     let good = all[..all.len() - 3].join("\n");
     let count = all.len() - 2;
     for (bad, words) in [
-        (&all[0][..60], "is no event"),
-        (r#"{"v":1,"event_type":"session"}"#, "is no event"),
+        (&all[0][..60], "is not one that beamscope writes"),
+        (r#"{"v":1,"event_type":"session"}"#, "is not one that beamscope writes"),
         (&*all[0].replace("\"v\":1", "\"v\":7"), "is of schema version 7; expected 1"),
-        (r#"{"timestamp":"2026-01-01T00:00:00Z","flow_id":1,"event_type":"dns"}"#, "is no event"),
-        ("<html>", "is no event"),
-        (&*all[0].replace("\"epmd\":{", "\"epmd\":{\"request\":1,\"x\":"), "is no event"),
+        (
+            r#"{"timestamp":"2026-01-01T00:00:00Z","flow_id":1,"event_type":"dns"}"#,
+            "is not one that beamscope writes",
+        ),
+        ("<html>", "is not one that beamscope writes"),
+        (
+            &*all[0].replace("\"epmd\":{", "\"epmd\":{\"request\":1,\"x\":"),
+            "is not one that beamscope writes",
+        ),
     ] {
         fs::write(&kept, format!("{good}\n{bad}\n{}\n", all[all.len() - 1])).unwrap();
         let (page, stderr) = page(&folder, &[&kept], 2);

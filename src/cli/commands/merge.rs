@@ -12,7 +12,6 @@ use beamscope::capture::{self, Input, Inputs, Order};
 use beamscope::clocks;
 use beamscope::drive::{self, Control};
 use beamscope::engine::{Config, Engine};
-use beamscope::limits::MergeLimits;
 use beamscope::merge::{Part, merge};
 use beamscope::observe::{Anomaly, AnomalyKind, ContentDigest, Recorded};
 use beamscope::record::{Event, EventSink};
@@ -37,11 +36,12 @@ use crate::cli::sources::{self, MixedInput};
 pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> {
     let MergeSettings { is_sandboxed, mut inputs, config, key_log, output: settings, fail_on } =
         settings;
+    sources::check_opens(&inputs)?;
     let outputs = OpenOutputs::of_events(sinks::open_file(&settings, Trusted::default())?);
     let _confined = confined(is_sandboxed, &inputs, &outputs, None, false);
     // In one order, so that the numbers of captures do not depend on how they were named.
     inputs.sort();
-    let limits = MergeLimits::default();
+    let limits = config.limits.merge;
     let mut reading = MergeInputs {
         parts: Vec::new(),
         left: limits.facts,
@@ -112,7 +112,7 @@ impl MergeInputs {
                 Ok(None) => break,
                 Ok(Some(_)) if self.left == 0 => {
                     let detail = format!(
-                        "{name}: more facts than are kept of all inputs: the rest of this file is not used"
+                        "{name}: more facts than --max-memory permits of all inputs: the rest of this file is not used"
                     );
                     faults.push(Anomaly::new(AnomalyKind::Limit, detail));
                     break;
@@ -173,8 +173,7 @@ impl MergeInputs {
         let facts = std::mem::take(&mut *recorded.lock().unwrap_or_else(PoisonError::into_inner));
         let mut faults = Vec::new();
         if facts.len() >= most {
-            let detail =
-                "more facts than are kept of all inputs: the rest of the captures is not used";
+            let detail = "more facts than --max-memory permits of all inputs: the rest of the captures is not used";
             faults.push(Anomaly::new(AnomalyKind::Limit, detail.to_owned()));
         }
         self.left -= facts.len();

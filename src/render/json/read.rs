@@ -29,7 +29,7 @@ pub enum ReadError {
     Io(#[from] io::Error),
     /// A line is not one of this program.
     #[error(
-        "line {line} is no event: {found}; expected one JSON object a line, as beamscope writes"
+        "line {line} is not one that beamscope writes: {found}; expected one JSON object a line"
     )]
     KeptLine {
         /// Number of the line, from 1.
@@ -491,14 +491,17 @@ mod tests {
         let good = line(&samples::epmd());
         let session = line(&samples::session(State::Closed, Outcome::Refused));
         for (line, words) in [
-            ("{\"v\":1}", "line 3 is no event: missing field `event_type`"),
-            ("{\"v\":1,\"\x1b[2J\":}", "line 3 is no event"),
+            ("{\"v\":1}", "line 3 is not one that beamscope writes: missing field `event_type`"),
+            ("{\"v\":1,\"\x1b[2J\":}", "line 3 is not one that beamscope writes"),
             ("[]", "expected one JSON object a line"),
             (&session.replace("\"v\":1", "\"v\":2"), "line 3 is of schema version 2; expected 1"),
             (&session.replace("\"refused\"", "\"\\u001b[2J\""), r"unknown variant `\x1b[2J`"),
             (&session.replace("\"dest_ip\"", "\"else\""), "a session without its body, its id"),
-            (&session.replace("2014-05-25T", "yesterday"), "line 3 is no event"),
-            (&session[..100], "line 3 is no event"),
+            (
+                &session.replace("2014-05-25T", "yesterday"),
+                "line 3 is not one that beamscope writes",
+            ),
+            (&session[..100], "line 3 is not one that beamscope writes"),
         ] {
             let error = failure(&format!("{good}\n{line}"));
             assert!(error.contains(words), "{line}: {error}");
