@@ -13,6 +13,6 @@ mod terms;
 pub use captures::{extract, pcap_parser, pipeline, reader};
 pub use connections::{epmd, handshake, header, resegmented, tls};
 pub use packets::{decode, fast_decode};
-pub use records::{compare, facts};
+pub use records::{compare, facts, merge};
 pub use streams::reassembly;
 pub use terms::{erltf, terms};

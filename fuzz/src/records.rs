@@ -1,13 +1,14 @@
-//! Lines that the program wrote, read back: facts, and kept events.
+//! Lines that the program wrote, read back: facts, observations of several sensors, and kept events.
 
 use std::io::Cursor;
 
 use beamscope::compare::{CapturePairs, PairAttempt, PairProblem, compare as compare_pairs};
-use beamscope::engine::judge_facts;
+use beamscope::engine::{Config, Engine, judge_facts};
 use beamscope::judge::world::HomeNets;
-use beamscope::limits::Limits;
+use beamscope::limits::{Limits, MergeLimits};
+use beamscope::merge::{Part, merge as merge_parts};
 use beamscope::observe::Recorded;
-use beamscope::render::KeptEvents;
+use beamscope::render::{KeptEvents, KeptObservations};
 
 /// Judges facts, one a line.
 pub fn facts(data: &[u8]) {
@@ -21,6 +22,39 @@ pub fn facts(data: &[u8]) {
         assert_eq!(serde_json::to_string(&again).unwrap(), written);
     }
     let _ = judge_facts(facts, &Limits::default(), HomeNets::default());
+}
+
+/// Merges the observations of up to four sensors, which lines of `=` separate: their order and their number change nothing.
+pub fn merge(data: &[u8]) {
+    let mut parts = Vec::new();
+    let mut rest = data;
+    while parts.len() < 4 && !rest.is_empty() {
+        let place = rest.windows(3).position(|part| part == b"\n=\n");
+        let (own, others) = rest.split_at(place.map_or(rest.len(), |place| place + 1));
+        parts.extend(part(own));
+        rest = others.get(2..).unwrap_or_default();
+    }
+    let limits = MergeLimits { inputs: 8, ..MergeLimits::default() };
+    let twice = parts.iter().rev().chain(&parts).cloned().collect();
+    let (once, twice) = (merge_parts(parts, &limits), merge_parts(twice, &limits));
+    assert_eq!(format!("{:?}", once.facts), format!("{:?}", twice.facts));
+    let mut engine = Engine::new(Config::default(), Vec::new());
+    once.facts.into_iter().for_each(|fact| engine.push_fact(fact));
+    let _ = engine.finish();
+}
+
+fn part(lines: &[u8]) -> Option<Part> {
+    let mut kept = KeptObservations::open(Cursor::new(lines.to_vec())).ok()?;
+    let mut facts = Vec::new();
+    for _ in 0..1000 {
+        match kept.next_fact() {
+            Ok(Some(fact)) => facts.push(fact),
+            Ok(None) => break,
+            Err(_) => {}
+        }
+    }
+    let (sensor, inputs) = (kept.sensor().clone(), kept.inputs().to_vec());
+    Some(Part { sensor, inputs, digest: kept.digest(), facts, faults: Vec::new() })
 }
 
 /// Compares the kept events of two runs, which a line of `=` separates.

@@ -25,6 +25,7 @@ const TARGETS: &[Target] = &[
     ("fast_decode", targets::fast_decode),
     ("handshake", targets::handshake),
     ("header", targets::header),
+    ("merge", targets::merge),
     ("pcap_parser", targets::pcap_parser),
     ("pipeline", targets::pipeline),
     ("reader", targets::reader),
