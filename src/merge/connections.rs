@@ -13,8 +13,8 @@ use hashbrown::HashMap;
 use super::join::{join, join_epmd, orientation_rank, rebase, settle, with_other_roles};
 use crate::decode::Endpoint;
 use crate::observe::{
-    ConnectionIds, EpmdObservation, EpmdOutcome, Fact, Observation, Occasion, PerRole, Recorded,
-    Role, Settled, Totals,
+    AnomalyKind, ConnectionIds, EpmdObservation, EpmdOutcome, Fact, Observation, Occasion, PerRole,
+    Recorded, Role, Settled, Totals,
 };
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
@@ -247,7 +247,10 @@ impl Group {
             return;
         }
         self.align_offsets();
-        self.take_from(totals);
+        let parts: Vec<_> = self.views.iter().filter_map(|view| view.last().cloned()).collect();
+        let all = joined(parts.clone());
+        self.take_from(totals, &parts, all.as_ref());
+        let is_without_gaps = all.is_some_and(|all| all.tcp.gaps == 0);
         let mut facts: Vec<Ranked> = Vec::new();
         for view in self.views {
             facts.extend(view.facts.into_iter().map(|fact| (view.rank, fact)));
@@ -275,6 +278,8 @@ impl Group {
                     Occasion::Over | Occasion::Quiet | Occasion::End => last.push((rank, fact)),
                 },
                 Fact::Epmd { .. } => requests.push((rank, fact)),
+                Fact::Anomaly { anomaly, .. }
+                    if is_without_gaps && anomaly.kind == AnomalyKind::Gap => {}
                 _ if sightings.is_known(rank, &fact) => {}
                 _ => united.push((rank, fact)),
             }
@@ -328,9 +333,9 @@ impl Group {
         }
     }
 
-    /// Takes from the totals what several sensors counted of this connection.
-    fn take_from(&self, totals: &mut Totals) {
-        let parts: Vec<_> = self.views.iter().filter_map(|view| view.last().cloned()).collect();
+    /// Takes from the totals what several sensors counted of this connection. `parts` are their observations, and `all` is
+    /// what these show together.
+    fn take_from(&self, totals: &mut Totals, parts: &[Observation], all: Option<&Observation>) {
         let count =
             |it: &Observation| [it.tcp.gaps, it.tcp.gap_bytes, u64::from(!it.tcp.both_seen)];
         let sums = parts.iter().map(count).fold([0_u64; 3], |sums, own| {
@@ -338,7 +343,7 @@ impl Group {
             let [gaps, bytes, sided] = own;
             [a.saturating_add(gaps), b.saturating_add(bytes), c.saturating_add(sided)]
         });
-        let one = joined(parts).map(|it| count(&it)).unwrap_or_default();
+        let one = all.map(count).unwrap_or_default();
         let [gaps, bytes, sided] = [0, 1, 2].map(|at: usize| {
             let of = |counts: &[u64; 3]| counts.get(at).copied().unwrap_or_default();
             of(&sums).saturating_sub(of(&one))

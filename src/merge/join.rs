@@ -108,6 +108,10 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
     if let Some(close) = &mut joined.tcp.close {
         close.is_whole |= is_whole && both_seen && close.by.is_some();
     }
+    if is_whole {
+        // What each sensor lacks, another one has.
+        (joined.tcp.gaps, joined.tcp.gap_bytes) = (0, 0);
+    }
 }
 
 /// The totals of messages of one side, from the sensor that read most of them. A sensor of one direction has no answers.

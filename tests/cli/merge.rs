@@ -4,8 +4,10 @@ use std::fs;
 #[cfg(unix)]
 use std::os::unix::fs::PermissionsExt as _;
 
-use serde_json::Value;
+use beamscope::decode::Direction;
+use serde_json::{Value, json};
 
+use crate::support::pieces::{frames_of, pcap};
 use crate::support::{SEED, TestDir, beamscope, lines_of};
 
 const TUNNEL: &str = "captures/links-geneve.pcap";
@@ -49,6 +51,29 @@ fn the_observations_of_a_run_give_its_output() {
     assert_eq!(head["sensor"], SEED.rsplit('/').next().unwrap());
     #[cfg(unix)]
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_two_sensors_of_one_direction_each_saw_is_complete() {
+    let dir = TestDir::new("merge-directions");
+    let (link, frames) = frames_of(SEED).unwrap();
+    let files = [Direction::LowToHigh, Direction::HighToLow].map(|direction| {
+        let own: Vec<_> = frames.iter().filter(|it| it.direction == Some(direction)).collect();
+        let capture = dir.file(&format!("{direction:?}.pcap"));
+        fs::write(&capture, pcap(link, &own, 0)).unwrap();
+        observed(&dir, &capture, &format!("{direction:?}"))
+    });
+    // Each lacks what the other has, and its acknowledgements show that.
+    let reports_gaps = |lines: &str| lines.contains(r#""kind":"gap""#);
+    for file in &files {
+        assert!(reports_gaps(&lines_of(&["merge", "--json", file])), "{file}");
+    }
+    let lines = lines_of(&["merge", "--json", &files[0], &files[1]]);
+    assert!(!reports_gaps(&lines), "{lines}");
+    let stats: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    let stats = &stats["stats"];
+    assert_eq!((&stats["gaps"], &stats["missing_bytes"]), (&json!(0), &json!(0)));
+    assert_eq!((&stats["one_sided"], &stats["complete"]), (&json!(0), &json!(true)));
 }
 
 #[test]
