@@ -14,7 +14,7 @@ use super::join::{join, join_epmd, orientation_rank, rebase, settle, with_other_
 use crate::decode::Endpoint;
 use crate::observe::{
     AnomalyKind, ConnectionIds, EpmdObservation, EpmdOutcome, Fact, Observation, Occasion, PerRole,
-    Recorded, Role, Settled, Totals,
+    Recorded, Role, Totals,
 };
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
@@ -30,7 +30,7 @@ pub(super) fn unite(facts: Vec<Ranked>, totals: &mut Totals) -> Vec<Ranked> {
     let (mut united, mut views) = (Vec::new(), Views::default());
     let mut sightings = Sightings::default();
     for (rank, fact) in facts {
-        match connection_of(&fact.fact) {
+        match fact.fact.settled() {
             Some(settled) => {
                 let ids = Arc::clone(&settled.connection);
                 views.add(rank, &ids, fact);
@@ -144,7 +144,7 @@ impl SensorView {
                 }
             }
             other => {
-                if let Some(settled) = connection_of(other) {
+                if let Some(settled) = other.settled() {
                     at(settled.at);
                 }
             }
@@ -267,7 +267,7 @@ impl Group {
                     message.nodes[role].clone_from(&nodes[role]);
                 }
             }
-            if let Some(settled) = connection_of_mut(&mut fact.fact) {
+            if let Some(settled) = fact.fact.settled_mut() {
                 settled.connection = Arc::clone(&ids);
             }
             match &fact.fact {
@@ -470,7 +470,7 @@ fn settled_by(mut fact: Recorded, mark: Option<PacketRef>) -> Recorded {
     let is_earlier = |mark: &PacketRef| mark.at < fact.clock && mark.at != Timestamp::default();
     let Some(mark) = mark.filter(is_earlier) else { return fact };
     fact.clock = mark.at;
-    if let Some(settled) = connection_of_mut(&mut fact.fact) {
+    if let Some(settled) = fact.fact.settled_mut() {
         (settled.at, settled.frame) = (mark.at, Some(mark.frame));
     }
     fact
@@ -541,37 +541,3 @@ fn content(fact: &Fact) -> Option<(String, Timestamp, Duration)> {
 
 /// A packet passes two sensors within this time. A question is not asked again so soon.
 const SAME_PACKET: Duration = Duration::from_millis(500);
-
-const fn connection_of(fact: &Fact) -> Option<&Settled> {
-    match fact {
-        Fact::Connection { settled, .. }
-        | Fact::Epmd { settled, .. }
-        | Fact::Handshake { settled, .. }
-        | Fact::Message { settled, .. }
-        | Fact::Anomaly { settled, .. }
-        | Fact::ProxyHeader { settled, .. } => Some(settled),
-        Fact::Resolved(_)
-        | Fact::Unresolved(_)
-        | Fact::NoNeighbour(_)
-        | Fact::ListedName { .. }
-        | Fact::Run { .. }
-        | Fact::End(_) => None,
-    }
-}
-
-const fn connection_of_mut(fact: &mut Fact) -> Option<&mut Settled> {
-    match fact {
-        Fact::Connection { settled, .. }
-        | Fact::Epmd { settled, .. }
-        | Fact::Handshake { settled, .. }
-        | Fact::Message { settled, .. }
-        | Fact::Anomaly { settled, .. }
-        | Fact::ProxyHeader { settled, .. } => Some(settled),
-        Fact::Resolved(_)
-        | Fact::Unresolved(_)
-        | Fact::NoNeighbour(_)
-        | Fact::ListedName { .. }
-        | Fact::Run { .. }
-        | Fact::End(_) => None,
-    }
-}

@@ -134,6 +134,44 @@ pub enum Fact {
     End(Box<Totals>),
 }
 
+impl Fact {
+    /// The packet that settled it, and its connection; `None` if it is not about a connection.
+    pub const fn settled(&self) -> Option<&Settled> {
+        match self {
+            Self::Connection { settled, .. }
+            | Self::Epmd { settled, .. }
+            | Self::Handshake { settled, .. }
+            | Self::Message { settled, .. }
+            | Self::Anomaly { settled, .. }
+            | Self::ProxyHeader { settled, .. } => Some(settled),
+            Self::Resolved(_)
+            | Self::Unresolved(_)
+            | Self::NoNeighbour(_)
+            | Self::ListedName { .. }
+            | Self::Run { .. }
+            | Self::End(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) const fn settled_mut(&mut self) -> Option<&mut Settled> {
+        match self {
+            Self::Connection { settled, .. }
+            | Self::Epmd { settled, .. }
+            | Self::Handshake { settled, .. }
+            | Self::Message { settled, .. }
+            | Self::Anomaly { settled, .. }
+            | Self::ProxyHeader { settled, .. } => Some(settled),
+            Self::Resolved(_)
+            | Self::Unresolved(_)
+            | Self::NoNeighbour(_)
+            | Self::ListedName { .. }
+            | Self::Run { .. }
+            | Self::End(_) => None,
+        }
+    }
+}
+
 /// The packet that settled a fact, and its connection.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Settled {

@@ -43,20 +43,7 @@ fn merged(parts: Vec<Part>, run: Run) -> Vec<Event> {
 }
 
 fn connection(fact: &Fact) -> Option<&str> {
-    match fact {
-        Fact::Connection { settled, .. }
-        | Fact::Epmd { settled, .. }
-        | Fact::Handshake { settled, .. }
-        | Fact::Message { settled, .. }
-        | Fact::Anomaly { settled, .. }
-        | Fact::ProxyHeader { settled, .. } => Some(&settled.connection.session_id),
-        Fact::Resolved(_)
-        | Fact::Unresolved(_)
-        | Fact::NoNeighbour(_)
-        | Fact::ListedName { .. }
-        | Fact::Run { .. }
-        | Fact::End(_) => None,
-    }
+    Some(&fact.settled()?.connection.session_id)
 }
 
 /// The facts of a run in so many parts, each connection in one of them. What the run counted is in the first.
