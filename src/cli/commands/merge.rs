@@ -133,7 +133,11 @@ impl MergeInputs {
             }
         }
         if let Some(error) = first_wrong {
-            let detail = format!("{name}: {error}; {wrong} such lines are not used");
+            let unused = match wrong {
+                1 => "that line is not used".to_owned(),
+                _ => format!("{wrong} such lines are not used"),
+            };
+            let detail = format!("{name}: {error}; {unused}");
             faults.push(Anomaly::new(AnomalyKind::InputCorrupt, detail));
         }
         let part = Part {
