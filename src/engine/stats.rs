@@ -84,13 +84,14 @@ impl<S: EventSink> Core<S> {
     pub(super) fn stats_now(&self, decoded: &Counters) -> Stats {
         let mut stats = self.stats.clone();
         stats.last = stats.first.map(|_| self.last);
-        self.add_elsewhere(&mut stats);
         stats.cookies = self.cookie_tests();
         stats.problems = self.reducer.problems();
         stats.cut_packets += decoded.cut;
         stats.lost_fragments += lost_fragments(decoded);
         stats.evictions += self.reducer.evictions() + self.node_ports.evictions();
         stats.evictions += (self.pool.refused() + self.reassembly.refused()) as u64;
+        // These may be any numbers; the sums of a run of its own do not overflow.
+        self.add_elsewhere(&mut stats);
         let about_input = |kind: &AnomalyKind| kind.lacks_input() || *kind == AnomalyKind::Limit;
         stats.complete = stats.missing_bytes == 0
             && stats.gaps == 0

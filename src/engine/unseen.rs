@@ -24,7 +24,8 @@ impl<S: EventSink> Core<S> {
         stats.expected = expected.collect();
         let mut unsupported = decoded.unsupported.clone();
         for (link, frames) in &self.elsewhere.unsupported {
-            *unsupported.entry(LinkType(*link)).or_default() += frames;
+            let sum = unsupported.entry(LinkType(*link)).or_default();
+            *sum = sum.saturating_add(*frames);
         }
         let unseen = [
             no_packets(&stats),
@@ -67,7 +68,7 @@ impl<S: EventSink> Core<S> {
 
     /// Nothing of Erlang was recognised. A connection is recognised by its port or by its first bytes.
     fn no_erlang(&self, stats: &Stats, unsupported: &UnsupportedFrames) -> Option<Unseen> {
-        let is_read = unsupported.values().sum::<u64>() < stats.packets;
+        let is_read = all(unsupported) < stats.packets;
         let packets = stats.packets;
         let is_middle = self.has_other_ports && !self.has_openings;
         let detail = if is_middle {
@@ -102,6 +103,11 @@ impl<S: EventSink> Core<S> {
 /// Frames of link types that are not read.
 type UnsupportedFrames = BTreeMap<LinkType, u64>;
 
+/// Their number. Counts of other runs may be any numbers.
+fn all(unsupported: &UnsupportedFrames) -> u64 {
+    unsupported.values().fold(0, |sum, frames| sum.saturating_add(*frames))
+}
+
 /// The command that captures everything that a filter lets through.
 fn capture(filter: &str) -> String {
     format!("Capture again with: tcpdump -i any -s 0 -w trace.pcap {filter}")
@@ -116,7 +122,7 @@ fn no_packets(stats: &Stats) -> Option<Unseen> {
 }
 
 fn link_types(stats: &Stats, unsupported: &UnsupportedFrames) -> Option<Unseen> {
-    let frames: u64 = unsupported.values().sum();
+    let frames = all(unsupported);
     if frames == 0 {
         return None;
     }

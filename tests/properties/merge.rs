@@ -12,9 +12,10 @@ use beamscope::drive;
 use beamscope::engine::Engine;
 use beamscope::limits::MergeLimits;
 use beamscope::merge::{Part, merge};
-use beamscope::observe::{Fact, Recorded, Totals};
+use beamscope::observe::{Fact, Recorded, Totals, VERSION};
 use beamscope::record::{AnomalyKind, Body, EpmdOutcome, Event, Severity};
 use beamscope::render::{KeptObservations, observations_head, write_observation};
+use beamscope::time::Timestamp;
 
 use super::observations::{Run, config, run_engine, shuffled};
 use crate::support::corpus::check_all;
@@ -365,4 +366,21 @@ fn facts_that_lie_end_no_run() {
         }
         Vec::new()
     });
+}
+
+#[test]
+fn counts_that_lie_do_not_overflow() {
+    // As many refused links, and evictions, as a number can be; a merge adds what it counts itself.
+    let totals = Totals {
+        packets: u64::MAX,
+        evictions: u64::MAX,
+        unsupported: [(1, u64::MAX), (2, u64::MAX)].into(),
+        ..Totals::default()
+    };
+    let fact = Fact::End(Box::new(totals));
+    let recorded = Recorded { version: VERSION, clock: Timestamp(1), sequence: 0, fact };
+    let parts = ["a", "b"].map(|sensor| part(sensor, "x.pcap", std::slice::from_ref(&recorded)));
+    let events = merged(parts.into(), Run::Plain);
+    let Some(Body::Stats { stats }) = events.last().map(|event| &event.body) else { panic!() };
+    assert_eq!((stats.packets, stats.evictions), (u64::MAX, u64::MAX));
 }
