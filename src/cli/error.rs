@@ -4,6 +4,7 @@
 //! of the command line may import this one; it imports none of them but [`cookies`] and [`keylog`].
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use beamscope::capture;
@@ -271,6 +272,11 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// The error of a file for output.
+    pub(crate) fn output(path: &Path, source: io::Error) -> Self {
+        Self::Output { name: path.display().to_string(), source }
+    }
+
     /// What the user can do about it, where there is something.
     pub(crate) fn hint(&self) -> Option<String> {
         let hint = match self {

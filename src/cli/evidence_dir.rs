@@ -218,8 +218,7 @@ fn packet_comment(
 /// The directory cannot be made, or is something else.
 pub(super) fn directory(settings: &EvidenceSettings, trusted: Trusted) -> Result<Directory, Error> {
     let path = &settings.directory;
-    Directory::open(path, trusted)
-        .map_err(|source| Error::Output { name: path.display().to_string(), source })
+    Directory::open(path, trusted).map_err(|source| Error::output(path, source))
 }
 
 /// Names that are tried for one file.

@@ -7,7 +7,8 @@
 //! Files import only downwards in this list, which `tests/layering.rs` checks:
 //!
 //! - `commands/`: one file or folder for each command;
-//! - `sources`, `sinks`, `observations`, `selection`, `evidence_dir`, `save/`, `stop`, `progress`, `tui`, `confine/`: what commands open;
+//! - `sources`, `sinks`, `observations`, `selection`, `evidence_dir`, `save/`, `stop`, `progress`, `tui`, `confine/`: what
+//!   commands open;
 //! - `settings`: the arguments as they are meant, validated once;
 //! - `args`: the arguments as typed, the only file beside `commands/shell.rs` that knows clap;
 //! - `place/`, `filter`, `console`, `error`, `cookies`, `spelling`, `zone`.

@@ -25,7 +25,7 @@ const OPENING: FileMode = FileMode { is_private: true, appends: false };
 /// It cannot be made, or a link on the way is not followed.
 pub(super) fn open(settings: &ObservationSettings, trusted: Trusted) -> Result<Target, Error> {
     let opened = Target::open(&settings.file, trusted, OPENING);
-    opened.map_err(|source| failed(&settings.file, source))
+    opened.map_err(|source| Error::output(&settings.file, source))
 }
 
 /// A file of observations that is being written.
@@ -52,7 +52,8 @@ impl ObservationLines {
 }
 
 impl ObservationFile {
-    /// Empties the file and begins it. `inputs` are the names that facts number inputs by.
+    /// Empties the file and begins it. `inputs` are the names that facts number inputs by, the first of which names the
+    /// sensor where neither the user nor `usual` does.
     ///
     /// # Errors
     ///
@@ -60,14 +61,15 @@ impl ObservationFile {
     pub(super) fn start(
         settings: &ObservationSettings,
         mut target: Target,
-        sensor: Arc<str>,
+        usual: Option<Arc<str>>,
         inputs: &[Arc<str>],
     ) -> Result<Self, Error> {
         let path = settings.file.clone();
-        let sensor = settings.sensor.as_ref().map_or(sensor, Arc::clone);
+        let named = settings.sensor.clone().or(usual);
+        let sensor = named.or_else(|| inputs.first().cloned()).unwrap_or_default();
         let head = observations_head(&sensor, inputs);
         let begin = |mut file: File| file.write_all(head.as_bytes()).map(|()| file);
-        let file = target.start(OPENING).and_then(begin).map_err(|e| failed(&path, e))?;
+        let file = target.start(OPENING).and_then(begin).map_err(|e| Error::output(&path, e))?;
         let lines =
             ObservationLines { file: BufWriter::new(file), line: Vec::new(), failure: None };
         Ok(Self { path, lines: Arc::new(Mutex::new(lines)) })
@@ -88,7 +90,7 @@ impl ObservationFile {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let written = lines.failure.take().map_or_else(|| lines.file.flush(), Err);
         drop(lines);
-        written.map_err(|source| failed(&self.path, source))
+        written.map_err(|source| Error::output(&self.path, source))
     }
 }
 
@@ -107,8 +109,4 @@ pub(super) fn host_name() -> Option<Arc<str>> {
     let names = files.iter().filter_map(|path| std::fs::read_to_string(path).ok());
     let mut names = names.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     names.next().filter(|name| super::console::is_safe(name)).map(Arc::from)
-}
-
-fn failed(path: &Path, source: io::Error) -> Error {
-    Error::Output { name: path.display().to_string(), source }
 }

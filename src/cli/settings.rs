@@ -307,8 +307,6 @@ pub(super) struct MergeSettings {
     pub(super) inputs: Vec<PathBuf>,
     /// Settings of the analysis.
     pub(super) config: Config,
-    /// The files that its secrets of TLS come from.
-    pub(super) key_log: KeyLogFiles,
     /// Where and how events are written.
     pub(super) output: OutputSettings,
     /// What makes the exit status 1 or 2.
@@ -803,7 +801,7 @@ impl MergeSettings {
     /// They contradict each other, or a file of cookies cannot be read.
     pub(super) fn new(args: MergeArgs) -> Result<Self, Error> {
         check_stdin(args.inputs.iter().map(PathBuf::as_path))?;
-        let (config, key_log) = config(&args.protocol, Warnings::new(args.output.quiet))?;
+        let (config, _) = config(&args.protocol, Warnings::new(args.output.quiet))?;
         let config = Config { expect: args.expect, ..config };
         let options = render::Options {
             format: format(&args.output, (args.verbose, args.brief), Layout::Grouped),
@@ -818,7 +816,7 @@ impl MergeSettings {
         let least = args.fail_on.0;
         let fail_on = FailSettings { least, on_solved: false, require_complete: false };
         let is_sandboxed = !args.protocol.read.no_sandbox;
-        Ok(Self { is_sandboxed, inputs: args.inputs, config, key_log, output, fail_on })
+        Ok(Self { is_sandboxed, inputs: args.inputs, config, output, fail_on })
     }
 }
 

@@ -30,6 +30,7 @@ pub use self::proxy::*;
 pub use self::sums::*;
 pub use self::tls::*;
 pub use self::totals::Totals;
+pub(crate) use self::totals::known_sum;
 pub use crate::wire::epmd::{EpmdNodeType, EpmdTag};
 pub use crate::wire::flags::DistFlags;
 pub use crate::wire::handshake::MessageKind;

@@ -48,10 +48,6 @@ pub struct Totals {
 impl Totals {
     /// Adds the counts of another run.
     pub fn add(&mut self, other: &Self) {
-        let known = |a: Option<u64>, b: Option<u64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.saturating_add(b)),
-            (a, b) => a.or(b),
-        };
         let Self {
             inputs,
             packets,
@@ -91,9 +87,17 @@ impl Totals {
             let sum = unsupported.entry(*link).or_default();
             *sum = sum.saturating_add(*frames);
         }
-        *kernel_drops = known(*kernel_drops, other.kernel_drops);
-        *interface_drops = known(*interface_drops, other.interface_drops);
+        *kernel_drops = known_sum(*kernel_drops, other.kernel_drops);
+        *interface_drops = known_sum(*interface_drops, other.interface_drops);
         *has_other_ports |= other.has_other_ports;
         *has_openings |= other.has_openings;
+    }
+}
+
+/// The sum of two counts as far as they are known.
+pub(crate) fn known_sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.saturating_add(b)),
+        (a, b) => a.or(b),
     }
 }

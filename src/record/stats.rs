@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AnomalyKind, EpmdOutcome, IncidentState, Outcome, Severity, kept, kept::ContractName};
 pub use crate::judge::world::Undecided;
+use crate::observe::known_sum;
 use crate::time::Timestamp;
 
 /// The candidate cookies, tested against the digests of all handshakes.
@@ -111,10 +112,6 @@ impl Stats {
                 *sum = sum.saturating_add(*n);
             }
         }
-        let known = |a: Option<u64>, b: Option<u64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.saturating_add(b)),
-            (a, b) => a.or(b),
-        };
         self.is_final &= other.is_final;
         self.packets = self.packets.saturating_add(other.packets);
         self.bytes = self.bytes.saturating_add(other.bytes);
@@ -139,9 +136,9 @@ impl Stats {
         ] {
             *sum = sum.saturating_add(n);
         }
-        self.kernel_drops = known(self.kernel_drops, other.kernel_drops);
-        self.interface_drops = known(self.interface_drops, other.interface_drops);
-        self.left_out = known(self.left_out, other.left_out);
+        self.kernel_drops = known_sum(self.kernel_drops, other.kernel_drops);
+        self.interface_drops = known_sum(self.interface_drops, other.interface_drops);
+        self.left_out = known_sum(self.left_out, other.left_out);
         self.complete &= other.complete;
         for unseen in &other.unseen {
             if !self.unseen.iter().any(|it| it.detail == unseen.detail) {

@@ -98,8 +98,7 @@ pub(super) fn read(
     let mut engine = Engine::new(run.config, output);
     let observations = run.observations.as_ref().zip(outputs.observations);
     let observations = observations.map(|(settings, target)| {
-        let sensor = if run.is_anonymized { None } else { Some(sensor_of(&captures)) };
-        let sensor = sensor.or_else(|| saved_names.first().cloned()).unwrap_or_default();
+        let sensor = (!run.is_anonymized).then(|| sensor_of(&captures));
         ObservationFile::start(settings, target, sensor, &saved_names)
     });
     let observations = observations.transpose()?;

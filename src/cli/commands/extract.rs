@@ -4,10 +4,10 @@
 //! reads and writes.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use beamscope::capture::{
     self, Frame, Inputs, Interface, Item, Notice, Order, Progress, Receiver, Source,
@@ -17,10 +17,10 @@ use beamscope::extract::{ExtractEnd, ExtractSummary, Facts, KeptItem, KeptItems,
 use beamscope::render::{facts_line, read_facts, summary_line};
 use beamscope::time::Timestamp;
 
-use super::{OpenOutputs, confined};
+use super::{OpenOutputs, confined, open_whole, write_whole};
 use crate::cli::console::{self, Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
-use crate::cli::place::{FileMode, Target, Trusted};
+use crate::cli::place::Trusted;
 use crate::cli::save::{self, SavedInputs, Saver};
 use crate::cli::settings::{ExtractSettings, FactsSettings, SaveTarget};
 use crate::cli::sources;
@@ -41,7 +41,7 @@ pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error
     let captures = [capture];
     sources::check_readable(&captures)?;
     let mut outputs = OpenOutputs::of_packets(save::open(&save, Trusted::default())?);
-    outputs.events = summary.as_deref().map(open).transpose()?;
+    outputs.events = summary.as_deref().map(open_whole).transpose()?;
     let _confined = confined(is_sandboxed, &captures, &outputs, Some(&save), false);
     let [capture] = &captures;
     let output = match &save.target {
@@ -66,7 +66,7 @@ pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error
     let is_saved = out.saver.finish();
     read.end(&mut selected, out.frames);
     if let Some((target, path)) = outputs.events.zip(summary) {
-        write(target, &path, &summary_line(&read))?;
+        write_whole(target, &path, &summary_line(&read))?;
     }
     if let Some(problem) = out.saver.take_problem() {
         report_error(&problem, None);
@@ -86,7 +86,7 @@ pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error
 pub(in crate::cli) fn facts(settings: &FactsSettings) -> Result<RunOutcome, Error> {
     let FactsSettings { captures, output, config, warnings, is_sandboxed } = settings;
     sources::check_readable(captures)?;
-    let outputs = OpenOutputs::of_events(output.as_deref().map(open).transpose()?);
+    let outputs = OpenOutputs::of_events(output.as_deref().map(open_whole).transpose()?);
     let _confined = confined(*is_sandboxed, captures, &outputs, None, false);
     let inputs = captures.iter().map(|path| sources::input(path)).collect();
     let mut inputs = Inputs::new(inputs, Order::Time)?;
@@ -104,31 +104,13 @@ pub(in crate::cli) fn facts(settings: &FactsSettings) -> Result<RunOutcome, Erro
     let line = facts_line(selected.facts);
     let written = match outputs.events.zip(output.as_ref()) {
         Some((target, path)) => {
-            write(target, path, &line)?;
+            write_whole(target, path, &line)?;
             RunOutcome::Done
         }
         None => console::print(&line)?,
     };
     Ok(if is_incomplete { RunOutcome::Incomplete } else { written })
 }
-
-/// Opens a file that one line is written to at the end.
-fn open(path: &Path) -> Result<Target, Error> {
-    Target::open(path, Trusted::default(), ONE_LINE).map_err(|source| failed(path, source))
-}
-
-/// Writes the line into the file.
-fn write(mut target: Target, path: &Path, line: &str) -> Result<(), Error> {
-    let write = |mut file: File| file.write_all(line.as_bytes());
-    target.start(ONE_LINE).and_then(write).map_err(|source| failed(path, source))
-}
-
-fn failed(path: &Path, source: io::Error) -> Error {
-    Error::Output { name: path.display().to_string(), source }
-}
-
-/// How files of facts and of summaries are opened.
-const ONE_LINE: FileMode = FileMode { is_private: false, appends: false };
 
 /// Reads a file of facts.
 fn read(path: &PathBuf) -> Result<Facts, Error> {

@@ -3,7 +3,7 @@
 //! In: captures, and which attempt. Out: the drawing, on standard output or in a file. The library collects and draws;
 //! this file reads the captures and writes the result.
 
-use std::io::{self, Write};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -14,10 +14,9 @@ use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
 use beamscope::render::{LadderRun, escape};
 
-use super::{OpenOutputs, confined};
+use super::{OpenOutputs, confined, open_whole, write_whole};
 use crate::cli::console::{self, Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
-use crate::cli::place::{FileMode, Target, Trusted};
 use crate::cli::selection::{Selected, Selection, SelectionOutcome};
 use crate::cli::settings::{LadderSettings, is_stdin};
 use crate::cli::{sources, stop};
@@ -33,12 +32,7 @@ pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error>
     let _ = stop::on_report_signal();
     let LadderSettings { captures, choice, format, config, output, warnings, .. } = settings;
     sources::check_readable(&captures)?;
-    let opening = FileMode { is_private: false, appends: false };
-    let target = output.as_ref().map(|path| {
-        let error = |source| Error::Output { name: path.display().to_string(), source };
-        Target::open(path, Trusted::default(), opening).map_err(error)
-    });
-    let outputs = OpenOutputs::of_events(target.transpose()?);
+    let outputs = OpenOutputs::of_events(output.as_deref().map(open_whole).transpose()?);
     let _confined = confined(settings.is_sandboxed, &captures, &outputs, None, false);
     let names = captures.iter().map(|path| path.to_string_lossy().into()).collect();
     let inputs = captures.iter().map(|path| input(path)).collect();
@@ -57,11 +51,7 @@ pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error>
     }
     let drawing = engine.finish().run.draw(format)?;
     let written = match outputs.events.zip(output.as_ref()) {
-        Some((mut target, path)) => target
-            .start(opening)
-            .and_then(|mut file| file.write_all(drawing.as_bytes()))
-            .map(|()| RunOutcome::Done)
-            .map_err(|source| Error::Output { name: path.display().to_string(), source }),
+        Some((target, path)) => write_whole(target, path, &drawing).map(|()| RunOutcome::Done),
         None => console::print(&drawing),
     };
     if control.has_failed || outcome.has_failed {

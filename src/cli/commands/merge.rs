@@ -20,7 +20,6 @@ use beamscope::render::{KeptObservations, ReadError, observations_head, write_ob
 use super::{OpenOutputs, confined, finish_run};
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
-use crate::cli::keylog::KeyLogFiles;
 use crate::cli::observations::sensor_of;
 use crate::cli::place::Trusted;
 use crate::cli::settings::MergeSettings;
@@ -34,8 +33,7 @@ use crate::cli::sources::{self, MixedInput};
 /// None of the inputs can be used, or the output cannot be written. An input that cannot be used, or in part only, is
 /// reported, and the outcome is then `Incomplete`.
 pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> {
-    let MergeSettings { is_sandboxed, mut inputs, config, key_log, output: settings, fail_on } =
-        settings;
+    let MergeSettings { is_sandboxed, mut inputs, config, output: settings, fail_on } = settings;
     sources::check_opens(&inputs)?;
     let outputs = OpenOutputs::of_events(sinks::open_file(&settings, Trusted::default())?);
     let _confined = confined(is_sandboxed, &inputs, &outputs, None, false);
@@ -59,7 +57,7 @@ pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> 
         }
     }
     if !captures.is_empty() {
-        reading.captures(captures, &paths, &config, key_log)?;
+        reading.captures(captures, &paths, &config)?;
     }
     let MergeInputs { parts, mut unread, has_failed, .. } = reading;
     if parts.is_empty() {
@@ -156,7 +154,6 @@ impl MergeInputs {
         captures: Vec<Input>,
         paths: &[PathBuf],
         config: &Config,
-        key_log: KeyLogFiles,
     ) -> Result<(), Error> {
         let names: Vec<Arc<str>> = paths.iter().map(|path| path.to_string_lossy().into()).collect();
         let mut inputs = Inputs::new(captures, Order::Time)?;
@@ -173,7 +170,7 @@ impl MergeInputs {
         let mut failures = CaptureFailures::default();
         drive::run(&mut inputs, &mut engine, &mut failures)?;
         self.has_failed |= failures.has_failed;
-        drop((engine.finish(), key_log));
+        engine.finish();
         let facts = std::mem::take(&mut *recorded.lock().unwrap_or_else(PoisonError::into_inner));
         let mut faults = Vec::new();
         if facts.len() >= most {

@@ -14,7 +14,9 @@ pub(super) mod report;
 pub(super) mod schema;
 pub(super) mod shell;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use beamscope::anonymize::Replacements;
@@ -30,7 +32,7 @@ use super::console::report_error;
 use super::error::{Error, RunOutcome};
 use super::evidence_dir;
 use super::observations::{self, ObservationFile};
-use super::place::{Directory, Target, Trusted};
+use super::place::{Directory, FileMode, Target, Trusted};
 use super::save::{self, Saver};
 #[cfg(all(feature = "live", target_os = "linux"))]
 use super::settings::SaveTarget;
@@ -172,6 +174,20 @@ fn finish_saving(saver: Option<Saver>, engine: &mut Engine<Output<EventStream>>)
     report_problem(&mut saver, engine);
     is_saved
 }
+
+/// Opens a file that is written at once at the end; what is in it is still there.
+fn open_whole(path: &Path) -> Result<Target, Error> {
+    Target::open(path, Trusted::default(), WHOLE).map_err(|source| Error::output(path, source))
+}
+
+/// Writes such a file.
+fn write_whole(mut target: Target, path: &Path, text: &str) -> Result<(), Error> {
+    let write = |mut file: File| file.write_all(text.as_bytes());
+    target.start(WHOLE).and_then(write).map_err(|source| Error::output(path, source))
+}
+
+/// How such a file is opened.
+const WHOLE: FileMode = FileMode { is_private: false, appends: false };
 
 /// Writes the rest of what the connections showed. `false` if not all could be written.
 fn finish_observations(file: Option<ObservationFile>) -> bool {

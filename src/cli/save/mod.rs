@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use beamscope::capture::save::{Encoder, InterfaceInfo, SaveFormat};
@@ -95,12 +95,12 @@ impl Saver {
     ) -> Result<Self, Error> {
         let SaveSettings { target: wanted, format, comment, is_immediate, key_logs, warnings } =
             settings;
-        let read = |path: &PathBuf| fs::read(path).map_err(|source| write_error(path, source));
+        let read = |path: &PathBuf| fs::read(path).map_err(|source| Error::output(path, source));
         let key_logs = key_logs.map(|paths| paths.iter().map(read).collect::<Result<Vec<_>, _>>());
         let key_logs = key_logs.transpose()?.map(|all| Zeroizing::new(all.concat()));
         let (target, sink) = match (wanted, target) {
             (SaveTarget::File(path), Some(mut target)) => {
-                let file = target.start(NEW).map_err(|source| write_error(&path, source))?;
+                let file = target.start(NEW).map_err(|source| Error::output(&path, source))?;
                 (OpenTarget::File(target.place, path), Some(PacketSink::File(file)))
             }
             (
@@ -403,15 +403,11 @@ pub(super) fn open(settings: &SaveSettings, trusted: Trusted) -> Result<Option<T
             (name, Place::find(name, trusted).map(|place| Target { place, opened: None }))
         }
     };
-    target.map(Some).map_err(|source| write_error(path, source))
+    target.map(Some).map_err(|source| Error::output(path, source))
 }
 
 /// How files of packets are made.
 const NEW: FileMode = FileMode { is_private: true, appends: false };
-
-fn write_error(path: &Path, source: io::Error) -> Error {
-    Error::Output { name: path.display().to_string(), source }
-}
 
 /// Bytes that are buffered before they are written.
 const BLOCK: usize = 256 << 10;

@@ -125,7 +125,6 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     });
     let observations = observations.as_ref().zip(outputs.observations).map(|(settings, target)| {
         let sensor = if is_anonymized { None } else { host_name() };
-        let sensor = sensor.or_else(|| saved_names.first().cloned()).unwrap_or_default();
         ObservationFile::start(settings, target, sensor, &saved_names)
     });
     let observations = observations.transpose()?;
