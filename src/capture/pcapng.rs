@@ -19,11 +19,14 @@
 //! powers of two nor the obsolete packet block.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::annotations::Annotations;
 use super::buffer::{Buffer, MAX_NEED};
+use super::originals::{self, Originals};
 use super::save::EXTRACT_PREFIX;
 use super::{Endian, FormatStep, FrameRecord, Interface, LinkType, SecretsType};
+use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// State of reading one file: the current section and the interfaces.
@@ -33,11 +36,18 @@ pub(super) struct Pcapng {
     declared: Vec<DeclaredInterface>,
     /// Interfaces of all sections, in the order of their blocks.
     pub(super) interfaces: Vec<Interface>,
+    /// The input that each of them is of.
+    inputs: Vec<u16>,
     pub(super) annotations: Annotations,
     /// Whether a packet of an undeclared interface was reported in this section; once is enough.
     undeclared_reported: bool,
     /// Whether the section is an extract of another capture.
     is_extract: bool,
+    /// Whether its frames say which frames they were there.
+    has_numbers: bool,
+    originals: Originals,
+    /// Place in their list of the input of the last packet.
+    original: Option<u16>,
     /// Latest time of a frame in the capture that extracts were taken from.
     pub(super) until: Option<Timestamp>,
     /// Time of the previous packet, which a packet block without a time stamp gets.
@@ -51,6 +61,8 @@ struct DeclaredInterface {
     clock: Clock,
     /// Index of the interface in [`Pcapng::interfaces`].
     index: Option<u32>,
+    /// Place of its input in the list of an extract of several.
+    original: Option<u16>,
 }
 
 /// Unit and origin of the time stamps of an interface.
@@ -86,23 +98,48 @@ impl Pcapng {
         section_endian(head).is_some()
     }
 
-    pub(super) fn new() -> Self {
+    /// A file whose frames are of the input `first`, or of up to `most` inputs from there if it is an extract of several.
+    pub(super) fn new(first: u16, most: u16) -> Self {
         Self {
             endian: Endian::Little,
             declared: Vec::new(),
             interfaces: Vec::new(),
+            inputs: Vec::new(),
             annotations: Annotations::default(),
             undeclared_reported: false,
             is_extract: false,
+            has_numbers: false,
+            originals: Originals::new(first, most),
+            original: None,
             until: None,
             last: Timestamp::default(),
         }
     }
 
+    /// The inputs that the section at the start of the buffer lists, as an extract of several does.
+    pub(super) fn listed_inputs(buffer: &mut Buffer) -> Vec<Arc<str>> {
+        let mut section = Self::new(0, 1);
+        match section.peek_block(buffer) {
+            Ok((_, len)) => section.inputs_of(buffer.bytes().get(8..len - 4).unwrap_or_default()),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Whether the frames are of several inputs. [`Self::step`] does not tell them apart.
+    pub(super) const fn is_of_several(&self) -> bool {
+        self.originals.are_several()
+    }
+
+    /// The input of the interface of this index.
+    pub(super) fn input_of(&self, index: u32) -> Option<u16> {
+        self.inputs.get(index as usize).copied()
+    }
+
+    /// Reads up to the next item. The number of `id` is that of the last frame.
     pub(super) fn advance(
         &mut self,
         buffer: &mut Buffer,
-        number: &mut u64,
+        id: &mut FrameRef,
         found: &mut FrameRecord,
     ) -> FormatStep {
         self.annotations.comments.clear();
@@ -126,17 +163,19 @@ impl Pcapng {
             let body = block.get(8..len - 4).unwrap_or_default();
             let read = match kind {
                 ENHANCED_PACKET | SIMPLE_PACKET | PACKET => {
-                    *number += 1;
+                    id.number += 1;
                     match self.packet(kind, block, start) {
                         Ok(Some(record)) => {
+                            let mut own = None;
                             // Most packets have no options, and simple packets never have any.
                             let options_at = (record.place.end - start).next_multiple_of(4);
                             if options_at < len - 4 && kind != SIMPLE_PACKET {
                                 let options = block.get(options_at..len - 4).unwrap_or_default();
                                 self.keep_comments(options);
-                                if self.is_extract {
-                                    self.restore_number(options, number);
-                                }
+                                own = self.has_numbers.then(|| self.own_number(options)).flatten();
+                            }
+                            if self.has_numbers || self.is_of_several() {
+                                self.restore(own, id);
                             }
                             *found = record;
                             return FormatStep::Frame;
@@ -170,15 +209,13 @@ impl Pcapng {
                     }
                     continue;
                 }
-                SECTION_HEADER => {
-                    self.declared.clear();
-                    self.undeclared_reported = false;
-                    self.is_extract = self.is_extract_section(body);
-                    Ok(())
-                }
+                SECTION_HEADER => match self.begin_section(body) {
+                    Ok(()) => return FormatStep::Section,
+                    Err(why) => Err(why),
+                },
                 // Wireshark shows and counts these as frames.
                 JOURNAL_EXPORT | CUSTOM | CUSTOM_NOT_COPIED => {
-                    *number += 1;
+                    id.number += 1;
                     Ok(())
                 }
                 _ => Ok(()),
@@ -349,6 +386,7 @@ impl Pcapng {
         if let Some(ticks) = packet.ticks {
             self.last = declared.clock.at(ticks);
         }
+        self.original = declared.original;
         let start = start + packet.header_len;
         Ok(Some(FrameRecord {
             at: self.last,
@@ -371,11 +409,15 @@ impl Pcapng {
         let mut interface = Interface::default();
         let mut clock = Clock::new(DEFAULT_RESOLUTION);
         let mut offset_seconds = 0;
+        let mut original = None;
         for (code, value) in self.options(options) {
             match (code, value) {
                 (IF_NAME, name) => {
                     let name = name.get(..MAX_NAME).unwrap_or(name);
                     interface.name = Some(String::from_utf8_lossy(name).into_owned());
+                }
+                (OPT_COMMENT, comment) if self.has_numbers => {
+                    original = original.or_else(|| self.originals.place_of(comment));
                 }
                 (IF_TSRESOL, [resolution, ..]) => clock = Clock::new(*resolution),
                 (IF_TSOFFSET, value) => {
@@ -391,13 +433,22 @@ impl Pcapng {
             .flatten();
         if index.is_some() {
             self.interfaces.push(interface);
+            self.inputs.push(self.originals.input(original));
         }
         self.declared.push(DeclaredInterface {
             link: LinkType(self.endian.u16(*link)),
             snaplen,
             clock: clock.with_offset(offset_seconds),
             index,
+            original,
         });
+        if self.has_numbers && self.is_of_several() && original.is_none() {
+            return Err(
+                "expected an interface of one of the inputs that its section lists: its frames are counted as those of the \
+                 first input"
+                    .into(),
+            );
+        }
         Ok(index)
     }
 
@@ -438,12 +489,44 @@ impl Pcapng {
         options.any(|(code, value)| code == SHB_USERAPPL && value.starts_with(EXTRACT_PREFIX))
     }
 
-    /// Sets the number of a frame to that in the capture that an extract was taken from. Numbers rise.
-    fn restore_number(&self, options: &[u8], number: &mut u64) {
+    /// Starts a section: magic (4), version (4) and length (8), options.
+    ///
+    /// # Errors
+    ///
+    /// It lists inputs that cannot be told apart.
+    fn begin_section(&mut self, body: &[u8]) -> Result<(), String> {
+        self.declared.clear();
+        self.undeclared_reported = false;
+        self.is_extract = self.is_extract_section(body);
+        let begun = self.originals.begin_section(self.inputs_of(body));
+        self.has_numbers = self.is_extract && begun.is_ok();
+        begun
+    }
+
+    /// The inputs that a section lists if it is an extract of several.
+    fn inputs_of(&self, body: &[u8]) -> Vec<Arc<str>> {
+        if !self.is_extract_section(body) {
+            return Vec::new();
+        }
+        let options = self.options(body.get(16..).unwrap_or_default());
+        let comments = options.filter(|(code, _)| *code == OPT_COMMENT);
+        originals::listed(comments.map(|(_, comment)| comment))
+    }
+
+    /// The number of a packet in the capture that an extract was taken from, by its options.
+    fn own_number(&self, options: &[u8]) -> Option<u64> {
         let mut own = self.options(options).filter(|(code, _)| *code == EPB_PACKETID);
         let own = own.next().and_then(|(_, value)| Some(self.endian.u64(*value.first_chunk()?)));
         // A number that no capture reaches is none, and could not be counted on from.
-        *number = own.filter(|own| *own <= MOST_FRAMES).unwrap_or_default().max(*number);
+        own.filter(|own| *own <= MOST_FRAMES)
+    }
+
+    /// Sets the input and the number of a frame to those in the capture that an extract was taken from. Numbers rise.
+    fn restore(&mut self, own: Option<u64>, id: &mut FrameRef) {
+        match self.originals.place(self.original, own) {
+            Some(of) => *id = of,
+            None => id.number = own.unwrap_or_default().max(id.number),
+        }
     }
 
     /// Keeps the comments among the options of a packet.
