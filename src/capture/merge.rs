@@ -500,8 +500,9 @@ impl Source for Inputs {
 mod tests {
     #![expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 
-    use super::super::Endian;
     use super::super::samples::{PcapBuilder, PcapngBuilder};
+    use super::super::save::{Encoder, InterfaceInfo, SaveFormat};
+    use super::super::{Endian, Frame, LinkType};
     use super::*;
     use crate::packet::FrameRef;
 
@@ -664,6 +665,79 @@ mod tests {
             (1, None),
         ];
         assert_eq!(seen, expected);
+    }
+
+    /// An extract of inputs of these names, with a frame of each at second 1, 2, ...
+    fn extract_of(names: &[&str]) -> Vec<u8> {
+        let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
+        let (mut encoder, mut out) = (Encoder::new(SaveFormat::Extract), Vec::new());
+        encoder.begin("", &names, &mut out);
+        for input in 0..names.len() as u16 {
+            let frame = Frame {
+                id: FrameRef { input, number: 48 },
+                at: Timestamp::new(u64::from(input) + 1, 0),
+                link: LinkType::ETHERNET,
+                interface: None,
+                wire_len: 0,
+                bytes: &[],
+                comments: &[],
+            };
+            encoder.frame(&frame, [], InterfaceInfo::default, &mut out).unwrap();
+        }
+        out
+    }
+
+    fn stream_of(bytes: Vec<u8>) -> Input {
+        Input::Stream { name: "extract".into(), source: Box::new(std::io::Cursor::new(bytes)) }
+    }
+
+    #[test]
+    fn an_extract_of_several_stands_for_these_inputs() {
+        let folder = std::env::temp_dir().join(format!("beamscope-several-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("extract.pcapng");
+        std::fs::write(&file, extract_of(&["a", "b"])).unwrap();
+        let given = || {
+            let missing = Input::Path("/no/such/file".into());
+            vec![
+                missing,
+                Input::Path(file.clone()),
+                stream(&[2]),
+                stream_of(extract_of(&["c", "d"])),
+            ]
+        };
+        let mut inputs = Inputs::new(given(), Order::Time).unwrap();
+        assert_eq!(inputs.names(), ["/no/such/file", "a", "b", "sample", "c", "d"].map(Arc::from));
+        let (found, failed) = order_and_failures(&mut inputs);
+        // At the same time, in the order given.
+        assert_eq!(found, [(1, 48), (4, 48), (2, 48), (3, 1), (5, 48)]);
+        assert_eq!(failed, [0]);
+        // A pipe that is not read at once is not opened for its names.
+        let mut inputs = Inputs::new(given(), Order::Given).unwrap();
+        let (found, failed) = order_and_failures(&mut inputs);
+        assert_eq!(
+            (&*found, &*failed),
+            (&[(1, 48), (2, 48), (3, 1), (4, 1), (4, 2)][..], &[0][..])
+        );
+        assert_eq!(inputs.names().len(), 5);
+        let mut alone =
+            Inputs::new(vec![stream_of(extract_of(&["c", "d"]))], Order::Given).unwrap();
+        assert_eq!(order(&mut alone), [(0, 48), (1, 48)]);
+        assert_eq!(alone.names(), ["c", "d"].map(Arc::from));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_extract_of_more_inputs_than_can_be_numbered_is_one_input() {
+        let names = vec!["x"; 60_000];
+        let extract = extract_of(&names);
+        let given = vec![stream_of(extract.clone()), stream_of(extract), stream(&[9])];
+        let mut inputs = Inputs::new(given, Order::Time).unwrap();
+        assert_eq!(inputs.names().len(), 60_002);
+        assert_eq!(&*inputs.names()[60_000], "extract");
+        let numbers: Vec<_> = order(&mut inputs).into_iter().filter(|id| id.0 >= 60_000).collect();
+        assert_eq!((numbers.len(), numbers.last()), (60_001, Some(&(60_000, 60_000))));
+        assert!(numbers.contains(&(60_001, 1)));
     }
 
     #[test]

@@ -889,6 +889,108 @@ mod tests {
         }
     }
 
+    /// A section of an extract that lists these inputs.
+    fn extract_section(file: &mut PcapngBuilder, inputs: &[&str]) {
+        let entries = (0..).zip(inputs).map(|(at, name)| originals::entry(at, name));
+        let entries: Vec<_> = entries.collect();
+        let comments = entries.iter().map(|entry| (OPT_COMMENT, entry.as_bytes()));
+        let program = (SHB_USERAPPL, &b"beamscope extract 0.1.0"[..]);
+        let head = options(Endian::Little, &comments.chain([program]).collect::<Vec<_>>());
+        file.words(SECTION_HEADER, &[BYTE_ORDER_MAGIC, 1, u32::MAX, u32::MAX], &head);
+    }
+
+    /// A packet of an extract.
+    fn extract_packet(file: &mut PcapngBuilder, interface: u32, number: u64) {
+        let own = options(Endian::Little, &[(EPB_PACKETID, &number.to_le_bytes())]);
+        file.words(ENHANCED_PACKET, &[interface, 0, 0, 0, 0], &own);
+    }
+
+    /// Input and number of each frame, the input of each interface, and what is reported.
+    type ExtractItems = (Vec<(u16, u64)>, Vec<u16>, Vec<String>);
+
+    fn extract_items(bytes: &[u8], most: u16) -> ExtractItems {
+        let mut capture = read(bytes.to_vec(), usize::MAX);
+        capture.number_inputs(3, most);
+        let (mut found, mut interfaces, mut notices) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(item) = capture.next_item().unwrap() {
+            match item {
+                Item::Frame(frame) => found.push((frame.id.input, frame.id.number)),
+                Item::Interface { input, .. } => interfaces.push(input),
+                Item::Notice(notice) => notices.push(notice.detail),
+                other => panic!("{other:?}"),
+            }
+        }
+        (found, interfaces, notices)
+    }
+
+    #[test]
+    fn an_extract_of_several_gives_its_frames_their_inputs_and_their_numbers_there() {
+        let mut file =
+            PcapngBuilder { bytes: Vec::new(), ..PcapngBuilder::section(Endian::Little) };
+        for _ in 0..2 {
+            // The same list again, as a file has it that was opened again.
+            extract_section(&mut file, &["a.pcap", "b.pcap"]);
+            file.interface(1, 0, &[(OPT_COMMENT, b"input 2")]);
+            file.interface(1, 0, &[(OPT_COMMENT, b"why"), (OPT_COMMENT, b"input 1")]);
+            for (interface, number) in [(0, 48), (1, 3), (0, 50), (1, 7)] {
+                extract_packet(&mut file, interface, number);
+            }
+            // Another program has removed the options.
+            file.packet(1, 0, b"");
+        }
+        let found = extract_items(&file.bytes, 2);
+        let first = [(4, 48), (3, 3), (4, 50), (3, 7), (3, 8)];
+        let second = [(4, 51), (3, 9), (4, 52), (3, 10), (3, 11)];
+        assert_eq!(found, ([first, second].concat(), vec![4, 3, 4, 3], Vec::new()));
+        let mut whole = read(file.bytes.clone(), usize::MAX);
+        assert_eq!(whole.listed_inputs(), ["a.pcap", "b.pcap"].map(Arc::from));
+        // Nothing was taken by that.
+        assert!(matches!(whole.next_item(), Ok(Some(Item::Interface { .. }))));
+        // Where no numbers are kept for its inputs, it is as any other capture.
+        let (frames, interfaces, notices) = extract_items(&file.bytes, 1);
+        assert!(frames.into_iter().eq((1..=10).map(|number| (3, number))));
+        assert_eq!((&*interfaces, notices.len()), (&[3; 4][..], 2));
+        assert!(notices[0].contains("no numbers are kept for the 2 inputs"), "{notices:?}");
+    }
+
+    #[test]
+    fn an_extract_that_lies_about_its_inputs_is_told_and_bounded() {
+        for mark in [&b"input 3"[..], b"input 0", b"input 65536", b"input", b"Input 1"] {
+            let mut file =
+                PcapngBuilder { bytes: Vec::new(), ..PcapngBuilder::section(Endian::Little) };
+            extract_section(&mut file, &["a.pcap", "b.pcap"]);
+            file.interface(1, 0, &[(OPT_COMMENT, mark)]);
+            extract_packet(&mut file, 0, 48);
+            extract_packet(&mut file, 0, 49);
+            let (frames, interfaces, notices) = extract_items(&file.bytes, 2);
+            assert_eq!((&*frames, &*interfaces), (&[(3, 1), (3, 2)][..], &[][..]));
+            assert!(notices.len() == 1 && notices[0].contains("one of the inputs"), "{notices:?}");
+        }
+        // Sections of other inputs, or of none.
+        let mut file =
+            PcapngBuilder { bytes: Vec::new(), ..PcapngBuilder::section(Endian::Little) };
+        for inputs in [&["a", "b"][..], &["c", "d", "e"], &[]] {
+            extract_section(&mut file, inputs);
+            file.interface(1, 0, &[(OPT_COMMENT, b"input 2")]);
+            extract_packet(&mut file, 0, 48);
+            file.packet(0, 0, b"");
+        }
+        let (frames, interfaces, notices) = extract_items(&file.bytes, 2);
+        assert_eq!(frames, [(4, 48), (4, 49), (3, 1), (3, 2), (3, 3), (3, 4)]);
+        assert_eq!((&*interfaces, notices.len()), (&[4, 3, 3][..], 2));
+        assert!(notices.iter().all(|detail| detail.contains("as those of the first input")));
+        // A million inputs.
+        let names = vec!["x"; 1_000_000];
+        let mut file =
+            PcapngBuilder { bytes: Vec::new(), ..PcapngBuilder::section(Endian::Little) };
+        extract_section(&mut file, &names);
+        file.interface(1, 0, &[(OPT_COMMENT, b"input 65535")]);
+        extract_packet(&mut file, 0, 48);
+        let (frames, _, notices) = extract_items(&file.bytes, 9);
+        assert_eq!((&*frames, notices.len()), (&[(3, 1)][..], 1));
+        assert!(notices[0].contains("the 65535 inputs"), "{notices:?}");
+    }
+
     #[test]
     fn comments_belong_to_the_packet_that_has_them() {
         for endian in [Endian::Big, Endian::Little] {

@@ -450,6 +450,34 @@ mod tests {
     }
 
     #[test]
+    fn an_extract_of_several_lists_its_inputs_and_its_frames_keep_theirs() {
+        for (names, marks) in [(&["a.pcap", "b.pcap"][..], 2), (&["a.pcap"][..], 0)] {
+            let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
+            let (mut encoder, mut out) = (Encoder::new(SaveFormat::Extract), Vec::new());
+            encoder.begin("why", &names, &mut out);
+            let mut capture = read(out.clone(), usize::MAX);
+            assert_eq!(capture.listed_inputs(), if marks > 0 { &names[..] } else { &[] });
+            for (input, number) in [(1, 48), (0, 3), (1, 50)] {
+                let frame = Frame { id: FrameRef { input, number }, ..frame(number, b"x") };
+                encoder.frame(&frame, [], eth0, &mut out).unwrap();
+            }
+            let mut capture = read(out, usize::MAX);
+            let mut found = Vec::new();
+            while let Some(item) = capture.next_item().unwrap() {
+                if let Item::Frame(frame) = item {
+                    found.push((frame.id.input, frame.id.number));
+                }
+            }
+            let expected =
+                if marks > 0 { [(1, 48), (0, 3), (1, 50)] } else { [(0, 48), (0, 49), (0, 50)] };
+            assert_eq!(found, expected);
+        }
+        let long: Arc<str> = "x".repeat(MAX_INPUT).into();
+        assert!(inputs_fit(&vec![Arc::clone(&long); 200]) && !inputs_fit(&vec![long; 230]));
+        assert!(!inputs_fit(&["x".repeat(MAX_INPUT + 1).into()]));
+    }
+
+    #[test]
     fn comments_names_and_counters_are_unchanged_after_encoding() {
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
         encoder.begin("about it all", &[], &mut out);
