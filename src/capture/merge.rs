@@ -49,7 +49,7 @@ pub enum Order {
 /// A regular file is opened when its first frame is due, so that of many rotated captures one or two are open at a
 /// time.
 ///
-/// An extract of several captures stands for these: its frames are of the inputs that it lists, which are numbered at its
+/// An extract of several captures is read in place of these: its frames are of the inputs that it lists, which are numbered at its
 /// place. In [the given order](Order::Given) that is so for regular files, and for what is read first.
 pub struct Inputs {
     /// The captures. All numbers of them here are places in this list.
@@ -692,7 +692,7 @@ mod tests {
     }
 
     #[test]
-    fn an_extract_of_several_stands_for_these_inputs() {
+    fn an_extract_of_several_is_read_in_place_of_these() {
         let folder = std::env::temp_dir().join(format!("beamscope-several-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("extract.pcapng");
@@ -720,9 +720,11 @@ mod tests {
             (&[(1, 48), (2, 48), (3, 1), (4, 1), (4, 2)][..], &[0][..])
         );
         assert_eq!(inputs.names().len(), 5);
-        let mut alone =
-            Inputs::new(vec![stream_of(extract_of(&["c", "d"]))], Order::Given).unwrap();
-        assert_eq!(order(&mut alone), [(0, 48), (1, 48)]);
+        // Behind it, a packet without options, as other programs write them.
+        let mut file = PcapngBuilder { endian: Endian::Little, bytes: extract_of(&["c", "d"]) };
+        file.packet(0, 9_000_000_000, b"");
+        let mut alone = Inputs::new(vec![stream_of(file.bytes)], Order::Given).unwrap();
+        assert_eq!(order(&mut alone), [(0, 48), (1, 48), (0, 49)]);
         assert_eq!(alone.names(), ["c", "d"].map(Arc::from));
         std::fs::remove_dir_all(folder).unwrap();
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::packet::FrameRef;
 
-/// What an extract says of its frames, and how far each of its inputs was read.
+/// What an extract has about its frames, and how far each of its inputs was read.
 #[derive(Debug)]
 pub(super) struct Originals {
     /// Number of the first input.
@@ -31,11 +31,11 @@ impl Originals {
         !self.last.is_empty()
     }
 
-    /// Takes the list of a section. Whether the section says which inputs and frames its own were.
+    /// Takes the list of a section.
     ///
     /// # Errors
     ///
-    /// It lists others than can be told apart here, in words for the user.
+    /// It lists inputs to which its frames cannot be assigned; the reason, in words for the user.
     pub(super) fn begin_section(&mut self, names: Vec<Arc<str>>) -> Result<(), String> {
         let Some(listed) = &self.listed else {
             let count = names.len();
@@ -61,8 +61,8 @@ impl Originals {
         ))
     }
 
-    /// The input and the number of a frame of the input at this place in the list, if its section says so; `number` is what
-    /// it says of that. A frame of which it is not known is counted as one of the first input.
+    /// The input and the number of a frame. `place` is that of its input in the list, and `number` its number there, as far as
+    /// its section has them. A frame without a known input is counted as one of the first.
     pub(super) fn place(&mut self, place: Option<u16>, number: Option<u64>) -> Option<FrameRef> {
         let at = place.unwrap_or_default();
         let last = self.last.get_mut(usize::from(at))?;
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_do_not_fit_are_told() {
+    fn lists_that_do_not_fit_are_errors() {
         let (a, b) = (list(&["a", "b"]), list(&["a", "c", "d"]));
         let mut originals = Originals::new(0, 2);
         assert!(originals.begin_section(b.clone()).is_err() && !originals.are_several());

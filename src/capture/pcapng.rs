@@ -43,7 +43,7 @@ pub(super) struct Pcapng {
     undeclared_reported: bool,
     /// Whether the section is an extract of another capture.
     is_extract: bool,
-    /// Whether its frames say which frames they were there.
+    /// Whether its packets have the numbers that they had there.
     has_numbers: bool,
     originals: Originals,
     /// Place in their list of the input of the last packet.
@@ -125,7 +125,7 @@ impl Pcapng {
         }
     }
 
-    /// Whether the frames are of several inputs. [`Self::step`] does not tell them apart.
+    /// Whether the frames are of several inputs. [`Self::step`] does not distinguish them.
     pub(super) const fn is_of_several(&self) -> bool {
         self.originals.are_several()
     }
@@ -493,7 +493,7 @@ impl Pcapng {
     ///
     /// # Errors
     ///
-    /// It lists inputs that cannot be told apart.
+    /// It lists inputs to which its frames cannot be assigned.
     fn begin_section(&mut self, body: &[u8]) -> Result<(), String> {
         self.declared.clear();
         self.undeclared_reported = false;
@@ -954,7 +954,7 @@ mod tests {
     }
 
     #[test]
-    fn an_extract_that_lies_about_its_inputs_is_told_and_bounded() {
+    fn an_extract_with_wrong_inputs_is_reported_and_bounded() {
         for mark in [&b"input 3"[..], b"input 0", b"input 65536", b"input", b"Input 1"] {
             let mut file =
                 PcapngBuilder { bytes: Vec::new(), ..PcapngBuilder::section(Endian::Little) };

@@ -518,7 +518,7 @@ pub(crate) enum CommandArgs {
     #[command(after_help = ANNOTATE_EXAMPLES)]
     Annotate(Box<AnnotateArgs>),
 
-    /// Write the packets that matter to a smaller capture, in which they keep their frame numbers
+    /// Write the packets of captures that matter to a smaller one, in which they keep their numbers
     #[command(after_help = EXTRACT_EXAMPLES)]
     Extract(Box<ExtractArgs>),
 
@@ -798,7 +798,7 @@ pub(crate) struct AnnotateArgs {
 /// Arguments of `beamscope extract`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExtractArgs {
-    /// The captures to read, by time; extracts of others stand for these. "-" reads standard input
+    /// The captures to read, by time. Extracts are read as the captures that they are of. "-" reads standard input
     #[arg(value_name = "CAPTURE", required = true)]
     pub(super) captures: Vec<PathBuf>,
 

@@ -185,7 +185,7 @@ pub(crate) enum Error {
     /// The names of the captures of an extract take more room than a header has.
     #[error("the paths of {inputs} captures do not fit into the header of an extract")]
     LongNames {
-        /// Number of captures.
+        /// Number of all the captures.
         inputs: usize,
     },
     /// No packet of the captures was read.

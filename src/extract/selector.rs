@@ -153,11 +153,25 @@ impl<I> Selector<I> {
     /// Takes the next frame. It leaves through `out` if it matters, perhaps later.
     #[inline(always)] // the loop over frames
     pub fn on_frame(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
+        if self.chosen.input == Some(frame.id.input) {
+            self.take(frame, false, out);
+        } else {
+            self.take_of_other_input(frame, out);
+        }
+    }
+
+    /// Takes a frame that is of another input than the one before.
+    #[inline(never)] // the loop over frames of one input pays for one comparison
+    fn take_of_other_input(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
+        let is_first = self.chosen.go_to_input(frame.id.input);
+        self.take(frame, is_first, out);
+    }
+
+    #[inline(always)]
+    fn take(&mut self, frame: &Frame<'_>, is_first: bool, out: &mut impl KeptItems<I>) {
         self.chosen.frames += 1;
         let is_leap = frame.at > self.chosen.until.after(LEAP);
         self.chosen.until = self.chosen.until.max(frame.at);
-        let input = frame.id.input;
-        let is_first = self.chosen.input != Some(input) && self.chosen.go_to_input(input);
         let taken = self.chosen.waiting.taken();
         self.select(frame, out);
         // The first frame of an input is kept in any case, for its time and its link type.
@@ -260,10 +274,9 @@ impl<I> Selector<I> {
 }
 
 impl<I> Chosen<I> {
-    /// Goes on with another input, whose frame is counted already. Whether it is its first; it is then kept.
-    #[inline(never)]
+    /// Goes on with another input. Whether the next frame is its first; it is then kept.
     fn go_to_input(&mut self, input: u16) -> bool {
-        self.count_input(self.frames - 1);
+        self.count_input(self.frames);
         self.input = Some(input);
         let place = usize::from(input);
         if self.inputs.len() <= place {

@@ -28,7 +28,7 @@ pub struct ExtractSummary {
 /// An account of one of several inputs.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct InputSummary {
-    /// Its name.
+    /// Its name, as events have it.
     pub name: Arc<str>,
     /// Number of all its packets.
     pub packets: u64,

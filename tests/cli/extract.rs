@@ -336,6 +336,30 @@ fn of_several_captures_those_that_can_be_read_are_used() {
 }
 
 #[test]
+fn an_input_of_which_nothing_matters_is_an_input_of_the_extract() {
+    let dir = TestDir::new("extract-several-noise");
+    let (noise, small, summary) =
+        (dir.file("noise.pcap"), dir.file("small.pcapng"), dir.file("summary.json"));
+    let (link, mut frames) = frames_of(SEED).unwrap();
+    // LLDP, of which nothing is read.
+    frames.truncate(5);
+    frames.iter_mut().for_each(|frame| frame.bytes[12..14].copy_from_slice(&[0x88, 0xcc]));
+    fs::write(&noise, pcap(link, &frames.iter().collect::<Vec<_>>(), 0)).unwrap();
+    lines_of(&["extract", "-q", SEED, &noise, "-w", &small, "--summary", &summary]);
+    let found: Value = serde_json::from_str(&fs::read_to_string(&summary).unwrap()).unwrap();
+    assert_eq!(
+        (&found["inputs"][1]["packets"], &found["inputs"][1]["kept"]),
+        (&5.into(), &1.into())
+    );
+    // So the statistics are about several inputs, as those of the run over both.
+    for captures in [&[SEED, &noise][..], &[&small]] {
+        let lines = lines_of(&[&["--json"], captures].concat());
+        let stats: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+        assert_eq!((&stats["event_type"], stats.get("input")), (&"stats".into(), None));
+    }
+}
+
+#[test]
 fn names_that_no_header_holds_are_refused_before_anything_is_written() {
     let dir = TestDir::new("extract-several-names");
     let (file, long) = (dir.file("small.pcapng"), dir.file(&"../".repeat(600)));
