@@ -623,6 +623,50 @@ fn a_syn_is_refused_by_a_reset_and_unanswered_when_it_is_sent_again() {
     assert_eq!(conn.outcome().0, Outcome::Unanswered);
 }
 
+#[test]
+fn a_syn_ack_behind_which_the_syn_is_sent_twice_opens_nothing() {
+    let outcome = |send: &dyn Fn(&mut TestConnection)| {
+        let mut conn = TestConnection::new();
+        conn.segment(Initiator, 0x02, b"").segment(Acceptor, 0x12, b"");
+        send(&mut conn);
+        conn.time_passes(60);
+        conn.outcome().0
+    };
+    let dials = |conn: &mut TestConnection| {
+        conn.waits(1000).dials_again().waits(2000).dials_again();
+    };
+    let repeats = |conn: &mut TestConnection| {
+        conn.seq[1] = 5000;
+        conn.segment(Acceptor, 0x12, b"");
+    };
+    assert_eq!(outcome(&dials), Outcome::Unanswered);
+    assert_eq!(outcome(&|it| _ = it.waits(1000).dials_again()), Outcome::Incomplete);
+    let twice_at_once = |it: &mut TestConnection| {
+        it.waits(300).dials_again().waits(300).dials_again();
+    };
+    assert_eq!(outcome(&twice_at_once), Outcome::Incomplete, "the SYN-ACK may be under way");
+    let answers_again = |it: &mut TestConnection| {
+        it.waits(1000).dials_again();
+        repeats(it);
+        it.waits(2000).dials_again();
+    };
+    assert_eq!(outcome(&answers_again), Outcome::Incomplete, "a host that listens");
+    let acknowledges = |it: &mut TestConnection| {
+        it.segment(Initiator, 0x10, b"");
+        let seq = it.seq[0];
+        dials(it);
+        it.seq[0] = seq;
+    };
+    assert_eq!(outcome(&acknowledges), Outcome::Incomplete, "it was taken");
+    let goes_on = |it: &mut TestConnection| {
+        dials(it);
+        it.segment(Initiator, 0x10, b"").sends(Initiator, &send_name("a@one"));
+        it.sends(Acceptor, b"sok").sends(Acceptor, &challenge("b@two"));
+        it.sends(Initiator, &reply()).sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+    };
+    assert_eq!(outcome(&goes_on), Outcome::Connected);
+}
+
 /// How a dial was opened whose SYN got an RST, and before or after it this ICMP message.
 fn answered_twice(version: u8, code: u8, order: &str) -> Opening {
     let mut conn = TestConnection::new();
