@@ -2004,3 +2004,34 @@ fn one_tick_of_another_sender_is_not_the_tick_period() {
     let period = seen.traffic.acceptor.tick_period.map(|period| period.as_secs());
     assert_eq!(period, Some(15));
 }
+
+#[test]
+fn ticks_of_another_sender_beside_few_of_its_own_show_no_tick_period() {
+    type Ending = fn(&mut TestConnection);
+    let closes: Ending = |conn| _ = conn.waits(3_000);
+    let ticks_on: Ending = |conn| {
+        for _ in 0..2 {
+            conn.waits(9_000).sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"");
+        }
+        conn.waits(4_000);
+    };
+    for (own, ending) in [(1, closes), (1, ticks_on), (2, closes), (2, ticks_on)] {
+        for ticks in [1, 2, 3, 5, 14] {
+            let mut conn = TestConnection::new();
+            conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+            for n in 0..own {
+                conn.waits(n * 15_000).sends_raw(Initiator, &[0; 4]).segment(Acceptor, 0x10, b"");
+                conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"");
+            }
+            for n in 0..ticks {
+                conn.time_passes(1).decoy(Acceptor, n * 4, 0x18, &[0; 4]);
+            }
+            ending(&mut conn);
+            conn.segment(Acceptor, 0x11, b"").segment(Initiator, 0x11, b"").time_passes(3);
+            assert_eq!(silences(&conn), [], "{own} {ticks}");
+            let (seen, _) = conn.verdict();
+            let period = seen.traffic.acceptor.tick_period;
+            assert!(period.is_none_or(|it| it.as_secs() > 8), "{own} {ticks}: {period:?}");
+        }
+    }
+}

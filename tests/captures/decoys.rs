@@ -165,6 +165,35 @@ fn a_syn_ack_that_the_dialing_host_did_not_take_hides_no_problem() {
 }
 
 #[test]
+fn ticks_of_another_sender_make_no_silence_of_a_pause() {
+    for own in 1..3 {
+        for later in 0..3 {
+            let mut capture = CaptureBuilder::new();
+            let mut connection = capture.connect(A, B);
+            shake_hands(&mut connection);
+            let exchange = |connection: &mut Connection<'_>| {
+                connection.send_tick(End::Acceptor).acknowledge(End::Initiator);
+                connection.send_tick(End::Initiator).acknowledge(End::Acceptor);
+            };
+            for _ in 1..own {
+                connection.wait(Duration::from_secs(15));
+                exchange(&mut connection);
+            }
+            for ticks in 1..6 {
+                connection.wait(Duration::from_millis(1200));
+                connection.decoy(End::Initiator, &vec![0; 4 * ticks]);
+            }
+            for _ in 0..later {
+                connection.wait(Duration::from_secs(9));
+                exchange(&mut connection);
+            }
+            connection.wait(Duration::from_secs(5)).close(End::Initiator);
+            assert_eq!(accusations(&capture), [""; 0], "{own} {later}");
+        }
+    }
+}
+
+#[test]
 fn a_host_that_dials_again_from_the_same_port_opens_another_connection() {
     for again in [Duration::from_millis(300), Duration::from_secs(9)] {
         let mut capture = CaptureBuilder::new();
