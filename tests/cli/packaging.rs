@@ -99,7 +99,7 @@ fn vector_reads_the_file_that_the_daemon_set_writes() {
     let sensor = &pod["containers"][0];
     let arguments = strings(&sensor["args"]);
     let written = arguments.iter().skip_while(|it| *it != "-o").nth(1).unwrap();
-    assert_eq!(&strings(&config["sources"]["beamscope"]["include"]), &[written.clone()]);
+    assert_eq!(strings(&config["sources"]["beamscope"]["include"]), std::slice::from_ref(written));
     // Each step takes what another one gives.
     let named = |part: &str| config[part].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let given = [named("sources"), named("transforms")].concat();
