@@ -6,10 +6,11 @@
 //! connections, with one handshake on them: these are not joined, and an anomaly of each names the other.
 
 use std::cmp::Reverse;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::align::opening_times;
 use super::connections::{APART, Group, LOOKED_BACK, SensorView};
@@ -72,17 +73,44 @@ pub(super) fn across_translation(mut groups: Vec<Group>) -> Vec<Group> {
             }
         }
     }
-    let mut joined: Vec<(Group, Traits)> = Vec::new();
+    let (mut joined, mut translators) = (Vec::new(), Translators::default());
     for set in sets {
         if sees_more_than_one(set.iter().map(|(group, _)| group)) && set.len() > 1 {
-            joined.extend(one_of(set));
+            joined.extend(one_of(set, &mut translators));
         } else {
             joined.extend(set);
         }
     }
     note_relays(&mut joined);
     rest.extend(joined.into_iter().map(|(group, _)| group));
+    translators.mark(&mut rest);
     rest
+}
+
+/// Addresses under which connections of other hosts were seen.
+#[derive(Default)]
+struct Translators(HashSet<IpAddr, RandomState>);
+
+impl Translators {
+    /// Takes in a connection whose nodes have the addresses `ends`, and which was also seen under the addresses `other`.
+    fn add(&mut self, ends: &PerRole<Endpoint>, other: &PerRole<Endpoint>) {
+        for role in Role::BOTH {
+            if ends[role].ip != other[role].ip {
+                self.0.insert(other[role].ip);
+            }
+        }
+    }
+
+    /// Marks the sides that have such an address on connections which were seen on one side of the translator alone: their
+    /// address shows nothing about the name that was sent from there.
+    fn mark(&self, groups: &mut [Group]) {
+        let alone = groups.iter_mut().filter(|group| group.ids.is_none());
+        for seen in alone.flat_map(|group| &mut group.views).flat_map(SensorView::observations) {
+            for role in Role::BOTH {
+                seen.passed_on[role] |= self.0.contains(&seen.ends[role].ip);
+            }
+        }
+    }
 }
 
 /// Whether more than one sensor is among the views: what a run of one sensor shows stays as it is.
@@ -212,10 +240,11 @@ const fn is_certain(seen: &Observation) -> bool {
 
 /// One connection of all that a set shows. Its ends are the initiator's where a sensor is nearest to the initiator, and the
 /// acceptor's where one is nearest to the acceptor: the addresses that the two nodes themselves have, as far as seen.
-fn one_of(set: Vec<(Group, Traits)>) -> Option<(Group, Traits)> {
+fn one_of(set: Vec<(Group, Traits)>, translators: &mut Translators) -> Option<(Group, Traits)> {
     let ends = ends_of_nodes(&set)?;
     let mut others: Vec<_> = set.iter().map(|(_, it)| it.ends).filter(|it| *it != ends).collect();
     others.sort_unstable_by_key(|it| [it.initiator, it.acceptor]);
+    others.iter().for_each(|other| translators.add(&ends, other));
     let mut set = set.into_iter();
     let (mut group, mut traits) = set.next()?;
     let with_ends = |group: &mut Group, ends| {
@@ -359,3 +388,87 @@ fn shown(end: Endpoint) -> std::net::SocketAddr {
 
 /// Sides of translators, or legs of proxies, that one connection has.
 const MOST_SIDES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    /// A connection between two ends with these sequence numbers and this fingerprint, from 1 to 2 s.
+    fn seen(
+        ends: [&str; 2],
+        starts: [Option<u32>; 2],
+        fingerprint: Option<u64>,
+        requests: Option<&str>,
+    ) -> Traits {
+        let end = |text: &str| {
+            let end: std::net::SocketAddr = text.parse().unwrap();
+            Endpoint { ip: end.ip(), port: end.port() }
+        };
+        let requests = requests.map(|name| vec![(EpmdTag::PORT_PLEASE2_REQ, Some(name.into()))]);
+        Traits {
+            ends: PerRole { initiator: end(ends[0]), acceptor: end(ends[1]) },
+            starts: PerRole { initiator: starts[0], acceptor: starts[1] },
+            fingerprint,
+            requests,
+            span: (Timestamp(1_000_000_000), Timestamp(2_000_000_000)),
+            waits: [None; PAIRS],
+        }
+    }
+
+    const INSIDE: [&str; 2] = ["10.1.0.2:4000", "10.2.0.2:9100"];
+    const OUTSIDE: [&str; 2] = ["10.2.0.1:5000", "10.2.0.2:9100"];
+    const ELSEWHERE: [&str; 2] = ["10.2.0.1:5000", "10.2.0.3:9100"];
+
+    fn is_one(a: &Traits, b: &Traits) -> bool {
+        !a.contradicts(b) && a.shows_the_same(b)
+    }
+
+    #[test]
+    fn one_connection_has_the_same_sequence_numbers_or_one_of_them_and_the_handshake() {
+        let inside = |starts, fingerprint| seen(INSIDE, starts, fingerprint, None);
+        let outside = |starts, fingerprint| seen(OUTSIDE, starts, fingerprint, None);
+        let (both, first, last) = ([Some(1), Some(2)], [Some(1), None], [None, Some(2)]);
+        assert!(is_one(&inside(both, None), &outside(both, None)));
+        assert!(is_one(&inside(both, Some(7)), &outside(last, Some(7))));
+        assert!(is_one(&inside(first, Some(7)), &outside(both, Some(7))));
+        assert!(!is_one(&inside(first, None), &outside(both, None)), "32 bits of an accepted one");
+        assert!(!is_one(&inside([None; 2], Some(7)), &outside(both, Some(7))), "may be a proxy");
+        assert!(!is_one(&inside(both, Some(7)), &outside([Some(1), Some(3)], Some(7))), "a proxy");
+        assert!(!is_one(&inside(both, Some(7)), &outside(both, Some(8))), "another handshake");
+        assert!(!is_one(&inside(both, None), &inside(both, None)), "the same addresses");
+        let mut later = outside(both, Some(7));
+        later.span = (Timestamp(9_000_000_000), Timestamp(9_500_000_000));
+        assert!(!is_one(&inside(both, Some(7)), &later));
+    }
+
+    #[test]
+    fn what_nothing_accepted_needs_one_end_that_is_the_same() {
+        let first = [Some(1), None];
+        let inside = seen(INSIDE, first, None, None);
+        assert!(is_one(&inside, &seen(OUTSIDE, first, None, None)));
+        assert!(!is_one(&inside, &seen(ELSEWHERE, first, None, None)));
+    }
+
+    #[test]
+    fn requests_to_epmd_are_one_by_what_they_ask() {
+        let both = [Some(1), Some(2)];
+        let of = |ends, name| seen(ends, both, None, name);
+        assert!(is_one(&of(INSIDE, Some("a")), &of(OUTSIDE, Some("a"))));
+        assert!(!is_one(&of(INSIDE, Some("a")), &of(OUTSIDE, Some("b"))));
+        assert!(!is_one(&of(INSIDE, Some("a")), &of(OUTSIDE, None)), "no request to EPMD");
+    }
+
+    #[test]
+    fn the_leg_that_waits_longer_is_nearer_to_the_dialing_node() {
+        let (mut dialer, mut acceptor) =
+            (seen(INSIDE, [None; 2], None, None), seen(ELSEWHERE, [None; 2], None, None));
+        let roles =
+            |own: &Traits, other: &Traits| Role::BOTH.map(|role| own.has_behind(role, other));
+        assert_eq!(roles(&dialer, &acceptor), [true, true], "not known which");
+        dialer.waits[1] = Some((90, 90));
+        acceptor.waits[1] = Some((50, 50));
+        assert_eq!(roles(&dialer, &acceptor), [false, true]);
+        assert_eq!(roles(&acceptor, &dialer), [true, false]);
+    }
+}

@@ -35,8 +35,8 @@ pub struct Observation {
     pub orientation: Orientation,
     /// Address and port of each side.
     pub ends: PerRole<Endpoint>,
-    /// Whether the node behind each side has another address, by another sensor: there the same handshake was seen on a TCP
-    /// connection of its own. Known to a merge alone.
+    /// Whether the node behind each side may have another address: the same handshake was seen there on another TCP
+    /// connection, or the address is that of a translator. Known to a merge alone, by what another sensor saw.
     #[serde(default)]
     pub passed_on: PerRole<bool>,
     /// Facts from its TCP segments.
