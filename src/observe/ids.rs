@@ -73,6 +73,11 @@ impl std::fmt::Debug for ContentDigest {
 
 /// The first 8 bytes of the MD5 of `text`, as 16 hex digits: an identifier that is the same on any machine.
 pub fn short_id(text: &str) -> Arc<str> {
-    let digest = u128::from_be_bytes(md5::compute(text).0);
-    format!("{:016x}", digest >> 64).into()
+    format!("{:016x}", short_digest(text.as_bytes())).into()
+}
+
+/// The first 8 bytes of the MD5 of `bytes` as a number, which is the same on any machine.
+pub fn short_digest(bytes: &[u8]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = md5::compute(bytes).0;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::dist::Distribution;
+use super::dist::{Distribution, close_after};
 use super::early::EarlySegments;
 use super::epmd::EpmdConnection;
 use super::{ConnContext, ConnOutput};
@@ -399,7 +399,7 @@ impl Connection {
         let end = self.tcp.side(segment.direction).stream.end();
         let Self { tcp, transport, protocol, .. } = self;
         if let ProtocolState::Epmd(epmd) = protocol {
-            epmd.on_close(tcp.first_close());
+            epmd.on_tcp(tcp);
         }
         tcp.on_segment(segment, context.limits, &mut |chunk| {
             transport.on_chunk(segment.direction, &chunk, from_start, &mut |direction, chunk| {
@@ -474,7 +474,10 @@ impl Connection {
         let ProtocolState::Distribution(distribution) = &mut self.protocol else { return };
         for direction in [fin.direction, fin.direction.reverse()] {
             if let Some(at) = self.tcp.not_before(fin, direction) {
-                distribution.take_back_since(direction, at);
+                distribution.take_back_since(direction, at.unwrap_or(fin.at));
+                if direction == fin.direction {
+                    distribution.forget_pauses(direction, at.unwrap_or_default());
+                }
             }
         }
     }
@@ -487,6 +490,11 @@ impl Connection {
             && let Some(corrupt) = self.corrupt.take_if(|corrupt| corrupt.differs_from(segment))
         {
             distribution.take_back(segment.direction, corrupt.frame);
+        }
+        if let ProtocolState::Distribution(distribution) = &mut self.protocol
+            && let Some(since) = self.tcp.sent_by_another_since(segment)
+        {
+            distribution.forget_pauses(segment.direction, since);
         }
     }
 
@@ -578,8 +586,13 @@ impl Connection {
         self.warned = Some(last);
         let ProtocolState::Distribution(distribution) = &self.protocol else { return };
         let other = &distribution.side(silent.reverse()).messages;
-        let two_ticks = other.tick_period().unwrap_or_default() * 2;
-        let is_other_active = other.last().is_some_and(|tick| tick.at >= last.at.after(two_ticks));
+        // Ticks that are neither acknowledged nor sent again, may be of another sender.
+        let doubt = self.tcp.side(silent.reverse()).waits_in_vain_since(now.at);
+        let period = doubt.map_or_else(|| other.tick_period(), |it| other.tick_period_before(it));
+        let Some(period) = period.filter(|period| close_after(last, *period) <= now.at) else {
+            return;
+        };
+        let is_other_active = other.last().is_some_and(|tick| tick.at >= last.at.after(period * 2));
         // The side may have sent bytes that the capture lacks, and it cannot send while the window of the other side
         // is closed.
         let is_whole =

@@ -623,6 +623,50 @@ fn a_syn_is_refused_by_a_reset_and_unanswered_when_it_is_sent_again() {
     assert_eq!(conn.outcome().0, Outcome::Unanswered);
 }
 
+#[test]
+fn a_syn_ack_behind_which_the_syn_is_sent_twice_opens_nothing() {
+    let outcome = |send: &dyn Fn(&mut TestConnection)| {
+        let mut conn = TestConnection::new();
+        conn.segment(Initiator, 0x02, b"").segment(Acceptor, 0x12, b"");
+        send(&mut conn);
+        conn.time_passes(60);
+        conn.outcome().0
+    };
+    let dials = |conn: &mut TestConnection| {
+        conn.waits(1000).dials_again().waits(2000).dials_again();
+    };
+    let repeats = |conn: &mut TestConnection| {
+        conn.seq[1] = 5000;
+        conn.segment(Acceptor, 0x12, b"");
+    };
+    assert_eq!(outcome(&dials), Outcome::Unanswered);
+    assert_eq!(outcome(&|it| _ = it.waits(1000).dials_again()), Outcome::Incomplete);
+    let twice_at_once = |it: &mut TestConnection| {
+        it.waits(300).dials_again().waits(300).dials_again();
+    };
+    assert_eq!(outcome(&twice_at_once), Outcome::Incomplete, "the SYN-ACK may be under way");
+    let answers_again = |it: &mut TestConnection| {
+        it.waits(1000).dials_again();
+        repeats(it);
+        it.waits(2000).dials_again();
+    };
+    assert_eq!(outcome(&answers_again), Outcome::Incomplete, "a host that listens");
+    let acknowledges = |it: &mut TestConnection| {
+        it.segment(Initiator, 0x10, b"");
+        let seq = it.seq[0];
+        dials(it);
+        it.seq[0] = seq;
+    };
+    assert_eq!(outcome(&acknowledges), Outcome::Incomplete, "it was taken");
+    let goes_on = |it: &mut TestConnection| {
+        dials(it);
+        it.segment(Initiator, 0x10, b"").sends(Initiator, &send_name("a@one"));
+        it.sends(Acceptor, b"sok").sends(Acceptor, &challenge("b@two"));
+        it.sends(Initiator, &reply()).sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+    };
+    assert_eq!(outcome(&goes_on), Outcome::Connected);
+}
+
 /// How a dial was opened whose SYN got an RST, and before or after it this ICMP message.
 fn answered_twice(version: u8, code: u8, order: &str) -> Opening {
     let mut conn = TestConnection::new();
@@ -1959,4 +2003,35 @@ fn one_tick_of_another_sender_is_not_the_tick_period() {
     let (seen, _) = conn.verdict();
     let period = seen.traffic.acceptor.tick_period.map(|period| period.as_secs());
     assert_eq!(period, Some(15));
+}
+
+#[test]
+fn ticks_of_another_sender_beside_few_of_its_own_show_no_tick_period() {
+    type Ending = fn(&mut TestConnection);
+    let closes: Ending = |conn| _ = conn.waits(3_000);
+    let ticks_on: Ending = |conn| {
+        for _ in 0..2 {
+            conn.waits(9_000).sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"");
+        }
+        conn.waits(4_000);
+    };
+    for (own, ending) in [(1, closes), (1, ticks_on), (2, closes), (2, ticks_on)] {
+        for ticks in [1, 2, 3, 5, 14] {
+            let mut conn = TestConnection::new();
+            conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+            for n in 0..own {
+                conn.waits(n * 15_000).sends_raw(Initiator, &[0; 4]).segment(Acceptor, 0x10, b"");
+                conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"");
+            }
+            for n in 0..ticks {
+                conn.time_passes(1).decoy(Acceptor, n * 4, 0x18, &[0; 4]);
+            }
+            ending(&mut conn);
+            conn.segment(Acceptor, 0x11, b"").segment(Initiator, 0x11, b"").time_passes(3);
+            assert_eq!(silences(&conn), [], "{own} {ticks}");
+            let (seen, _) = conn.verdict();
+            let period = seen.traffic.acceptor.tick_period;
+            assert!(period.is_none_or(|it| it.as_secs() > 8), "{own} {ticks}: {period:?}");
+        }
+    }
 }

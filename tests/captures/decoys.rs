@@ -149,6 +149,51 @@ fn a_syn_beside_one_that_waits_for_its_answer_hides_no_problem() {
 }
 
 #[test]
+fn a_syn_ack_that_the_dialing_host_did_not_take_hides_no_problem() {
+    for (port, rule) in [(9100, "dist-port-blocked"), (4369, "epmd-unreachable")] {
+        let mut capture = CaptureBuilder::new();
+        if port != 4369 {
+            capture.epmd_lookup("10.0.0.1:39999", "10.0.0.2:4369", "b", Some(port));
+        }
+        let mut connection = capture.dial(A, &format!("10.0.0.2:{port}"));
+        connection.decoy_syn_ack().wait(Duration::from_secs(1)).dial_again();
+        connection.wait(Duration::from_secs(2)).dial_again().wait(Duration::from_secs(30));
+        capture.arp_request([10, 0, 0, 3], [10, 0, 0, 4]);
+        assert_eq!(accusations(&capture), [rule]);
+        assert_eq!(kinds_of_anomalies(&capture), ["not_taken"]);
+    }
+}
+
+#[test]
+fn ticks_of_another_sender_make_no_silence_of_a_pause() {
+    for own in 1..3 {
+        for later in 0..3 {
+            let mut capture = CaptureBuilder::new();
+            let mut connection = capture.connect(A, B);
+            shake_hands(&mut connection);
+            let exchange = |connection: &mut Connection<'_>| {
+                connection.send_tick(End::Acceptor).acknowledge(End::Initiator);
+                connection.send_tick(End::Initiator).acknowledge(End::Acceptor);
+            };
+            for _ in 1..own {
+                connection.wait(Duration::from_secs(15));
+                exchange(&mut connection);
+            }
+            for ticks in 1..6 {
+                connection.wait(Duration::from_millis(1200));
+                connection.decoy(End::Initiator, &vec![0; 4 * ticks]);
+            }
+            for _ in 0..later {
+                connection.wait(Duration::from_secs(9));
+                exchange(&mut connection);
+            }
+            connection.wait(Duration::from_secs(5)).close(End::Initiator);
+            assert_eq!(accusations(&capture), [""; 0], "{own} {later}");
+        }
+    }
+}
+
+#[test]
 fn a_host_that_dials_again_from_the_same_port_opens_another_connection() {
     for again in [Duration::from_millis(300), Duration::from_secs(9)] {
         let mut capture = CaptureBuilder::new();

@@ -284,6 +284,20 @@ impl Connection<'_> {
         self
     }
 
+    /// A SYN-ACK that the other end does not get.
+    pub(crate) fn decoy_syn_ack(&mut self) -> &mut Self {
+        let before = (self.next_seq, self.arrived);
+        self.packet(End::Acceptor, SYN | ACK, b"");
+        (self.next_seq, self.arrived) = before;
+        self
+    }
+
+    /// Sends the SYN of the initiator again.
+    pub(crate) fn dial_again(&mut self) -> &mut Self {
+        self.next_seq[0] = self.next_seq[0].wrapping_sub(1);
+        self.packet(End::Initiator, SYN, b"")
+    }
+
     /// Bytes that the other end does not get.
     pub(crate) fn decoy(&mut self, from: End, payload: &[u8]) -> &mut Self {
         let before = (self.next_seq, self.arrived);

@@ -5,6 +5,8 @@
 
 pub(super) mod handshake;
 
+use std::time::Duration;
+
 use self::handshake::{Exchange, HandshakeStep};
 use super::framing::{Framing, FramingItem};
 use super::messages::{FrameContext, FrameScanEnd, MessageStream, PendingCalls};
@@ -391,6 +393,11 @@ impl Distribution {
         self.sides[direction].messages.corrupt().is_some_and(|corrupt| corrupt.mark.frame == frame)
     }
 
+    /// Forgets the pauses between the ticks of a direction since `at`: they were not of its sender.
+    pub(super) fn forget_pauses(&mut self, direction: Direction, at: Timestamp) {
+        self.sides[direction].messages.forget_pauses(at);
+    }
+
     /// Takes back what the bytes since `at` showed of `direction` behind the handshake.
     pub(super) fn take_back_since(&mut self, direction: Direction, at: Timestamp) {
         self.sides[direction].messages.take_back_since(at);
@@ -425,12 +432,16 @@ impl Distribution {
             [Direction::LowToHigh, Direction::HighToLow].into_iter().filter_map(|silent| {
                 let period = self.side(silent.reverse()).messages.tick_period()?;
                 let last = self.side(silent).messages.last()?;
-                // A node closes after four of its own tick periods of silence, one less or more. The time is a
-                // quarter of a period before the earliest of them.
-                Some((silent, last, last.at.after(period * 11 / 4)))
+                Some((silent, last, close_after(last, period)))
             });
         silences.min_by_key(|(_, _, due)| *due)
     }
+}
+
+/// The time shortly before a node closes whose peer is silent since `last`: it closes after four of its own tick periods, one
+/// less or more. The time is a quarter of a period before the earliest of them.
+pub(super) fn close_after(last: PacketRef, period: Duration) -> Timestamp {
+    last.at.after(period * 11 / 4)
 }
 
 /// The role of the sender of a handshake message, if the message shows it.

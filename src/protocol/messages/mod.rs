@@ -128,6 +128,9 @@ struct PauseGroup {
     /// The sum of all of them.
     total: Duration,
     count: u32,
+    /// When the first of them ended, and the last.
+    first: Timestamp,
+    last: Timestamp,
 }
 
 impl PauseGroup {
@@ -138,7 +141,8 @@ impl PauseGroup {
 }
 
 impl TickPauses {
-    fn add(&mut self, pause: Duration) {
+    /// Adds a pause that ended at `at`.
+    fn add(&mut self, pause: Duration, at: Timestamp) {
         let Self { groups, longest } = self;
         *longest = pause.max(*longest);
         let place = groups.iter().position(|group| group.fits(pause)).or_else(|| {
@@ -147,11 +151,31 @@ impl TickPauses {
         });
         let Some(group) = place.and_then(|place| groups.get_mut(place)) else { return };
         if !group.fits(pause) {
-            *group = PauseGroup { shortest: pause, ..PauseGroup::default() };
+            *group = PauseGroup { shortest: pause, first: at, ..PauseGroup::default() };
         }
         group.shortest = group.shortest.min(pause);
         group.total += pause;
         group.count += 1;
+        group.last = at;
+    }
+
+    /// Forgets the pauses that ended at `since` or later, with those of the same length.
+    fn forget(&mut self, since: Timestamp) {
+        for group in &mut self.groups {
+            if group.last >= since {
+                *group = PauseGroup::default();
+            }
+        }
+    }
+
+    /// The pauses without those of a length that none before `at` had.
+    fn before(mut self, at: Timestamp) -> Self {
+        for group in &mut self.groups {
+            if group.first >= at {
+                *group = PauseGroup::default();
+            }
+        }
+        self
     }
 
     /// The shortest pause that is that of the sender. Pauses that are shorter in a small part of the time alone are none:
@@ -223,6 +247,11 @@ impl MessageStream {
     /// ticks are late at times, and not that of a few ticks which another sender put between.
     pub(in crate::protocol) fn tick_period(&self) -> Option<Duration> {
         self.pauses.period()
+    }
+
+    /// The same, where ticks since `at` may not be of the sender.
+    pub(in crate::protocol) fn tick_period_before(&self, at: Timestamp) -> Option<Duration> {
+        self.pauses.before(at).period()
     }
 
     /// The last packet that brought bytes.
@@ -338,6 +367,12 @@ impl MessageStream {
         self.corrupt = self.corrupt.filter(|corrupt| corrupt.mark.at < at);
     }
 
+    /// Forgets the pauses since `at`: ticks since then were not of the sender.
+    pub(in crate::protocol) fn forget_pauses(&mut self, at: Timestamp) {
+        self.last_tick = None;
+        self.pauses.forget(at);
+    }
+
     /// Counts four zero bytes at a place that is not certainly the start of a frame.
     pub(in crate::protocol) fn on_maybe_tick(&mut self, at: Timestamp) {
         self.ticks += 1;
@@ -373,7 +408,7 @@ fn on_tick(at: Timestamp, last: &mut Option<Timestamp>, pauses: &mut TickPauses)
         let period = at.since(before);
         // Ticks that were delayed in the network arrive in a burst.
         if period >= SHORTEST_TICK {
-            pauses.add(period);
+            pauses.add(period, at);
         }
     }
 }

@@ -527,7 +527,7 @@ fn every_operation_has_its_fields_in_order_with_terms_as_erlang_prints_them() {
 fn the_tick_period_is_that_of_the_usual_pauses() {
     let period = |pauses: &[u64]| {
         let mut all = TickPauses::default();
-        pauses.iter().for_each(|ms| all.add(Duration::from_millis(*ms)));
+        pauses.iter().for_each(|ms| all.add(Duration::from_millis(*ms), Timestamp(0)));
         all.period().map(|period| period.as_millis())
     };
     assert_eq!(period(&[]), None);

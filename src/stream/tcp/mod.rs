@@ -228,7 +228,9 @@ impl TcpConnection {
         }
         let side = &mut self.sides[direction];
         if is_syn {
-            side.on_syn(seq, mark, segment.ip_id);
+            if side.on_syn(seq, mark, segment.ip_id) {
+                self.on_syn_again(direction);
+            }
         } else if !segment.flags.has(TcpFlags::RST) {
             side.after_syn.get_or_insert(mark.at);
         }

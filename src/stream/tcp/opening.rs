@@ -21,6 +21,8 @@ pub(crate) struct Syn {
     pub(crate) count: u32,
     /// When the last copy came.
     pub(crate) last: Timestamp,
+    /// Number of times that the other side sent its SYN again behind it.
+    dialed_again: u32,
     ip_id: Option<u16>,
 }
 
@@ -180,6 +182,30 @@ impl TcpConnection {
         syn.is_some_and(|syn| syn.count > 1 && lost.is_none_or(|lost| lost < syn.last))
     }
 
+    /// Takes in that `dialer` has sent its SYN again. Takes the SYN-ACK back if that shows that its host did not take it: it
+    /// has sent the SYN twice behind it and acknowledged nothing, the last time when the SYN-ACK had long arrived.
+    ///
+    /// A SYN-ACK that was sent again is not doubted. A host that listens answers each copy of the SYN (RFC 9293, section
+    /// 3.10.7.4), and repeats what is not acknowledged: then it is the way back that is broken.
+    pub(super) fn on_syn_again(&mut self, dialer: Direction) {
+        let (from, to) = (self.side(dialer), self.side(dialer.reverse()));
+        let (Some(syn), Some(answer)) = (from.syn, to.syn) else { return };
+        let is_alone = from.after_syn.is_none() && to.segments == 1 && to.stream.bytes() == 0;
+        let is_late = syn.last >= answer.mark.at.after(ROUND_TRIP);
+        let side = &mut self.sides[dialer.reverse()];
+        if let Some(answer) = &mut side.syn {
+            answer.dialed_again += 1;
+        }
+        if self.originator == Some(dialer) && is_alone && is_late && answer.dialed_again > 0 {
+            side.syn = None;
+            side.segments = 0;
+            side.ttl = 0;
+            side.has_right_checksum = false;
+            side.stream.forget();
+            self.note_not_taken(answer.mark, "a SYN-ACK, behind which the SYN was sent again");
+        }
+    }
+
     /// The sender of the RST and its packet, when the connection is nothing but the answer of a closed port:
     /// sequence number 0 and an acknowledgement (RFC 9293, section 3.5.2, group 1).
     pub(crate) fn lone_reset(&self) -> Option<(Direction, PacketRef)> {
@@ -217,21 +243,22 @@ const ICMPV4_UNREACHABLE: u8 = 3;
 const ICMPV6_UNREACHABLE: u8 = 1;
 
 impl TcpDirection {
-    pub(super) fn on_syn(&mut self, isn: SeqNum, mark: PacketRef, ip_id: Option<u16>) {
+    /// Takes in a SYN or SYN-ACK. Returns whether it was sent again, as opposed to captured twice.
+    pub(super) fn on_syn(&mut self, isn: SeqNum, mark: PacketRef, ip_id: Option<u16>) -> bool {
         self.stream.opens_at(isn.plus(1));
-        match &mut self.syn {
-            None => self.syn = Some(Syn { isn, mark, count: 1, last: mark.at, ip_id }),
-            Some(syn) => {
-                let is_copy = match (syn.ip_id, ip_id) {
-                    (Some(a), Some(b)) if a != 0 || b != 0 => a == b,
-                    _ => mark.at.since(syn.last) < COPIED_WITHIN,
-                };
-                if !is_copy {
-                    syn.count += 1;
-                    syn.last = syn.last.max(mark.at);
-                    syn.ip_id = ip_id;
-                }
-            }
+        let Some(syn) = &mut self.syn else {
+            self.syn = Some(Syn { isn, mark, count: 1, last: mark.at, dialed_again: 0, ip_id });
+            return false;
+        };
+        let is_copy = match (syn.ip_id, ip_id) {
+            (Some(a), Some(b)) if a != 0 || b != 0 => a == b,
+            _ => mark.at.since(syn.last) < COPIED_WITHIN,
+        };
+        if !is_copy {
+            syn.count += 1;
+            syn.last = syn.last.max(mark.at);
+            syn.ip_id = ip_id;
         }
+        !is_copy
     }
 }

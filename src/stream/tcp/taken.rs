@@ -308,17 +308,38 @@ impl TcpConnection {
     }
 
     /// When bytes of `direction` came for which this FIN leaves no place, and which the other side has not acknowledged. In a
-    /// FIN of that direction: they were not of that sender. In one of the other side: it closed without them.
+    /// FIN of that direction: they were not of that sender. In one of the other side: it closed without them. `Some(None)` if
+    /// they came too long ago.
     #[cold] // at the close
-    pub(crate) fn not_before(&self, fin: &Segment<'_>, direction: Direction) -> Option<Timestamp> {
+    pub(crate) fn not_before(
+        &self,
+        fin: &Segment<'_>,
+        direction: Direction,
+    ) -> Option<Option<Timestamp>> {
         let stream = &self.side(direction).stream;
         let is_own = fin.direction == direction;
         let sent = u32::try_from(fin.payload.len()).unwrap_or(u32::MAX).saturating_add(fin.missing);
         let seq = if is_own { SeqNum(fin.seq).plus(sent) } else { SeqNum(fin.ack) };
         let offset = stream.offset_of(seq)?;
         let is_taken = stream.acked() > Some(offset.plus(is_own.into()));
-        let at = stream.sent_at(seq)?;
-        (offset < stream.end() && !is_taken).then_some(at)
+        (offset < stream.end() && !is_taken).then(|| stream.sent_at(seq))
+    }
+
+    /// Since when bytes of its direction were not of its sender, if `segment`, which repeats some of them, comes when no
+    /// system would: a retransmission waits for a round trip, and then for twice the time before (RFC 6298, section 5.5).
+    /// Where it is not known any more when those bytes came first, all are doubted, but for the sake of a tick alone.
+    #[cold] // few segments repeat bytes
+    pub(crate) fn sent_by_another_since(&self, segment: &Segment<'_>) -> Option<Timestamp> {
+        let resent = self.side(segment.direction).stream.resent()?;
+        let times = resent.sent.saturating_sub(1).min(MOST_DOUBLINGS);
+        let longest = ROUND_TRIP * ((1 << times) - 1);
+        if resent.last.frame != segment.frame {
+            None
+        } else if resent.first == segment.at {
+            segment.payload.iter().all(|byte| *byte == 0).then(Timestamp::default)
+        } else {
+            (segment.at > resent.first.after(longest)).then_some(resent.first)
+        }
     }
 
     /// Whether the bytes or the FIN of a segment are behind another FIN of its sender, before which nothing is missing. If
@@ -386,6 +407,9 @@ impl TcpDirection {
         self.ttl == 0 || ttl == 0 || self.ttl == ttl
     }
 }
+
+/// Retransmissions after which the time to the next one does not grow: that of Linux is two minutes at most.
+const MOST_DOUBLINGS: u32 = 7;
 
 /// Windows do not grow before data has flowed.
 const HANDSHAKE_WINDOW: u64 = 1 << 20;
