@@ -115,6 +115,20 @@ fn a_story_on_both_sides_of_a_translation_is_reported_once() {
 }
 
 #[test]
+fn clocks_are_compared_through_a_translation() {
+    let dir = TestDir::new("merge-translated-clocks");
+    let dialer = observed(&dir, "captures/translated-both-at-dialer.pcap", "dialer");
+    let (link, frames) = frames_of("captures/translated-both-at-acceptor.pcap").unwrap();
+    let late = dir.file("late.pcap");
+    fs::write(&late, pcap(link, &frames.iter().collect::<Vec<_>>(), 1_500_000_000)).unwrap();
+    let acceptor = observed(&dir, &late, "late");
+    let lines = lines_of(&["merge", "--json", &dialer, &acceptor]);
+    assert!(lines.contains("the clock of late is 1.500 s ahead of that of dialer"), "{lines}");
+    assert_eq!(lines.matches(r#""kind":"address_translated""#).count(), 4, "{lines}");
+    assert!(!lines.contains("unproven-name"), "{lines}");
+}
+
+#[test]
 fn a_handshake_that_a_proxy_passes_on_shows_no_false_name() {
     let dir = TestDir::new("merge-passed-on");
     let alone = lines_of(&["--json", "captures/passed-on-at-acceptor.pcap"]);
