@@ -147,7 +147,7 @@ mod tests {
     fn bytes_are_lost_when_they_were_sent_often_or_for_long() {
         let is_lost = |sent: u32, ms: u64| {
             let packet = |ms: u64| PacketRef {
-                frame: crate::packet::FrameRef::default(),
+                frame: FrameRef::default(),
                 at: Timestamp(ms * 1_000_000),
             };
             let resent = Resent {

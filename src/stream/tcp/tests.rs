@@ -418,7 +418,7 @@ fn a_window_of_zero_is_closed_until_another_one_is_announced() {
     let mut hosts = Hosts::opened();
     let segment = with_checksum(&hosts, &[]);
     for (window, is_closed) in [(0, true), (500, false)] {
-        let segment = Segment { window, ..segment.clone() };
+        let segment = Segment { window, ..segment };
         hosts.tcp.on_segment(&segment, &hosts.limits, &mut |_| {});
         assert_eq!(hosts.a_side().is_window_closed(), is_closed);
     }
