@@ -146,10 +146,8 @@ mod tests {
     #[test]
     fn bytes_are_lost_when_they_were_sent_often_or_for_long() {
         let is_lost = |sent: u32, ms: u64| {
-            let packet = |ms: u64| PacketRef {
-                frame: FrameRef::default(),
-                at: Timestamp(ms * 1_000_000),
-            };
+            let packet =
+                |ms: u64| PacketRef { frame: FrameRef::default(), at: Timestamp(ms * 1_000_000) };
             let resent = Resent {
                 offset: TcpOffset::BASE,
                 bytes: 4,
