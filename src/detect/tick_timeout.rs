@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_says_whether_the_host_of_the_silent_node_acknowledges() {
+    fn a_warning_shows_whether_the_host_of_the_silent_node_acknowledges() {
         let text = |acknowledged: u64| {
             let step = but(dial(0, A, B), |it| {
                 it.settled.at = at(10_000);

@@ -454,10 +454,10 @@ mod tests {
             });
             last(&[asks, lost(|_| {})]).explanation
         };
-        let is_said = |text: String| text.contains("exchanged data on port 4369, so the loss");
-        assert!(is_said(text("10.0.0.2", 9.0, EpmdOutcome::Answered, true)));
-        assert!(!is_said(text("10.0.0.3", 9.0, EpmdOutcome::Answered, true)), "other hosts");
-        assert!(!is_said(text("10.0.0.2", 9.0, EpmdOutcome::NoReply, false)));
+        let is_noted = |text: String| text.contains("exchanged data on port 4369, so the loss");
+        assert!(is_noted(text("10.0.0.2", 9.0, EpmdOutcome::Answered, true)));
+        assert!(!is_noted(text("10.0.0.3", 9.0, EpmdOutcome::Answered, true)), "other hosts");
+        assert!(!is_noted(text("10.0.0.2", 9.0, EpmdOutcome::NoReply, false)));
         let alone = last(&[lost(|_| {})]).explanation;
         assert!(!alone.contains("exchanged data"), "{alone}");
     }

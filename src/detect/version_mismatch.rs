@@ -554,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_on_the_old_hello_is_told_by_what_later_releases_demand() {
+    fn a_close_on_the_old_hello_is_judged_by_what_later_releases_demand() {
         // The flags of OTP 22, and those of OTP 24 towards a node that was not looked up.
         let titles = |flags: u64| {
             let dial = dial(10, A, B).flags(flags, 0xd_07df_7fbd).fails(Outcome::VersionMismatch);

@@ -1038,7 +1038,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_failed_dials_of_a_pair_the_last_one_says_who_dialed() {
+    fn of_the_failed_dials_of_a_pair_the_last_one_has_the_names() {
         let refused = |ms, from, to| dial(ms, from, to).fails(Outcome::CookieMismatch);
         let dialer = |dials| cluster(dials, 1000).failed[0].initiator.to_string();
         // Before its name is known, the attempt of a host is one of its node.
