@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::capture::{Error, Input, Inputs, Order};
 use crate::clocks;
@@ -17,6 +18,8 @@ pub struct Analysis {
     pub events: Vec<Event>,
     /// Inputs that could be read in part only, by their number, and why. What was read of them is in the events.
     pub failures: Vec<(u16, Error)>,
+    /// Names of the inputs, by their numbers: the paths, and for an extract of several captures those that it lists.
+    pub inputs: Vec<Arc<str>>,
 }
 
 impl Analysis {
@@ -73,7 +76,11 @@ pub fn analyze<P: Into<PathBuf>>(
     drive::run(&mut inputs, &mut engine, &mut control)?;
     match control.unreadable {
         Some(error) => Err(error),
-        None => Ok(Analysis { events: engine.finish(), failures: control.partial }),
+        None => Ok(Analysis {
+            events: engine.finish(),
+            failures: control.partial,
+            inputs: inputs.names(),
+        }),
     }
 }
 

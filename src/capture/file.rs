@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::buffer::Buffer;
 use super::compressed::{Decompressed, is_compressed};
@@ -34,6 +35,10 @@ use crate::time::Timestamp;
 /// A pcap record beyond 16 MiB or a pcapng block beyond 32 MiB counts as damage.
 pub struct CaptureFile {
     name: String,
+    /// Its number among the captures that are read.
+    place: u16,
+    /// The number of its input; the first of up to so many if it is an extract of several.
+    inputs: (u16, u16),
     buffer: Buffer,
     format: CaptureFormat,
     /// Number of the last frame, 0 before the first.
@@ -90,7 +95,8 @@ enum FrameSteps {
 }
 
 impl CaptureFile {
-    /// Opens the capture at `path`, as input number `input`.
+    /// Opens the capture at `path`, as input number `input`. An extract of several captures has as many inputs, from that
+    /// number on.
     ///
     /// # Errors
     ///
@@ -140,6 +146,8 @@ impl CaptureFile {
     fn new(name: String, input: u16, buffer: Buffer) -> Self {
         Self {
             name,
+            place: input,
+            inputs: (input, u16::MAX - input),
             buffer,
             format: CaptureFormat::Unknown,
             id: FrameRef { input, number: 0 },
@@ -181,14 +189,33 @@ impl CaptureFile {
         self.go_on();
     }
 
-    /// Lets frames follow from now on.
-    const fn go_on(&mut self) {
-        self.reading = if self.shift == 0 { FrameSteps::Fast } else { FrameSteps::Corrected };
+    /// Numbers its inputs from `first` on, `most` of them, before it is read.
+    pub(super) const fn number_inputs(&mut self, first: u16, most: u16) {
+        self.inputs = (first, most);
+        self.id.input = first;
     }
 
-    /// The input number of this capture.
-    pub(super) const fn input(&self) -> u16 {
-        self.id.input
+    /// Lets frames follow from now on.
+    const fn go_on(&mut self) {
+        let is_of_several =
+            matches!(&self.format, CaptureFormat::Pcapng(pcapng) if pcapng.is_of_several());
+        let is_plain = self.shift == 0 && !is_of_several;
+        self.reading = if is_plain { FrameSteps::Fast } else { FrameSteps::Corrected };
+    }
+
+    /// The number of this capture among those that are read.
+    pub(super) const fn place(&self) -> u16 {
+        self.place
+    }
+
+    /// The names of the captures that it was taken from, if it is an extract of several; none otherwise. It must not have
+    /// been read so far. What cannot be read is reported when it is read.
+    pub(super) fn listed_inputs(&mut self) -> Vec<Arc<str>> {
+        let is_section = self.buffer.fill(SECTION_MAGIC.len())
+            && self.buffer.bytes().starts_with(&SECTION_MAGIC)
+            && self.buffer.fill(SECTION_HEAD_LEN)
+            && Pcapng::recognise(self.buffer.bytes());
+        if is_section { Pcapng::listed_inputs(&mut self.buffer) } else { Vec::new() }
     }
 
     /// The interfaces that the capture declared so far, as [`Frame::interface`] counts them.
@@ -217,7 +244,7 @@ impl CaptureFile {
     pub(super) fn item(&self, other: Other) -> Item<'_> {
         const NO_INTERFACE: &Interface =
             &Interface { name: None, received: None, if_drop: None, os_drop: None };
-        let input = self.input();
+        let input = self.id.input;
         let annotations = match &self.format {
             CaptureFormat::Pcapng(pcapng) => Some(&pcapng.annotations),
             _ => None,
@@ -234,6 +261,11 @@ impl CaptureFile {
             }
             Other::Interface(index) => {
                 let interface = self.interfaces().get(index as usize).unwrap_or(NO_INTERFACE);
+                let own = match &self.format {
+                    CaptureFormat::Pcapng(pcapng) => pcapng.input_of(index),
+                    _ => None,
+                };
+                let input = own.unwrap_or(input);
                 Item::Interface { input, index: Some(index), interface }
             }
             Other::Notice(notice) => Item::Notice(notice),
@@ -267,16 +299,15 @@ impl CaptureFile {
     /// Reads up to the next item. A frame then stays available until the next call.
     pub(super) fn advance(&mut self) -> Result<Advance, Error> {
         while self.reading != FrameSteps::Ended {
-            let number = &mut self.id.number;
             let step = match &mut self.format {
                 CaptureFormat::Pcap(pcap) => {
-                    pcap.advance(&mut self.buffer, number, &mut self.record)
+                    pcap.advance(&mut self.buffer, &mut self.id.number, &mut self.record)
                 }
                 CaptureFormat::Pcapng(pcapng) => {
-                    pcapng.advance(&mut self.buffer, number, &mut self.record)
+                    pcapng.advance(&mut self.buffer, &mut self.id, &mut self.record)
                 }
                 CaptureFormat::Snoop(snoop) => {
-                    snoop.advance(&mut self.buffer, number, &mut self.record)
+                    snoop.advance(&mut self.buffer, &mut self.id.number, &mut self.record)
                 }
                 CaptureFormat::Unknown => {
                     self.reading = FrameSteps::Ended;
@@ -307,6 +338,7 @@ impl CaptureFile {
                 FormatStep::Names => return Ok(Advance::Other(Other::Names)),
                 FormatStep::Secrets => return Ok(Advance::Other(Other::Secrets)),
                 FormatStep::Interface(index) => return Ok(Advance::Other(Other::Interface(index))),
+                FormatStep::Section => self.go_on(),
                 FormatStep::Corrupt { skipped: Some(bytes), .. }
                     if self.reported == MAX_REPORTED =>
                 {
@@ -373,7 +405,8 @@ impl CaptureFile {
                 return Ok(Some(header_cut));
             }
             if Pcapng::recognise(self.buffer.bytes()) {
-                self.format = CaptureFormat::Pcapng(Pcapng::new());
+                let (first, most) = self.inputs;
+                self.format = CaptureFormat::Pcapng(Pcapng::new(first, most));
                 return Ok(None);
             }
         }
@@ -404,6 +437,7 @@ impl CaptureFile {
             | FormatStep::Names
             | FormatStep::Secrets
             | FormatStep::Interface(_)
+            | FormatStep::Section
             | FormatStep::End => {
                 let offset = self.buffer.offset();
                 if let Some(failure) = self.buffer.take_failure() {
@@ -458,7 +492,7 @@ impl Source for CaptureFile {
                 Ok(Some(Item::Frame(frame))) => receiver.on_frame(&frame),
                 Ok(Some(item)) => receiver.on_item(item),
                 Ok(None) => return Ok(Progress::End),
-                Err(error) => receiver.on_item(Item::Failed { input: self.input(), error }),
+                Err(error) => receiver.on_item(Item::Failed { input: self.inputs.0, error }),
             };
             if broken.is_break() {
                 return Ok(Progress::More);

@@ -8,6 +8,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::counted::ReadCounter;
 use super::file::{Advance, Other};
@@ -47,8 +48,16 @@ pub enum Order {
 ///
 /// A regular file is opened when its first frame is due, so that of many rotated captures one or two are open at a
 /// time.
+///
+/// An extract of several captures is read in place of these: its frames are of the inputs that it lists, which are numbered at its
+/// place. In [the given order](Order::Given) that is so for regular files, and for what is read first.
 pub struct Inputs {
+    /// The captures. All numbers of them here are places in this list.
     inputs: Vec<InputState>,
+    /// Number of the first input of each capture, and how many they are; found before the first is read.
+    numbers: Vec<(u16, u16)>,
+    /// The names of the inputs.
+    names: Vec<Arc<str>>,
     /// Time of the next frame of each input that has one, and the input.
     due: BinaryHeap<Reverse<(Timestamp, u16)>>,
     /// Inputs that are not in `due` yet: all of them at first; in the given order, those after the current one.
@@ -105,6 +114,8 @@ impl Inputs {
             .map_err(|_| Error::TooManyInputs { given: inputs.len() })?;
         Ok(Self {
             inputs: inputs.into_iter().map(InputState::Waiting).collect(),
+            numbers: Vec::new(),
+            names: Vec::new(),
             due: BinaryHeap::new(),
             waiting: 0..count,
             order,
@@ -132,7 +143,78 @@ impl Inputs {
         Self { counter, ..self }
     }
 
-    /// The regular files among the inputs, with their numbers; none if the inputs are not merged by time.
+    /// The names of the inputs, by their numbers: the paths as given, and for an extract of several captures the names that
+    /// it lists. Reads the start of each file, and of a pipe that is read at once.
+    pub fn names(&mut self) -> Vec<Arc<str>> {
+        self.number_inputs();
+        self.names.clone()
+    }
+
+    /// Numbers the inputs, unless that was done.
+    fn number_inputs(&mut self) {
+        for place in self.numbers.len()..self.inputs.len() {
+            let name = match self.inputs.get(place) {
+                Some(InputState::Waiting(Input::Path(path))) => path.to_string_lossy().into(),
+                Some(InputState::Waiting(Input::Stream { name, .. })) => name.as_str().into(),
+                _ => Arc::from(""),
+            };
+            let listed = self.listed_by(place);
+            let first = self.names.len();
+            // Each capture behind it needs one.
+            let needed = first + listed.len() + (self.inputs.len() - place - 1);
+            let listed = if needed <= usize::from(u16::MAX) { listed } else { Vec::new() };
+            let count = listed.len().max(1);
+            let number = |number| u16::try_from(number).unwrap_or(u16::MAX);
+            self.numbers.push((number(first), number(count)));
+            if listed.is_empty() {
+                self.names.push(name);
+            } else {
+                self.names.extend(listed);
+            }
+        }
+    }
+
+    /// The inputs that the capture at this place lists, if it is an extract of several. What cannot be opened twice, and is
+    /// read at once, stays open.
+    fn listed_by(&mut self, place: usize) -> Vec<Arc<str>> {
+        let (is_at_once, several) =
+            (place == 0 || self.order == Order::Time, self.inputs.len() > 1);
+        let Some(state) = self.inputs.get_mut(place) else { return Vec::new() };
+        let InputState::Waiting(input) = &*state else { return Vec::new() };
+        match input {
+            Input::Path(path) if path.is_file() => {
+                let opened = CaptureFile::open(path, 0);
+                return opened.map(|mut capture| capture.listed_inputs()).unwrap_or_default();
+            }
+            _ if !is_at_once => return Vec::new(),
+            // It is an error when its turn has come.
+            Input::Path(path) if path.is_dir() || !path.exists() => return Vec::new(),
+            Input::Path(_) | Input::Stream { .. } => {}
+        }
+        let InputState::Waiting(input) = std::mem::replace(state, InputState::Done) else {
+            return Vec::new();
+        };
+        let (again, number) = (input.path(), u16::try_from(place).unwrap_or(u16::MAX));
+        match input.open(number, (&self.helpers, several), &self.counter) {
+            Ok(mut capture) => {
+                let listed = capture.listed_inputs();
+                *state = InputState::Opened(Box::new(capture));
+                listed
+            }
+            Err(_) => {
+                *state =
+                    again.map_or(InputState::Done, |path| InputState::Waiting(Input::Path(path)));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Number of the first input of a capture.
+    fn first_input(&self, place: u16) -> u16 {
+        self.numbers.get(usize::from(place)).map_or(place, |(first, _)| *first)
+    }
+
+    /// The regular files among the inputs, with their places; none if the inputs are not merged by time.
     pub(crate) fn files_by_time(&self) -> Vec<(u16, PathBuf)> {
         let numbered = (0..).zip(&self.inputs).filter(|_| self.order == Order::Time);
         let files = numbered.filter_map(|(input, state)| match state {
@@ -142,14 +224,15 @@ impl Inputs {
         files.collect()
     }
 
-    /// Adds so many nanoseconds to the times of an input that was not opened yet.
-    pub(crate) fn shift(&mut self, input: u16, nanos: i64) {
-        self.shifts.insert(input, nanos);
+    /// Adds so many nanoseconds to the times of the capture at this place, which was not opened yet.
+    pub(crate) fn shift(&mut self, place: u16, nanos: i64) {
+        self.shifts.insert(place, nanos);
     }
 
-    /// Reports this of an input before the first frame.
-    pub(crate) fn note(&mut self, input: u16, kind: NoticeKind, detail: String) {
-        let after = FrameRef { input, number: 0 };
+    /// Reports this of the capture at this place before the first frame.
+    pub(crate) fn note(&mut self, place: u16, kind: NoticeKind, detail: String) {
+        self.number_inputs();
+        let after = FrameRef { input: self.first_input(place), number: 0 };
         self.notices.push_back(Notice { after, kind, offset: 0, skipped: Some(0), detail });
     }
 
@@ -170,7 +253,9 @@ impl Inputs {
     fn seek_item(&mut self, stepped: Option<FrameRecord>) -> Option<Item<'_>> {
         let next = self.seek(stepped)?;
         match next {
-            NextItem::Failed(input, error) => return Some(Item::Failed { input, error }),
+            NextItem::Failed(place, error) => {
+                return Some(Item::Failed { input: self.first_input(place), error });
+            }
             NextItem::Noted(notice) => return Some(Item::Notice(notice)),
             NextItem::Frame | NextItem::Other(_) => {}
         }
@@ -186,7 +271,7 @@ impl Inputs {
     /// The current input waits until its frame, of time `at`, is next.
     fn defer(&mut self, at: Timestamp) {
         let Some(capture) = self.current.take() else { return };
-        let input = capture.input();
+        let input = capture.place();
         self.due.push(Reverse((at, input)));
         self.put(input, InputState::Open(capture));
     }
@@ -201,8 +286,9 @@ impl Inputs {
     /// already.
     fn make_current(&mut self, input: u16) -> Result<bool, Error> {
         let horizon = self.horizon_of(input);
+        let numbers = self.numbers.get(usize::from(input)).copied();
         let Some(place) = self.inputs.get_mut(usize::from(input)) else { return Ok(false) };
-        let (capture, is_found) = match std::mem::replace(place, InputState::Current) {
+        let (mut capture, is_found) = match std::mem::replace(place, InputState::Current) {
             InputState::Open(capture) => (capture, true),
             InputState::Opened(capture) => (capture, false),
             InputState::Waiting(waiting) => {
@@ -223,6 +309,9 @@ impl Inputs {
                 return Ok(false);
             }
         };
+        if let Some((first, count)) = numbers.filter(|_| !is_found) {
+            capture.number_inputs(first, count);
+        }
         (self.current, self.horizon) = (Some(capture), horizon);
         if !is_found {
             self.open_next();
@@ -263,7 +352,7 @@ impl Inputs {
     /// The current input has no more items.
     fn close_current(&mut self) {
         if let Some(capture) = self.current.take() {
-            let input = capture.input();
+            let input = capture.place();
             capture.add_drops(&mut self.drops);
             self.until = self.until.max(capture.until());
             self.put(input, InputState::Done);
@@ -274,6 +363,9 @@ impl Inputs {
     /// buffer, if any, which has to wait for another input.
     #[inline(never)]
     fn seek(&mut self, stepped: Option<FrameRecord>) -> Option<NextItem> {
+        if self.numbers.is_empty() {
+            self.number_inputs();
+        }
         // Nothing was read before the first of them.
         if let Some(notice) = self.notices.pop_front() {
             return Some(NextItem::Noted(notice));
@@ -292,7 +384,7 @@ impl Inputs {
                     Ok(Advance::Frame(at)) => self.defer(at),
                     Ok(Advance::End) => self.close_current(),
                     Err(e) => {
-                        let input = capture.input();
+                        let input = capture.place();
                         self.close_current();
                         return Some(NextItem::Failed(input, e));
                     }
@@ -332,6 +424,14 @@ impl Inputs {
 }
 
 impl Input {
+    /// Its path, if it has one.
+    fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Path(path) => Some(path.clone()),
+            Self::Stream { .. } => None,
+        }
+    }
+
     fn open(
         self,
         input: u16,
@@ -400,8 +500,9 @@ impl Source for Inputs {
 mod tests {
     #![expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 
-    use super::super::Endian;
     use super::super::samples::{PcapBuilder, PcapngBuilder};
+    use super::super::save::{Encoder, InterfaceInfo, SaveFormat};
+    use super::super::{Endian, Frame, LinkType};
     use super::*;
     use crate::packet::FrameRef;
 
@@ -564,6 +665,81 @@ mod tests {
             (1, None),
         ];
         assert_eq!(seen, expected);
+    }
+
+    /// An extract of inputs of these names, with a frame of each at second 1, 2, ...
+    fn extract_of(names: &[&str]) -> Vec<u8> {
+        let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
+        let (mut encoder, mut out) = (Encoder::new(SaveFormat::Extract), Vec::new());
+        encoder.begin("", &names, &mut out);
+        for input in 0..names.len() as u16 {
+            let frame = Frame {
+                id: FrameRef { input, number: 48 },
+                at: Timestamp::new(u64::from(input) + 1, 0),
+                link: LinkType::ETHERNET,
+                interface: None,
+                wire_len: 0,
+                bytes: &[],
+                comments: &[],
+            };
+            encoder.frame(&frame, [], InterfaceInfo::default, &mut out).unwrap();
+        }
+        out
+    }
+
+    fn stream_of(bytes: Vec<u8>) -> Input {
+        Input::Stream { name: "extract".into(), source: Box::new(std::io::Cursor::new(bytes)) }
+    }
+
+    #[test]
+    fn an_extract_of_several_is_read_in_place_of_these() {
+        let folder = std::env::temp_dir().join(format!("beamscope-several-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("extract.pcapng");
+        std::fs::write(&file, extract_of(&["a", "b"])).unwrap();
+        let given = || {
+            let missing = Input::Path("/no/such/file".into());
+            vec![
+                missing,
+                Input::Path(file.clone()),
+                stream(&[2]),
+                stream_of(extract_of(&["c", "d"])),
+            ]
+        };
+        let mut inputs = Inputs::new(given(), Order::Time).unwrap();
+        assert_eq!(inputs.names(), ["/no/such/file", "a", "b", "sample", "c", "d"].map(Arc::from));
+        let (found, failed) = order_and_failures(&mut inputs);
+        // At the same time, in the order given.
+        assert_eq!(found, [(1, 48), (4, 48), (2, 48), (3, 1), (5, 48)]);
+        assert_eq!(failed, [0]);
+        // A pipe that is not read at once is not opened for its names.
+        let mut inputs = Inputs::new(given(), Order::Given).unwrap();
+        let (found, failed) = order_and_failures(&mut inputs);
+        assert_eq!(
+            (&*found, &*failed),
+            (&[(1, 48), (2, 48), (3, 1), (4, 1), (4, 2)][..], &[0][..])
+        );
+        assert_eq!(inputs.names().len(), 5);
+        // Behind it, a packet without options, as other programs write them.
+        let mut file = PcapngBuilder { endian: Endian::Little, bytes: extract_of(&["c", "d"]) };
+        file.packet(0, 9_000_000_000, b"");
+        let mut alone = Inputs::new(vec![stream_of(file.bytes)], Order::Given).unwrap();
+        assert_eq!(order(&mut alone), [(0, 48), (1, 48), (0, 49)]);
+        assert_eq!(alone.names(), ["c", "d"].map(Arc::from));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_extract_of_more_inputs_than_can_be_numbered_is_one_input() {
+        let names = vec!["x"; 60_000];
+        let extract = extract_of(&names);
+        let given = vec![stream_of(extract.clone()), stream_of(extract), stream(&[9])];
+        let mut inputs = Inputs::new(given, Order::Time).unwrap();
+        assert_eq!(inputs.names().len(), 60_002);
+        assert_eq!(&*inputs.names()[60_000], "extract");
+        let numbers: Vec<_> = order(&mut inputs).into_iter().filter(|id| id.0 >= 60_000).collect();
+        assert_eq!((numbers.len(), numbers.last()), (60_001, Some(&(60_000, 60_000))));
+        assert!(numbers.contains(&(60_001, 1)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod link_type;
 #[cfg(feature = "live")]
 pub mod live;
 mod merge;
+mod originals;
 mod pcap;
 mod pcapng;
 mod read_ahead;
@@ -61,6 +62,8 @@ enum FormatStep {
     Secrets,
     /// The interface of this index was declared, or its counters have changed.
     Interface(u32),
+    /// A section began: its frames may be of several inputs.
+    Section,
     Corrupt {
         offset: u64,
         skipped: Option<u64>,

@@ -19,11 +19,14 @@
 //! powers of two nor the obsolete packet block.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::annotations::Annotations;
 use super::buffer::{Buffer, MAX_NEED};
+use super::originals::{self, Originals};
 use super::save::EXTRACT_PREFIX;
 use super::{Endian, FormatStep, FrameRecord, Interface, LinkType, SecretsType};
+use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// State of reading one file: the current section and the interfaces.
@@ -33,11 +36,18 @@ pub(super) struct Pcapng {
     declared: Vec<DeclaredInterface>,
     /// Interfaces of all sections, in the order of their blocks.
     pub(super) interfaces: Vec<Interface>,
+    /// The input that each of them is of.
+    inputs: Vec<u16>,
     pub(super) annotations: Annotations,
     /// Whether a packet of an undeclared interface was reported in this section; once is enough.
     undeclared_reported: bool,
     /// Whether the section is an extract of another capture.
     is_extract: bool,
+    /// Whether its packets have the numbers that they had there.
+    has_numbers: bool,
+    originals: Originals,
+    /// Place in their list of the input of the last packet.
+    original: Option<u16>,
     /// Latest time of a frame in the capture that extracts were taken from.
     pub(super) until: Option<Timestamp>,
     /// Time of the previous packet, which a packet block without a time stamp gets.
@@ -51,6 +61,8 @@ struct DeclaredInterface {
     clock: Clock,
     /// Index of the interface in [`Pcapng::interfaces`].
     index: Option<u32>,
+    /// Place of its input in the list of an extract of several.
+    original: Option<u16>,
 }
 
 /// Unit and origin of the time stamps of an interface.
@@ -86,23 +98,48 @@ impl Pcapng {
         section_endian(head).is_some()
     }
 
-    pub(super) fn new() -> Self {
+    /// A file whose frames are of the input `first`, or of up to `most` inputs from there if it is an extract of several.
+    pub(super) fn new(first: u16, most: u16) -> Self {
         Self {
             endian: Endian::Little,
             declared: Vec::new(),
             interfaces: Vec::new(),
+            inputs: Vec::new(),
             annotations: Annotations::default(),
             undeclared_reported: false,
             is_extract: false,
+            has_numbers: false,
+            originals: Originals::new(first, most),
+            original: None,
             until: None,
             last: Timestamp::default(),
         }
     }
 
+    /// The inputs that the section at the start of the buffer lists, as an extract of several does.
+    pub(super) fn listed_inputs(buffer: &mut Buffer) -> Vec<Arc<str>> {
+        let mut section = Self::new(0, 1);
+        match section.peek_block(buffer) {
+            Ok((_, len)) => section.inputs_of(buffer.bytes().get(8..len - 4).unwrap_or_default()),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Whether the frames are of several inputs. [`Self::step`] does not distinguish them.
+    pub(super) const fn is_of_several(&self) -> bool {
+        self.originals.are_several()
+    }
+
+    /// The input of the interface of this index.
+    pub(super) fn input_of(&self, index: u32) -> Option<u16> {
+        self.inputs.get(index as usize).copied()
+    }
+
+    /// Reads up to the next item. The number of `id` is that of the last frame.
     pub(super) fn advance(
         &mut self,
         buffer: &mut Buffer,
-        number: &mut u64,
+        id: &mut FrameRef,
         found: &mut FrameRecord,
     ) -> FormatStep {
         self.annotations.comments.clear();
@@ -126,17 +163,19 @@ impl Pcapng {
             let body = block.get(8..len - 4).unwrap_or_default();
             let read = match kind {
                 ENHANCED_PACKET | SIMPLE_PACKET | PACKET => {
-                    *number += 1;
+                    id.number += 1;
                     match self.packet(kind, block, start) {
                         Ok(Some(record)) => {
+                            let mut own = None;
                             // Most packets have no options, and simple packets never have any.
                             let options_at = (record.place.end - start).next_multiple_of(4);
                             if options_at < len - 4 && kind != SIMPLE_PACKET {
                                 let options = block.get(options_at..len - 4).unwrap_or_default();
                                 self.keep_comments(options);
-                                if self.is_extract {
-                                    self.restore_number(options, number);
-                                }
+                                own = self.has_numbers.then(|| self.own_number(options)).flatten();
+                            }
+                            if self.has_numbers || self.is_of_several() {
+                                self.restore(own, id);
                             }
                             *found = record;
                             return FormatStep::Frame;
@@ -170,15 +209,13 @@ impl Pcapng {
                     }
                     continue;
                 }
-                SECTION_HEADER => {
-                    self.declared.clear();
-                    self.undeclared_reported = false;
-                    self.is_extract = self.is_extract_section(body);
-                    Ok(())
-                }
+                SECTION_HEADER => match self.begin_section(body) {
+                    Ok(()) => return FormatStep::Section,
+                    Err(why) => Err(why),
+                },
                 // Wireshark shows and counts these as frames.
                 JOURNAL_EXPORT | CUSTOM | CUSTOM_NOT_COPIED => {
-                    *number += 1;
+                    id.number += 1;
                     Ok(())
                 }
                 _ => Ok(()),
@@ -349,6 +386,7 @@ impl Pcapng {
         if let Some(ticks) = packet.ticks {
             self.last = declared.clock.at(ticks);
         }
+        self.original = declared.original;
         let start = start + packet.header_len;
         Ok(Some(FrameRecord {
             at: self.last,
@@ -371,11 +409,15 @@ impl Pcapng {
         let mut interface = Interface::default();
         let mut clock = Clock::new(DEFAULT_RESOLUTION);
         let mut offset_seconds = 0;
+        let mut original = None;
         for (code, value) in self.options(options) {
             match (code, value) {
                 (IF_NAME, name) => {
                     let name = name.get(..MAX_NAME).unwrap_or(name);
                     interface.name = Some(String::from_utf8_lossy(name).into_owned());
+                }
+                (OPT_COMMENT, comment) if self.has_numbers => {
+                    original = original.or_else(|| self.originals.place_of(comment));
                 }
                 (IF_TSRESOL, [resolution, ..]) => clock = Clock::new(*resolution),
                 (IF_TSOFFSET, value) => {
@@ -391,13 +433,22 @@ impl Pcapng {
             .flatten();
         if index.is_some() {
             self.interfaces.push(interface);
+            self.inputs.push(self.originals.input(original));
         }
         self.declared.push(DeclaredInterface {
             link: LinkType(self.endian.u16(*link)),
             snaplen,
             clock: clock.with_offset(offset_seconds),
             index,
+            original,
         });
+        if self.has_numbers && self.is_of_several() && original.is_none() {
+            return Err(
+                "expected an interface of one of the inputs that its section lists: its frames are counted as those of the \
+                 first input"
+                    .into(),
+            );
+        }
         Ok(index)
     }
 
@@ -438,12 +489,44 @@ impl Pcapng {
         options.any(|(code, value)| code == SHB_USERAPPL && value.starts_with(EXTRACT_PREFIX))
     }
 
-    /// Sets the number of a frame to that in the capture that an extract was taken from. Numbers rise.
-    fn restore_number(&self, options: &[u8], number: &mut u64) {
+    /// Starts a section: magic (4), version (4) and length (8), options.
+    ///
+    /// # Errors
+    ///
+    /// It lists inputs to which its frames cannot be assigned.
+    fn begin_section(&mut self, body: &[u8]) -> Result<(), String> {
+        self.declared.clear();
+        self.undeclared_reported = false;
+        self.is_extract = self.is_extract_section(body);
+        let begun = self.originals.begin_section(self.inputs_of(body));
+        self.has_numbers = self.is_extract && begun.is_ok();
+        begun
+    }
+
+    /// The inputs that a section lists if it is an extract of several.
+    fn inputs_of(&self, body: &[u8]) -> Vec<Arc<str>> {
+        if !self.is_extract_section(body) {
+            return Vec::new();
+        }
+        let options = self.options(body.get(16..).unwrap_or_default());
+        let comments = options.filter(|(code, _)| *code == OPT_COMMENT);
+        originals::listed(comments.map(|(_, comment)| comment))
+    }
+
+    /// The number of a packet in the capture that an extract was taken from, by its options.
+    fn own_number(&self, options: &[u8]) -> Option<u64> {
         let mut own = self.options(options).filter(|(code, _)| *code == EPB_PACKETID);
         let own = own.next().and_then(|(_, value)| Some(self.endian.u64(*value.first_chunk()?)));
         // A number that no capture reaches is none, and could not be counted on from.
-        *number = own.filter(|own| *own <= MOST_FRAMES).unwrap_or_default().max(*number);
+        own.filter(|own| *own <= MOST_FRAMES)
+    }
+
+    /// Sets the input and the number of a frame to those in the capture that an extract was taken from. Numbers rise.
+    fn restore(&mut self, own: Option<u64>, id: &mut FrameRef) {
+        match self.originals.place(self.original, own) {
+            Some(of) => *id = of,
+            None => id.number = own.unwrap_or_default().max(id.number),
+        }
     }
 
     /// Keeps the comments among the options of a packet.
@@ -804,6 +887,108 @@ mod tests {
             }
             assert_eq!(found, numbers);
         }
+    }
+
+    /// A section of an extract that lists these inputs.
+    fn extract_section(file: &mut PcapngBuilder, inputs: &[&str]) {
+        let entries = (0..).zip(inputs).map(|(at, name)| originals::entry(at, name));
+        let entries: Vec<_> = entries.collect();
+        let comments = entries.iter().map(|entry| (OPT_COMMENT, entry.as_bytes()));
+        let program = (SHB_USERAPPL, &b"beamscope extract 0.1.0"[..]);
+        let head = options(Endian::Little, &comments.chain([program]).collect::<Vec<_>>());
+        file.words(SECTION_HEADER, &[BYTE_ORDER_MAGIC, 1, u32::MAX, u32::MAX], &head);
+    }
+
+    /// A packet of an extract.
+    fn extract_packet(file: &mut PcapngBuilder, interface: u32, number: u64) {
+        let own = options(Endian::Little, &[(EPB_PACKETID, &number.to_le_bytes())]);
+        file.words(ENHANCED_PACKET, &[interface, 0, 0, 0, 0], &own);
+    }
+
+    /// Input and number of each frame, the input of each interface, and what is reported.
+    type ExtractItems = (Vec<(u16, u64)>, Vec<u16>, Vec<String>);
+
+    fn extract_items(bytes: &[u8], most: u16) -> ExtractItems {
+        let mut capture = read(bytes.to_vec(), usize::MAX);
+        capture.number_inputs(3, most);
+        let (mut found, mut interfaces, mut notices) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(item) = capture.next_item().unwrap() {
+            match item {
+                Item::Frame(frame) => found.push((frame.id.input, frame.id.number)),
+                Item::Interface { input, .. } => interfaces.push(input),
+                Item::Notice(notice) => notices.push(notice.detail),
+                other => panic!("{other:?}"),
+            }
+        }
+        (found, interfaces, notices)
+    }
+
+    #[test]
+    fn an_extract_of_several_gives_its_frames_their_inputs_and_their_numbers_there() {
+        let mut file =
+            PcapngBuilder { bytes: Vec::new(), ..PcapngBuilder::section(Endian::Little) };
+        for _ in 0..2 {
+            // The same list again, as a file has it that was opened again.
+            extract_section(&mut file, &["a.pcap", "b.pcap"]);
+            file.interface(1, 0, &[(OPT_COMMENT, b"input 2")]);
+            file.interface(1, 0, &[(OPT_COMMENT, b"why"), (OPT_COMMENT, b"input 1")]);
+            for (interface, number) in [(0, 48), (1, 3), (0, 50), (1, 7)] {
+                extract_packet(&mut file, interface, number);
+            }
+            // Another program has removed the options.
+            file.packet(1, 0, b"");
+        }
+        let found = extract_items(&file.bytes, 2);
+        let first = [(4, 48), (3, 3), (4, 50), (3, 7), (3, 8)];
+        let second = [(4, 51), (3, 9), (4, 52), (3, 10), (3, 11)];
+        assert_eq!(found, ([first, second].concat(), vec![4, 3, 4, 3], Vec::new()));
+        let mut whole = read(file.bytes.clone(), usize::MAX);
+        assert_eq!(whole.listed_inputs(), ["a.pcap", "b.pcap"].map(Arc::from));
+        // Nothing was taken by that.
+        assert!(matches!(whole.next_item(), Ok(Some(Item::Interface { .. }))));
+        // Where no numbers are kept for its inputs, it is as any other capture.
+        let (frames, interfaces, notices) = extract_items(&file.bytes, 1);
+        assert!(frames.into_iter().eq((1..=10).map(|number| (3, number))));
+        assert_eq!((&*interfaces, notices.len()), (&[3; 4][..], 2));
+        assert!(notices[0].contains("no numbers are kept for the 2 inputs"), "{notices:?}");
+    }
+
+    #[test]
+    fn an_extract_with_wrong_inputs_is_reported_and_bounded() {
+        for mark in [&b"input 3"[..], b"input 0", b"input 65536", b"input", b"Input 1"] {
+            let mut file =
+                PcapngBuilder { bytes: Vec::new(), ..PcapngBuilder::section(Endian::Little) };
+            extract_section(&mut file, &["a.pcap", "b.pcap"]);
+            file.interface(1, 0, &[(OPT_COMMENT, mark)]);
+            extract_packet(&mut file, 0, 48);
+            extract_packet(&mut file, 0, 49);
+            let (frames, interfaces, notices) = extract_items(&file.bytes, 2);
+            assert_eq!((&*frames, &*interfaces), (&[(3, 1), (3, 2)][..], &[][..]));
+            assert!(notices.len() == 1 && notices[0].contains("one of the inputs"), "{notices:?}");
+        }
+        // Sections of other inputs, or of none.
+        let mut file =
+            PcapngBuilder { bytes: Vec::new(), ..PcapngBuilder::section(Endian::Little) };
+        for inputs in [&["a", "b"][..], &["c", "d", "e"], &[]] {
+            extract_section(&mut file, inputs);
+            file.interface(1, 0, &[(OPT_COMMENT, b"input 2")]);
+            extract_packet(&mut file, 0, 48);
+            file.packet(0, 0, b"");
+        }
+        let (frames, interfaces, notices) = extract_items(&file.bytes, 2);
+        assert_eq!(frames, [(4, 48), (4, 49), (3, 1), (3, 2), (3, 3), (3, 4)]);
+        assert_eq!((&*interfaces, notices.len()), (&[4, 3, 3][..], 2));
+        assert!(notices.iter().all(|detail| detail.contains("as those of the first input")));
+        // A million inputs.
+        let names = vec!["x"; 1_000_000];
+        let mut file =
+            PcapngBuilder { bytes: Vec::new(), ..PcapngBuilder::section(Endian::Little) };
+        extract_section(&mut file, &names);
+        file.interface(1, 0, &[(OPT_COMMENT, b"input 65535")]);
+        extract_packet(&mut file, 0, 48);
+        let (frames, _, notices) = extract_items(&file.bytes, 9);
+        assert_eq!((&*frames, notices.len()), (&[(3, 1)][..], 1));
+        assert!(notices[0].contains("the 65535 inputs"), "{notices:?}");
     }
 
     #[test]

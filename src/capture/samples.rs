@@ -111,7 +111,7 @@ impl PcapBuilder {
 
 /// Builds a pcapng section.
 pub(super) struct PcapngBuilder {
-    endian: Endian,
+    pub(super) endian: Endian,
     pub(super) bytes: Vec<u8>,
 }
 

@@ -4,8 +4,8 @@
 //! nanoseconds, appended to a buffer that the caller writes to a file. This file does no I/O.
 //!
 //! ```text
-//! section   type   length   magic  1.0   -1 (length unknown)       comment, program
-//! interface 1      length   link type, 0   snaplen                 name, resolution
+//! section   type   length   magic  1.0   -1 (length unknown)       comment, inputs, program
+//! interface 1      length   link type, 0   snaplen                 name, input, resolution
 //! packet    6      length   interface  time (2)  captured  wire    frame, padding, number, comments
 //! names     4      length   records of an address and its name
 //! secrets   10     length   type   bytes                           secrets, padding
@@ -16,11 +16,12 @@
 //! Format*, draft-ietf-opsawg-pcap.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::{Frame, Interface, LinkType, Secrets};
+use super::{Frame, Interface, LinkType, Secrets, originals};
 use crate::time::Timestamp;
 
 /// Formats of saved captures, both with nanoseconds in little-endian order.
@@ -28,7 +29,8 @@ use crate::time::Timestamp;
 pub enum SaveFormat {
     /// Several interfaces and link types, comments, names and counters.
     Pcapng,
-    /// A pcapng file that keeps the numbers of its frames (`epb_packetid`): those of the capture that it was taken from.
+    /// A pcapng file that keeps the numbers of its frames (`epb_packetid`): those of the capture that it was taken from. Where
+    /// it was taken from several, it also keeps which one each frame is of.
     Extract,
     /// Frames of one link type, without metadata.
     Pcap,
@@ -44,6 +46,8 @@ pub struct Encoder {
     interfaces: HashMap<Origin, u32, RandomState>,
     /// Origin and interface of the previous frame, since most files have only one.
     last: Option<(Origin, u32)>,
+    /// Whether the section lists inputs, and each interface is of one of them.
+    lists_inputs: bool,
 }
 
 /// Input, interface and link type of a frame; each combination is an interface of the file.
@@ -76,12 +80,12 @@ pub struct LinkTypeMismatch {
 impl Encoder {
     /// An encoder for a new file.
     pub fn new(format: SaveFormat) -> Self {
-        Self { format, interfaces: HashMap::default(), last: None }
+        Self { format, interfaces: HashMap::default(), last: None, lists_inputs: false }
     }
 
-    /// Writes the section header with a `comment`, which may be empty. Writes nothing for a pcap file, whose header
-    /// needs the link type of the first frame.
-    pub fn begin(&self, comment: &str, out: &mut Vec<u8>) {
+    /// Writes the section header with a `comment`, which may be empty. An extract of several lists its `inputs` there, which
+    /// must [fit](inputs_fit). Writes nothing for a pcap file, whose header needs the link type of the first frame.
+    pub fn begin(&mut self, comment: &str, inputs: &[Arc<str>], out: &mut Vec<u8>) {
         if self.format == SaveFormat::Pcap {
             return;
         }
@@ -91,6 +95,11 @@ impl Encoder {
             option(OPT_COMMENT, clipped(comment, MAX_SECTION_COMMENT).as_bytes(), out);
         }
         let is_extract = self.format == SaveFormat::Extract;
+        // An extract of one goes by the name of its file.
+        self.lists_inputs = is_extract && inputs.len() > 1;
+        for (place, name) in inputs.iter().enumerate().filter(|_| self.lists_inputs) {
+            option(OPT_COMMENT, originals::entry(place, name).as_bytes(), out);
+        }
         let program = if is_extract { EXTRACT_PROGRAM } else { PROGRAM };
         option(SHB_USERAPPL, program.as_bytes(), out);
         option(END_OF_OPTIONS, b"", out);
@@ -212,12 +221,16 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) -> u32 {
         let next = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
+        let lists_inputs = self.lists_inputs;
         *self.interfaces.entry(origin).or_insert_with(|| {
             let InterfaceInfo { name, snaplen } = describe();
             let block = Block::begin(INTERFACE_DESCRIPTION, out);
             words(out, &[origin.link.0.into(), snaplen]);
             if let Some(name) = name {
                 option(IF_NAME, clipped(&name, MAX_NAME).as_bytes(), out);
+            }
+            if lists_inputs {
+                option(OPT_COMMENT, originals::mark(origin.input).as_bytes(), out);
             }
             option(IF_TSRESOL, &[NANOSECONDS], out);
             option(END_OF_OPTIONS, b"", out);
@@ -251,6 +264,13 @@ impl Encoder {
         out.extend_from_slice(frame.bytes);
         Ok(())
     }
+}
+
+/// Whether the header of an extract has room for the names of its inputs: 900 KiB, in which 10,000 names can have 80 bytes
+/// each. libpcap reads no header of more than 1 MiB.
+pub fn inputs_fit(inputs: &[Arc<str>]) -> bool {
+    let lengths = inputs.iter().map(|name| name.len() + ENTRY_OVERHEAD);
+    inputs.iter().all(|name| name.len() <= MAX_INPUT) && lengths.sum::<usize>() <= MAX_INPUTS
 }
 
 /// A pcapng block that is being written.
@@ -350,6 +370,13 @@ const MAX_NAME: usize = 255;
 /// Most bytes of a comment on a frame, which is the limit of the reader in this crate.
 const MAX_COMMENT: usize = 1024;
 
+/// Most bytes of the name of an input, which is the limit of paths on Linux.
+const MAX_INPUT: usize = 4096;
+
+/// Most bytes of the options that list inputs, and what each takes beside the name.
+const MAX_INPUTS: usize = 900 << 10;
+const ENTRY_OVERHEAD: usize = 20;
+
 /// Most bytes of the comment on a section: less than an option can have, more than a finding needs.
 const MAX_SECTION_COMMENT: usize = 16 << 10;
 
@@ -384,7 +411,7 @@ mod tests {
             (1..=60).map(|n| frame(n, bytes.split_at(usize::try_from(n).unwrap()).0)).collect();
         for format in [SaveFormat::Pcapng, SaveFormat::Pcap] {
             let (mut encoder, mut out) = (Encoder::new(format), Vec::new());
-            encoder.begin("", &mut out);
+            encoder.begin("", &[], &mut out);
             for frame in &sent {
                 encoder.frame(frame, [], eth0, &mut out).unwrap();
             }
@@ -401,7 +428,7 @@ mod tests {
     #[test]
     fn each_input_interface_and_link_type_is_a_separate_interface() {
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
-        encoder.begin("", &mut out);
+        encoder.begin("", &[], &mut out);
         let sent = [(0, None, 1), (1, None, 1), (0, None, 1), (0, Some(0), 1), (0, Some(0), 101)];
         for (number, (input, interface, link)) in (1..).zip(sent) {
             let frame = Frame {
@@ -423,9 +450,37 @@ mod tests {
     }
 
     #[test]
+    fn an_extract_of_several_lists_its_inputs_and_its_frames_keep_theirs() {
+        for (names, marks) in [(&["a.pcap", "b.pcap"][..], 2), (&["a.pcap"][..], 0)] {
+            let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
+            let (mut encoder, mut out) = (Encoder::new(SaveFormat::Extract), Vec::new());
+            encoder.begin("why", &names, &mut out);
+            let mut capture = read(out.clone(), usize::MAX);
+            assert_eq!(capture.listed_inputs(), if marks > 0 { &names[..] } else { &[] });
+            for (input, number) in [(1, 48), (0, 3), (1, 50)] {
+                let frame = Frame { id: FrameRef { input, number }, ..frame(number, b"x") };
+                encoder.frame(&frame, [], eth0, &mut out).unwrap();
+            }
+            let mut capture = read(out, usize::MAX);
+            let mut found = Vec::new();
+            while let Some(item) = capture.next_item().unwrap() {
+                if let Item::Frame(frame) = item {
+                    found.push((frame.id.input, frame.id.number));
+                }
+            }
+            let expected =
+                if marks > 0 { [(1, 48), (0, 3), (1, 50)] } else { [(0, 48), (0, 49), (0, 50)] };
+            assert_eq!(found, expected);
+        }
+        let long: Arc<str> = "x".repeat(MAX_INPUT).into();
+        assert!(inputs_fit(&vec![Arc::clone(&long); 200]) && !inputs_fit(&vec![long; 230]));
+        assert!(!inputs_fit(&["x".repeat(MAX_INPUT + 1).into()]));
+    }
+
+    #[test]
     fn comments_names_and_counters_are_unchanged_after_encoding() {
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
-        encoder.begin("about it all", &mut out);
+        encoder.begin("about it all", &[], &mut out);
         encoder.names(
             &[
                 ([10, 0, 0, 1].into(), b"one.example"[..].into()),
@@ -475,7 +530,7 @@ mod tests {
         use pcap_parser::pcapng::Block as Theirs;
         use pcap_parser::{Block, OptionCode, PcapNGOption, parse_block_le};
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
-        encoder.begin("why", &mut out);
+        encoder.begin("why", &[], &mut out);
         encoder.frame(&frame(1, b"abcde"), [&b"this one"[..]], eth0, &mut out).unwrap();
         let counts = || Some(Interface { os_drop: Some(3), ..Interface::default() });
         encoder.statistics(Timestamp(7), |_, _| counts(), &mut out);

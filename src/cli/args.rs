@@ -518,7 +518,7 @@ pub(crate) enum CommandArgs {
     #[command(after_help = ANNOTATE_EXAMPLES)]
     Annotate(Box<AnnotateArgs>),
 
-    /// Write the packets that matter to a smaller capture, in which they keep their frame numbers
+    /// Write the packets of captures that matter to a smaller one, in which they keep their numbers
     #[command(after_help = EXTRACT_EXAMPLES)]
     Extract(Box<ExtractArgs>),
 
@@ -798,9 +798,9 @@ pub(crate) struct AnnotateArgs {
 /// Arguments of `beamscope extract`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExtractArgs {
-    /// The capture to read. "-" reads standard input
-    #[arg(value_name = "CAPTURE")]
-    pub(super) capture: PathBuf,
+    /// The captures to read, by time. Extracts are read as the captures that they are of. "-" reads standard input
+    #[arg(value_name = "CAPTURE", required = true)]
+    pub(super) captures: Vec<PathBuf>,
 
     /// Write the packets to this pcapng file. "-" writes to standard output
     #[arg(short = 'w', long = "write", value_name = "FILE", help_heading = OUTPUT)]
@@ -810,6 +810,10 @@ pub(crate) struct ExtractArgs {
     /// Repeat it for several
     #[arg(long, value_name = "FILE", help_heading = INPUT)]
     pub(super) facts: Vec<PathBuf>,
+
+    /// Number of threads that read captures ahead and decompress them [default: one for each processor]
+    #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
+    pub(super) threads: Option<NonZeroUsize>,
 
     /// Also write to this file what was read and kept, as one JSON object: packets, damage, addresses of connections
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
@@ -1132,6 +1136,8 @@ const EXTRACT_EXAMPLES: &str = "\
 Examples:
   beamscope extract trace.pcap -w small.pcapng
   beamscope small.pcapng                       the same findings, with the frame numbers of trace.pcap
+  beamscope extract a.pcap b.pcap -w ab.pcapng
+  beamscope ab.pcapng                          the same as beamscope a.pcap b.pcap
   beamscope facts a.pcap b.pcap -o facts.json
   beamscope extract --facts facts.json b.pcap -w b.pcapng
 

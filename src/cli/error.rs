@@ -182,6 +182,12 @@ pub(crate) enum Error {
         /// The option that was given.
         option: &'static str,
     },
+    /// The names of the captures of an extract take more room than a header has.
+    #[error("the paths of {inputs} captures do not fit into the header of an extract")]
+    LongNames {
+        /// Number of all the captures.
+        inputs: usize,
+    },
     /// No packet of the captures was read.
     #[error("{name} {}", if *is_selected { "has no packet that --since, --until or the filter lets through" } else { "holds no packet" })]
     NoPackets {
@@ -290,6 +296,9 @@ impl Error {
             }
             Self::StdinTerminal => "pipe a capture into it: tcpdump -U -w - | beamscope -",
             Self::OwnInput { .. } => "write to another file",
+            Self::LongNames { .. } => {
+                "extract fewer at once, or change to their folder, so that their names are short"
+            }
             Self::OtherFormat { how, .. } => how,
             Self::Observations { source: NoObservations::Events, .. } => {
                 "where the events were made, run beamscope again with --observations FILE, and merge that file"

@@ -107,7 +107,7 @@ impl EvidenceDir {
     /// The contents of the file for a case.
     fn encode(&self, case: &EvidenceCase<'_>) -> Vec<u8> {
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
-        encoder.begin(&section_comment(case), &mut out);
+        encoder.begin(&section_comment(case), &[], &mut out);
         for packet in &case.packets {
             let input = self.inputs.get(usize::from(packet.frame.id.input)).map(|name| &**name);
             let comments: Vec<_> = packet

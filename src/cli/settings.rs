@@ -187,8 +187,10 @@ pub(super) struct AnnotateSettings {
 pub(super) struct ExtractSettings {
     /// Give up the rights that reading does not need.
     pub(super) is_sandboxed: bool,
-    /// The capture to read.
-    pub(super) capture: PathBuf,
+    /// The captures to read, by time.
+    pub(super) captures: Vec<PathBuf>,
+    /// Number of threads that read ahead and decompress captures.
+    pub(super) threads: NonZeroUsize,
     /// Files of facts from other captures.
     pub(super) facts: Vec<PathBuf>,
     /// On which ports Erlang traffic is found.
@@ -740,15 +742,15 @@ impl ExtractSettings {
     ///
     /// # Errors
     ///
-    /// The output is an input, is of another format, or is a terminal.
+    /// The output is an input, is of another format, or is a terminal. Or standard input is a terminal or is named twice.
     pub(super) fn new(args: ExtractArgs) -> Result<Self, Error> {
-        let ExtractArgs { capture, write, facts, summary, read, quiet } = args;
-        check_stdin([&*capture].into_iter())?;
+        let ExtractArgs { captures, write, facts, threads, summary, read, quiet } = args;
+        check_stdin(captures.iter().map(|path| &**path))?;
         let is_output = |input: &&PathBuf| {
             [Some(&write), summary.as_ref()].into_iter().flatten().any(|it| is_same_file(input, it))
         };
         let written_twice = summary.as_ref().filter(|it| is_same_file(it, &write));
-        let taken = facts.iter().chain([&capture]).find(is_output).or(written_twice);
+        let taken = facts.iter().chain(&captures).find(is_output).or(written_twice);
         if let Some(taken) = taken {
             return Err(Error::OwnInput { name: taken.display().to_string() });
         }
@@ -756,7 +758,8 @@ impl ExtractSettings {
         let warnings = Warnings::new(quiet);
         Ok(Self {
             is_sandboxed: !read.no_sandbox,
-            capture,
+            captures,
+            threads: threads.unwrap_or_else(all_threads),
             facts,
             config: reading_config(&read),
             save: SaveSettings {

@@ -5,14 +5,16 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use beamscope::capture::{
-    self, CaptureFile, Frame, Input, Inputs, Item, Order, Progress, Receiver, Source,
+    self, CaptureFile, Frame, Input, Inputs, Item, Order, Progress, ReadCounter, Receiver, Source,
 };
 #[cfg(unix)]
 use beamscope::capture::{AtEnd, Follow};
+use beamscope::clocks;
 use beamscope::time::Timestamp;
 
 use super::error::Error;
@@ -47,6 +49,23 @@ pub(super) fn inputs(
         }
     }
     Ok((inputs, stop))
+}
+
+/// Captures as one source, with their clocks aligned where they are read by time. The source names its inputs, of which an
+/// extract may have several.
+///
+/// # Errors
+///
+/// There are more inputs than can be numbered.
+pub(super) fn merged(
+    inputs: Vec<Input>,
+    order: Order,
+    threads: NonZeroUsize,
+    counter: ReadCounter,
+) -> Result<Inputs, capture::Error> {
+    let mut inputs = Inputs::new(inputs, order)?.with_threads(threads).with_counter(counter);
+    clocks::align(&mut inputs);
+    Ok(inputs)
 }
 
 /// The time of the last packet of the captures, which are read for it and can be read again.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::finding::{Sides, finding, lasted, seconds, shown};
+use super::finding::{Sides, finding, lasted, order_by_frame, seconds, shown};
 use super::link_end::{LinkEnd, tls_has_flowed, tls_reset};
 use super::log_lines::CUT_OFF_LINES;
 use super::{Detection, Rule, RuleDoc, corrupt_distribution, undelivered};
@@ -545,7 +545,7 @@ fn no_acknowledgement(session: &JudgedConnection, sides: &Sides, lost: &Undelive
         let what = Shows::Close { is_reset, missing: None, detail: "" };
         found.evidence.extend(shown(Some(close), session.seen.closed_by(), what));
     }
-    found.evidence.sort_by_key(|evidence| evidence.frame);
+    order_by_frame(&mut found.evidence);
     // Evidence begins with that packet.
     found.shown_at = Some(lost.again.map_or(lost.since, |again| again.at));
     // The packets do not show the net_ticktime of the nodes, and the capture may end before it is over.

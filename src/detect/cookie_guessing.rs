@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::finding::{Sides, address, closed_without, lasted, ordinal, shown};
+use super::finding::{Sides, address, closed_without, lasted, order_by_frame, ordinal, shown};
 use super::{Detection, EndedBy, IfKnown, LogLine, Rule, RuleDoc};
 use crate::decode::Endpoint;
 use crate::judge::world::{Guess, Sign, World};
@@ -243,7 +243,7 @@ fn add_evidence(found: &mut Detection, session: &JudgedConnection, guess: &Guess
             found.evidence.push(Evidence { session_id, ..evidence });
         }
     }
-    found.evidence.sort_by_key(|shown| (shown.frame.input, shown.frame.number));
+    order_by_frame(&mut found.evidence);
     let refuser = session.software(Role::Acceptor).unwrap_or_default();
     found.logged_by =
         refuser.implementation.logs_refusals().then_some(Role::Acceptor).into_iter().collect();

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::epmd_common::Registrations;
-use super::finding::{Sides, address, finding, looked_up, shown, syn_count};
+use super::finding::{Sides, address, finding, looked_up, order_by_frame, shown, syn_count};
 use super::{Detection, EndedBy, Ending, LogLine, Rule, RuleDoc, log_lines};
 use crate::decode::Endpoint;
 use crate::judge::world::{Accepted, ForwardedLookup, PriorLookup, World};
@@ -136,7 +136,7 @@ impl Rule for DistPort {
         found.evidence.extend(shown(syn.map(|syn| syn.mark), Some(Role::Initiator), Shows::Syn));
         let answer = if session.seen.tcp.icmp.is_some() { Shows::Icmp } else { Shows::RST };
         found.evidence.extend(shown(session.seen.closed(), Some(Role::Acceptor), answer));
-        found.evidence.sort_by_key(|shown| shown.frame);
+        order_by_frame(&mut found.evidence);
         out.push(found);
     }
 }

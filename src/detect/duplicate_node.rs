@@ -5,7 +5,7 @@
 //! sends after the later one appeared. A node that was moved looks similar, but its old instance is silent; so
 //! does one node with several addresses, but it has one creation.
 
-use super::finding::sighted;
+use super::finding::{order_by_frame, sighted};
 use super::{Detection, Rule, RuleDoc};
 use crate::judge::world::{Change, NodeChange};
 use crate::record::{Confidence, Severity};
@@ -51,7 +51,7 @@ impl Rule for DuplicateNode {
         let after = if came_again { "sent its name again" } else { "kept sending" };
         let creation = |creation: Option<u32>| creation.unwrap_or_default();
         let mut evidence = vec![sighted(before), sighted(now)];
-        evidence.sort_by_key(|seen| seen.frame);
+        order_by_frame(&mut evidence);
         out.push(Detection {
             confidence: if came_again { Confidence::Proven } else { Confidence::Likely },
             title: format!("two nodes are named {name}: at {} and at {}", before.ip, now.ip),

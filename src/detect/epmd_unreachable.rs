@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::epmd_common::{is_local, with_session_id};
-use super::finding::{address, shown, syn_count};
+use super::finding::{address, order_by_frame, shown, syn_count};
 use super::held::Held;
 use super::{Detection, EndedBy, Ending, Host, KnownAs, LogLine, Rule, RuleDoc, log_lines};
 use crate::decode::Endpoint;
@@ -117,7 +117,7 @@ impl Rule for EpmdUnreachable {
         let answer = if seen.icmp.is_some() { Shows::Icmp } else { Shows::RST };
         found.evidence.extend(shown(seen.syn, Some(Role::Initiator), Shows::Syn));
         found.evidence.extend(shown(seen.close, Some(Role::Acceptor), answer));
-        found.evidence.sort_by_key(|shown| shown.frame);
+        order_by_frame(&mut found.evidence);
         // EPMD that cannot be reached is one cause, however many clients try. ICMP and silence share one
         // key, because senders of ICMP limit its rate and a rejecting filter does not answer each SYN.
         let is_closed = epmd.outcome == EpmdOutcome::ConnectionRefused && seen.icmp.is_none();

@@ -13,6 +13,11 @@ use crate::observe::{CloseKind, EpmdTag, MessageKind, Role};
 use crate::packet::PacketRef;
 use crate::record::{Evidence, Missing, Shows};
 
+/// Puts evidence into the order of its frames. What is about the same frame keeps its order.
+pub(super) fn order_by_frame(evidence: &mut [Evidence]) {
+    evidence.sort_by_key(|shown| shown.frame);
+}
+
 /// How texts name the two sides of a connection. A tool that has a new name each time has the pattern of its names.
 pub(super) struct Sides {
     /// Node name of the initiator, or its address if no name was seen.

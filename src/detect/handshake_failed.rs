@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::finding::{Sides, address, closed, finding, listed, looked_up, seconds, shown};
+use super::finding::{
+    Sides, address, closed, finding, listed, looked_up, order_by_frame, seconds, shown,
+};
 use super::incidents::REOPENS;
 use super::{Detection, IfKnown, LogLine, Rule, RuleDoc, log_lines, proxy_header};
 use crate::judge::world::{ForwardedLookup, World};
@@ -346,7 +348,7 @@ fn explain_proxy(
         from: Some(Role::Acceptor),
         what: Shows::epmd(EpmdTag::PORT2_RESP, format!("\"{name}\" is at port {port}")),
     });
-    found.evidence.sort_by_key(|shown| shown.frame);
+    order_by_frame(&mut found.evidence);
 }
 
 /// Whether a reset followed the handshake before any frame. Bytes that the capture lacks may have been frames.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::finding::{Sides, finding, seconds, shown};
+use super::finding::{Sides, finding, order_by_frame, seconds, shown};
 use super::{Detection, EndedBy, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::judge::{JudgedConnection, Outcome};
@@ -124,7 +124,7 @@ impl Rule for IdleLimit {
             let detail = if both_legs { BY_PROXY } else { BY_ADDRESS };
             found.evidence =
                 alike.iter().skip(first).map(|other| by_other(&other.shown, detail)).collect();
-            found.evidence.sort_by_key(|shown| shown.frame);
+            order_by_frame(&mut found.evidence);
             out.push(found);
         }
         remember(&mut self.closes, close, REMEMBERED);

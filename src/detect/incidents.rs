@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::ending::{Ending, Happened};
-use super::finding::ordinal;
+use super::finding::{order_by_frame, ordinal};
 use super::{Detection, IfKnown, unproven_name};
 use crate::judge::world::World;
 use crate::judge::{JudgedConnection, Outcome};
@@ -679,7 +679,7 @@ fn prepare(finding: &mut Detection, context: &ReportContext<'_>) {
     }
     // Numbers of frames are in order of time within one input only.
     if only_input(finding).is_some() {
-        finding.evidence.sort_by_key(|evidence| evidence.frame.number);
+        order_by_frame(&mut finding.evidence);
     }
     let own = context.settled.map(|settled| &settled.connection.session_id);
     for evidence in &mut finding.evidence {

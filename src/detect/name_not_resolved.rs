@@ -10,6 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
+use super::finding::order_by_frame;
 use super::{Detection, EndedBy, Ending, Host, KnownAs, LogLine, Rule, RuleDoc};
 use crate::judge::world::{FailedName, World, extends};
 use crate::judge::{JudgedConnection, Outcome};
@@ -239,7 +240,7 @@ fn unresolved(base: &FailedName, all: &[&FailedName], node: Option<Arc<str>>) ->
         evidence
             .extend(it.last.1.map(|answer| shows(answer, format!("no address of {}", it.name))));
     }
-    evidence.sort_by_key(|shown| shown.frame);
+    order_by_frame(&mut evidence);
     let host = KnownAs::AnyOf(Host::At(*client));
     let ended_by =
         node.iter().map(|node| Ending::connect(host.clone(), KnownAs::Name(Arc::clone(node))));

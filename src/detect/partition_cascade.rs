@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::finding::{Sides, listed, seconds, shown};
+use super::finding::{Sides, listed, order_by_frame, seconds, shown};
 use super::link_end::LinkEnd;
 use super::{Detection, EndedBy, Ending, Host, IfKnown, KnownAs, LogLine, Rule, RuleDoc};
 use crate::judge::JudgedConnection;
@@ -616,7 +616,7 @@ fn cascade(
         evidence.extend(ask.and_then(|ask| evidence_of(ask, "remove_connection")));
         evidence.extend(end.shown.clone());
     }
-    evidence.sort_by_key(|evidence| evidence.frame);
+    order_by_frame(&mut evidence);
     Detection {
         confidence: Confidence::Proven,
         title: format!("global closed {count} after {lost}"),

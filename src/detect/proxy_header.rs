@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::finding::{Sides, address, finding, shown};
+use super::finding::{Sides, address, finding, order_by_frame, shown};
 use super::{Detection, EndedBy, Ending, LogLine, Rule, RuleDoc};
 use crate::decode::Endpoint;
 use crate::judge::world::{SeenHeader, World};
@@ -135,7 +135,7 @@ impl Rule for ProxyHeaderFirst {
             Some(Role::Initiator),
             MessageKind::SendName,
         ));
-        found.evidence.sort_by_key(|shown| shown.frame);
+        order_by_frame(&mut found.evidence);
         found.evidence.extend(shown(
             session.seen.closed(),
             session.seen.closed_by(),

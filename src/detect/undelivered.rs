@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::finding::{Sides, closed, finding, looked_up, seconds, shown};
+use super::finding::{Sides, closed, finding, looked_up, order_by_frame, seconds, shown};
 use super::{Detection, EndedBy, Ending, LogLine, Rule, RuleDoc, epmd_common, log_lines};
 use crate::decode::Endpoint;
 use crate::judge::world::World;
@@ -149,7 +149,7 @@ impl Rule for UndeliveredBytes {
         found.evidence.extend(looked_up(session));
         found.evidence.extend(evidence(lost));
         found.evidence.extend(closed(session, "after the loss"));
-        found.evidence.sort_by_key(|evidence| evidence.frame);
+        order_by_frame(&mut found.evidence);
         found.logged_by = match (session.outcome(), session.seen.closed_by()) {
             (Outcome::Connected, Some(by)) => vec![by],
             _ => Vec::new(),
@@ -407,7 +407,7 @@ pub(super) fn evidence(lost: &Undelivered) -> Vec<Evidence> {
     let icmp = shown(icmp, None, Shows::Note("ICMP: the packet is too large".into()));
     let mut all: Vec<_> =
         again.into_iter().chain(icmp).chain(shown(last, from, Shows::Retransmission)).collect();
-    all.sort_by_key(|evidence| evidence.frame);
+    order_by_frame(&mut all);
     all
 }
 

@@ -1,6 +1,6 @@
 //! The frames that can change the state of an engine.
 //!
-//! In: all frames of an input, in order. Out: those that an engine needs, and facts for other inputs. The rules are those of
+//! In: all frames of a run, in order. Out: those that an engine needs, and facts for other inputs. The rules are those of
 //! [`Triage`](crate::flow::Triage), without its knowledge of what came before: where that could make a frame matter, the
 //! frame is kept. What an engine would learn from the kept frames about later ones, an engine learns here.
 
@@ -31,7 +31,7 @@ use crate::time::Timestamp;
 use crate::wire::decode;
 use crate::wire::epmd::{Port2Resp, port2_resp};
 
-/// Selects the frames of one input that matter.
+/// Selects the frames that matter, of one input or of several together.
 pub struct Selector<I> {
     decoder: Decoder,
     chosen: Chosen<I>,
@@ -42,6 +42,8 @@ pub struct Selector<I> {
 pub struct ExtractEnd {
     /// Number of all frames.
     pub frames: u64,
+    /// Number of those of each input, up to the last one with frames.
+    pub inputs: Vec<u64>,
     /// Latest capture time of any frame.
     pub until: Timestamp,
     /// What the frames show about those of other parts.
@@ -53,6 +55,12 @@ pub struct ExtractEnd {
 /// The part behind decoding: a struct of its own, because a segment borrows the decoder.
 struct Chosen<I> {
     frames: u64,
+    /// Number of the frames of each input, without the last ones of `input`.
+    inputs: Vec<u64>,
+    /// Number of all frames that are counted there.
+    counted: u64,
+    /// The input of the last frame.
+    input: Option<u16>,
     /// Latest capture time of a frame.
     until: Timestamp,
     /// Ports on which EPMD listens.
@@ -114,6 +122,9 @@ impl<I> Selector<I> {
         let named: PortSet = named.chain(epmd()).collect();
         let mut chosen = Chosen {
             frames: 0,
+            inputs: Vec::new(),
+            counted: 0,
+            input: None,
             until: Timestamp::default(),
             epmd: epmd().collect(),
             known: named.clone(),
@@ -139,16 +150,32 @@ impl<I> Selector<I> {
         Self { decoder: Decoder::new(config.limits.fragments), chosen }
     }
 
-    /// Takes the next frame of the input. It leaves through `out` if it matters, perhaps later.
+    /// Takes the next frame. It leaves through `out` if it matters, perhaps later.
     #[inline(always)] // the loop over frames
     pub fn on_frame(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
+        if self.chosen.input == Some(frame.id.input) {
+            self.take(frame, false, out);
+        } else {
+            self.take_of_other_input(frame, out);
+        }
+    }
+
+    /// Takes a frame that is of another input than the one before.
+    #[inline(never)] // the loop over frames of one input pays for one comparison
+    fn take_of_other_input(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
+        let is_first = self.chosen.go_to_input(frame.id.input);
+        self.take(frame, is_first, out);
+    }
+
+    #[inline(always)]
+    fn take(&mut self, frame: &Frame<'_>, is_first: bool, out: &mut impl KeptItems<I>) {
         self.chosen.frames += 1;
         let is_leap = frame.at > self.chosen.until.after(LEAP);
         self.chosen.until = self.chosen.until.max(frame.at);
         let taken = self.chosen.waiting.taken();
         self.select(frame, out);
-        // The first frame is kept in any case, for its time and its link type.
-        if (is_leap || taken == 0) && self.chosen.waiting.taken() == taken {
+        // The first frame of an input is kept in any case, for its time and its link type.
+        if (is_leap || is_first) && self.chosen.waiting.taken() == taken {
             self.chosen.waiting.keep(frame, out);
         }
     }
@@ -176,8 +203,10 @@ impl<I> Selector<I> {
 
     /// Ends the input: everything that still waits may matter.
     pub fn finish(self, out: &mut impl KeptItems<I>) -> ExtractEnd {
-        let Chosen { mut waiting, named, ends, learner, followed, own_ends, .. } = self.chosen;
-        let Chosen { frames, until, keeps_all, addresses, .. } = self.chosen;
+        let mut chosen = self.chosen;
+        chosen.count_input(chosen.frames);
+        let Chosen { mut waiting, named, ends, learner, followed, own_ends, .. } = chosen;
+        let Chosen { frames, inputs, until, keeps_all, addresses, .. } = chosen;
         waiting.release(out);
         let has_all = !keeps_all && addresses.len() < MOST_ENDS;
         let is_known = |key: &FlowKey| {
@@ -187,7 +216,7 @@ impl<I> Selector<I> {
         // A connection that the learner has given up is none of Erlang, or is over.
         let flows = learner.followed().filter(|key| followed.contains_key(*key) && !is_known(key));
         let facts = Facts { ends: own_ends, flows: flows.map(both).collect() };
-        ExtractEnd { frames, until, facts, addresses: has_all.then_some(addresses) }
+        ExtractEnd { frames, inputs, until, facts, addresses: has_all.then_some(addresses) }
     }
 
     #[inline(never)]
@@ -245,6 +274,30 @@ impl<I> Selector<I> {
 }
 
 impl<I> Chosen<I> {
+    /// Goes on with another input. Whether the next frame is its first; it is then kept.
+    fn go_to_input(&mut self, input: u16) -> bool {
+        self.count_input(self.frames);
+        self.input = Some(input);
+        let place = usize::from(input);
+        if self.inputs.len() <= place {
+            self.inputs.resize(place + 1, 0);
+        }
+        let is_first = self.inputs.get(place) == Some(&0);
+        if is_first {
+            self.waiting.keep_next();
+        }
+        is_first
+    }
+
+    /// Counts the frames up to this number as those of the input.
+    fn count_input(&mut self, frames: u64) {
+        let place = self.input.map(usize::from);
+        if let Some(input) = place.and_then(|place| self.inputs.get_mut(place)) {
+            *input += frames - self.counted;
+        }
+        self.counted = frames;
+    }
+
     /// Whether a connection between such ports may be followed: a first test without its addresses.
     #[inline(always)]
     fn may_be_followed(&self, src: u16, dst: u16) -> bool {
@@ -285,7 +338,7 @@ impl<I> Chosen<I> {
                 let opening = if may_be_known { self.openings.take(&key) } else { None };
                 let Some(opening) = opening else { return };
                 // What was kept of the opening is ruled out there as well.
-                if self.waiting.has_one_left(frames_of(&opening)) {
+                if self.waiting.has_one_kept(frames_of(&opening)) {
                     self.waiting.keep(frame, out);
                 }
                 self.waiting.settle(frames_of(&opening), false, out);
@@ -331,7 +384,7 @@ impl<I> Chosen<I> {
     fn follow(&mut self, key: FlowKey, out: &mut impl KeptItems<I>) {
         let opening = self.openings.take(&key);
         let is_sure = match &opening {
-            Some(opening) => self.waiting.has_one_left(frames_of(opening)),
+            Some(opening) => self.waiting.has_one_kept(frames_of(opening)),
             // Its opening may have been in an earlier part, unless it was ruled out in this one.
             None => !self.first_frames.has_ended(&key),
         };

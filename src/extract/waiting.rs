@@ -34,6 +34,8 @@ pub(super) struct WaitingItems<I> {
     bytes: FrameBytes,
     /// Number of frames that were kept or have waited.
     taken: u64,
+    /// Whether the next frame is kept whatever becomes of it.
+    keeps_next: bool,
 }
 
 #[derive(Debug)]
@@ -126,7 +128,8 @@ enum ItemState {
 
 impl<I> Default for WaitingItems<I> {
     fn default() -> Self {
-        Self { items: VecDeque::new(), left: 0, bytes: FrameBytes::default(), taken: 0 }
+        let (items, bytes) = (VecDeque::new(), FrameBytes::default());
+        Self { items, left: 0, bytes, taken: 0, keeps_next: false }
     }
 }
 
@@ -136,9 +139,15 @@ impl<I> WaitingItems<I> {
         self.taken
     }
 
+    /// Lets the next frame not wait: it is kept.
+    pub(super) const fn keep_next(&mut self) {
+        self.keeps_next = true;
+    }
+
     /// Keeps a frame, behind those that wait.
     pub(super) fn keep(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
         self.taken += 1;
+        self.keeps_next = false;
         if self.items.is_empty() {
             out.on_kept(KeptItem::Frame(frame));
         } else {
@@ -156,16 +165,18 @@ impl<I> WaitingItems<I> {
         }
     }
 
-    /// Lets a frame wait, unless it is the first, which is kept. Returns its number, by which it is
+    /// Lets a frame wait, unless it is [to be kept](Self::keep_next). Returns its number, by which it is
     /// [settled](Self::settle).
     pub(super) fn wait(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) -> u64 {
         let number = self.left + self.items.len() as u64;
         self.taken += 1;
-        if self.taken > 1 {
+        if !std::mem::take(&mut self.keeps_next) {
             self.push(frame, ItemState::Undecided, out);
-        } else {
+        } else if self.items.is_empty() {
             self.left += 1;
             out.on_kept(KeptItem::Frame(frame));
+        } else {
+            self.push(frame, ItemState::Kept, out);
         }
         number
     }
@@ -191,12 +202,17 @@ impl<I> WaitingItems<I> {
         }
     }
 
-    /// Whether one of these frames has left, and so was kept.
-    pub(super) fn has_one_left(&self, mut numbers: impl Iterator<Item = u64>) -> bool {
-        numbers.any(|number| number < self.left)
+    /// Whether one of these frames is kept: those that have left were.
+    pub(super) fn has_one_kept(&self, mut numbers: impl Iterator<Item = u64>) -> bool {
+        numbers.any(|number| {
+            let index = number.checked_sub(self.left).and_then(|index| usize::try_from(index).ok());
+            index.is_none_or(|index| {
+                self.items.get(index).is_some_and(|item| item.state == ItemState::Kept)
+            })
+        })
     }
 
-    /// Decides over frames that wait: whether they are kept. One that has left was kept.
+    /// Decides over frames that wait: whether they are kept. It was decided over those that have left.
     pub(super) fn settle(
         &mut self,
         numbers: impl IntoIterator<Item = u64>,
@@ -205,7 +221,9 @@ impl<I> WaitingItems<I> {
     ) {
         for number in numbers {
             let index = number.checked_sub(self.left).and_then(|index| usize::try_from(index).ok());
-            if let Some(item) = index.and_then(|index| self.items.get_mut(index)) {
+            if let Some(item) = index.and_then(|index| self.items.get_mut(index))
+                && item.state == ItemState::Undecided
+            {
                 item.state = if is_kept { ItemState::Kept } else { ItemState::Dropped };
             }
         }
@@ -284,9 +302,10 @@ mod tests {
     #[test]
     fn frames_leave_in_their_order_whenever_they_are_settled() {
         let (mut waiting, mut seen) = (WaitingItems::default(), Seen::default());
+        waiting.keep_next();
         let first = waiting.wait(&frame(1, b""), &mut seen);
         assert_eq!(
-            (&*seen.0, waiting.has_one_left([first].into_iter())),
+            (&*seen.0, waiting.has_one_kept([first].into_iter())),
             (&[1][..], true),
             "the first"
         );
@@ -300,9 +319,16 @@ mod tests {
         assert_eq!((&*seen.0, &*seen.1), (&[1, 3, 4][..], &["names"][..]));
         // What has left was kept, and stays so.
         waiting.settle([first, a, b], false, &mut seen);
-        assert!(waiting.has_one_left([a].into_iter()) && !waiting.has_one_left([c].into_iter()));
+        assert!(waiting.has_one_kept([a].into_iter()) && !waiting.has_one_kept([c].into_iter()));
+        // The first of another input is kept, and stays behind those that wait.
+        waiting.keep_next();
+        let d = waiting.wait(&frame(6, b""), &mut seen);
+        let e = waiting.wait(&frame(7, b""), &mut seen);
+        assert!(waiting.has_one_kept([e, d].into_iter()) && !waiting.has_one_kept([e].into_iter()));
+        waiting.settle([d, e], false, &mut seen);
+        assert_eq!(seen.0, [1, 3, 4]);
         waiting.release(&mut seen);
-        assert_eq!(seen.0, [1, 3, 4, 5]);
+        assert_eq!(seen.0, [1, 3, 4, 5, 6]);
     }
 
     #[test]

@@ -179,6 +179,7 @@ impl SampleDial {
                 ..HandshakeFacts::default()
             },
             proxy: None,
+            passed_on: PerRole::default(),
             tls: PerRole::default(),
             opened_tls: crate::observe::OpenedTls::default(),
             traffic: PerRole::default(),

@@ -13,7 +13,7 @@ use super::Part;
 use crate::clocks::{Bounds, Fit, MIN_BOUNDS, seconds};
 use crate::decode::Endpoint;
 use crate::observe::{
-    Anomaly, AnomalyKind, ConnectionIds, EpmdObservation, Fact, MessageKind, Observation, SynFacts,
+    Anomaly, AnomalyKind, EpmdObservation, EpmdOutcome, Fact, MessageKind, Observation, SynFacts,
 };
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
@@ -27,11 +27,17 @@ pub(super) struct ClockShift {
     pub(super) note: Option<Anomaly>,
 }
 
-/// What one connection is known by at every sensor: both ends with the sequence numbers of their first bytes.
-type SharedKey = [(Endpoint, u32); 2];
+/// What one connection is known by at every sensor, with the sequence numbers of the first bytes of both sides.
+#[derive(Eq, Hash, PartialEq)]
+enum SharedKey {
+    /// By the fingerprint of its handshake, also where the sensors see other addresses.
+    Handshake(u64, [u32; 2]),
+    /// By both ends, the initiator's first.
+    Ends([Endpoint; 2], [u32; 2]),
+}
 
 /// When the packets that open a connection were seen: each of them answers the one before it.
-type OpeningTimes = [Option<Timestamp>; 6];
+pub(super) type OpeningTimes = [Option<Timestamp>; 6];
 
 /// Bounds between two sensors, the first of which has the lower number.
 type PairBounds = HashMap<(usize, usize), Bounds, RandomState>;
@@ -151,39 +157,56 @@ fn differences(before: &OpeningTimes, after: &OpeningTimes) -> Vec<i64> {
     both.filter_map(|nanos| i64::try_from(nanos).ok()).collect()
 }
 
-/// What a fact shows of the packets that open a connection.
+/// By what a connection is known at other sensors, and when its packets answered each other.
 fn answers(fact: &Fact) -> Option<(SharedKey, OpeningTimes)> {
+    let key = match fact {
+        Fact::Connection { seen, .. } => {
+            let sides = &seen.tcp.sides;
+            let starts = [sides.initiator.start?, sides.acceptor.start?];
+            match seen.fingerprint() {
+                Some(fingerprint) => SharedKey::Handshake(fingerprint, starts),
+                None => SharedKey::Ends([seen.ends.initiator, seen.ends.acceptor], starts),
+            }
+        }
+        Fact::Epmd { settled, seen } => {
+            let (ids, starts) = (&settled.connection, seen.seen.starts);
+            let client = Endpoint { ip: ids.src_ip, port: ids.src_port };
+            let epmd = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
+            SharedKey::Ends([client, epmd], [starts.initiator?, starts.acceptor?])
+        }
+        _ => return None,
+    };
+    Some((key, opening_times(fact)?))
+}
+
+/// When the packets that open a connection were seen.
+pub(super) fn opening_times(fact: &Fact) -> Option<OpeningTimes> {
     match fact {
-        Fact::Connection { seen, .. } => of_connection(seen),
-        Fact::Epmd { settled, seen } => of_request(&settled.connection, seen),
+        Fact::Connection { seen, .. } => Some(of_connection(seen)),
+        Fact::Epmd { seen, .. } => Some(of_request(seen)),
         _ => None,
     }
 }
 
-fn of_connection(seen: &Observation) -> Option<(SharedKey, OpeningTimes)> {
+fn of_connection(seen: &Observation) -> OpeningTimes {
     let sides = &seen.tcp.sides;
-    let (initiator, acceptor) = (sides.initiator.start?, sides.acceptor.start?);
-    let ends = [(seen.ends.initiator, initiator), (seen.ends.acceptor, acceptor)];
     let syn = |it: Option<SynFacts>| it.filter(|it| it.count == 1).map(|it| it.mark);
     let packets = [
         syn(sides.initiator.syn),
-        syn(sides.acceptor.syn),
+        syn(sides.acceptor.syn).or_else(|| seen.tcp.opening.refused()),
         seen.message(MessageKind::SendName),
         seen.message(MessageKind::Challenge),
         seen.message(MessageKind::ChallengeReply),
         seen.message(MessageKind::ChallengeAck),
     ];
-    Some((ends, times(packets)))
+    times(packets)
 }
 
-fn of_request(ids: &ConnectionIds, seen: &EpmdObservation) -> Option<(SharedKey, OpeningTimes)> {
+fn of_request(seen: &EpmdObservation) -> OpeningTimes {
     let it = &seen.seen;
-    let client = Endpoint { ip: ids.src_ip, port: ids.src_port };
-    let epmd = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
-    let ends = [(client, it.starts.initiator?), (epmd, it.starts.acceptor?)];
     let syn = it.syn.filter(|_| it.syns == 1);
-    let packets = [syn, None, it.request, it.reply, None, None];
-    Some((ends, times(packets)))
+    let refused = it.close.filter(|_| seen.outcome == EpmdOutcome::ConnectionRefused);
+    times([syn, refused, it.request, it.reply, None, None])
 }
 
 /// The times of packets. A capture without times shows nothing.

@@ -11,10 +11,11 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::join::{join, join_epmd, orientation_rank, rebase, settle, with_other_roles};
+use super::translated::across_translation;
 use crate::decode::Endpoint;
 use crate::observe::{
-    AnomalyKind, ConnectionIds, EpmdObservation, EpmdOutcome, Fact, Observation, Occasion, PerRole,
-    Recorded, Role, Totals,
+    Anomaly, AnomalyKind, ConnectionIds, EpmdObservation, EpmdOutcome, Fact, Observation, Occasion,
+    PerRole, Recorded, Role, Settled, Totals,
 };
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
@@ -39,20 +40,25 @@ pub(super) fn unite(facts: Vec<Ranked>, totals: &mut Totals) -> Vec<Ranked> {
             None => united.push((rank, fact)),
         }
     }
-    for views in views.by_ends() {
-        for group in groups(views) {
-            group.join_into(&mut united, totals);
+    let mut all: Vec<Group> = views.by_ends().into_iter().flat_map(groups).collect();
+    for group in &mut all {
+        for stranger in group.align_roles() {
+            let rank = stranger.rank;
+            united.extend(stranger.facts.into_iter().map(|fact| (rank, fact)));
         }
+    }
+    for group in across_translation(all) {
+        group.join_into(&mut united, totals);
     }
     united
 }
 
 /// What one sensor saw of one connection.
 #[derive(Debug)]
-struct SensorView {
-    rank: usize,
-    ids: Arc<ConnectionIds>,
-    facts: Vec<Recorded>,
+pub(super) struct SensorView {
+    pub(super) rank: usize,
+    pub(super) ids: Arc<ConnectionIds>,
+    pub(super) facts: Vec<Recorded>,
     /// The time from its first packet to its last.
     span: (Timestamp, Timestamp),
     /// Sequence number of the first byte of each end as far as it saw where that begins, the lower end first.
@@ -104,7 +110,7 @@ impl Views {
 
 impl SensorView {
     /// Both ends, the lower one first.
-    fn ends(&self) -> [Endpoint; 2] {
+    pub(super) fn ends(&self) -> [Endpoint; 2] {
         let ids = &self.ids;
         let src = Endpoint { ip: ids.src_ip, port: ids.src_port };
         let dst = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
@@ -159,7 +165,14 @@ impl SensorView {
         })
     }
 
-    fn observations(&mut self) -> impl Iterator<Item = &mut Box<Observation>> {
+    /// The last fact that shows the whole of the connection.
+    pub(super) fn shown(&self) -> Option<&Fact> {
+        let all = self.facts.iter();
+        let whole = all.filter(|it| matches!(it.fact, Fact::Connection { .. } | Fact::Epmd { .. }));
+        Some(&whole.max_by_key(|it| (it.clock, it.sequence))?.fact)
+    }
+
+    pub(super) fn observations(&mut self) -> impl Iterator<Item = &mut Box<Observation>> {
         self.facts.iter_mut().filter_map(|it| match &mut it.fact {
             Fact::Connection { seen, .. } => Some(seen),
             _ => None,
@@ -167,7 +180,7 @@ impl SensorView {
     }
 
     /// How much it shows: whether it has both openings, then the length of the streams. An earlier sensor is preferred.
-    fn fullness(&self) -> (usize, u64, std::cmp::Reverse<usize>) {
+    pub(super) fn fullness(&self) -> (usize, u64, std::cmp::Reverse<usize>) {
         let known = self.starts.iter().flatten().count();
         let bytes = self.last().map_or(self.facts.len() as u64, |it| {
             let sides = &it.tcp.sides;
@@ -183,9 +196,15 @@ const fn is_last(seen: &Observation) -> bool {
 
 /// The views of one connection.
 #[derive(Debug)]
-struct Group {
-    views: Vec<SensorView>,
-    span: (Timestamp, Timestamp),
+pub(super) struct Group {
+    pub(super) views: Vec<SensorView>,
+    /// More views of a sensor that saw the connection on both sides of a translation.
+    pub(super) doubles: Vec<SensorView>,
+    /// The identifiers of the connection, where its views have several.
+    pub(super) ids: Option<Arc<ConnectionIds>>,
+    /// What is to be reported of its addresses.
+    pub(super) notes: Vec<Anomaly>,
+    pub(super) span: (Timestamp, Timestamp),
     starts: [Option<u32>; 2],
 }
 
@@ -199,8 +218,7 @@ fn groups(views: Vec<SensorView>) -> Vec<Group> {
         match candidates.min_by_key(|group| view.span.0.since(group.span.1)) {
             Some(group) => group.add(view),
             None => {
-                let (span, starts) = (view.span, view.starts);
-                groups.push(Group { views: vec![view], span, starts });
+                groups.push(Group::new(view));
             }
         }
     }
@@ -208,12 +226,17 @@ fn groups(views: Vec<SensorView>) -> Vec<Group> {
 }
 
 /// Connections between the same two ports that are looked at for one more view.
-const LOOKED_BACK: usize = 16;
+pub(super) const LOOKED_BACK: usize = 16;
 
 /// Two sensors that see one direction each have no packet of the same time. No host uses a pair of ports again so soon.
-const APART: Duration = Duration::from_millis(200);
+pub(super) const APART: Duration = Duration::from_millis(200);
 
 impl Group {
+    fn new(view: SensorView) -> Self {
+        let (span, starts) = (view.span, view.starts);
+        Self { views: vec![view], doubles: Vec::new(), ids: None, notes: Vec::new(), span, starts }
+    }
+
     /// Whether a view that begins later may be of the same connection.
     fn may_have(&self, view: &SensorView) -> bool {
         let differs = |(a, b): (&Option<u32>, &Option<u32>)| a.is_some() && b.is_some() && a != b;
@@ -235,11 +258,9 @@ impl Group {
     fn join_into(mut self, united: &mut Vec<Ranked>, totals: &mut Totals) {
         self.views.sort_by_key(|view| view.rank);
         let fullest = self.views.iter().max_by_key(|view| view.fullness());
-        let Some(ids) = fullest.map(|view| Arc::clone(&view.ids)) else { return };
-        for stranger in self.align_roles() {
-            let rank = stranger.rank;
-            united.extend(stranger.facts.into_iter().map(|fact| (rank, fact)));
-        }
+        let fullest = || fullest.map(|view| Arc::clone(&view.ids));
+        let Some(ids) = self.ids.take().or_else(fullest) else { return };
+        self.add_notes(&ids, united);
         if self.views.len() == 1 {
             let all = self.views.into_iter();
             united
@@ -249,7 +270,9 @@ impl Group {
         self.align_offsets();
         let parts: Vec<_> = self.views.iter().filter_map(|view| view.last().cloned()).collect();
         let all = joined(parts.clone());
-        self.take_from(totals, &parts, all.as_ref());
+        let doubles = self.doubles.iter().filter_map(|view| view.last().cloned());
+        let counted: Vec<_> = parts.into_iter().chain(doubles).collect();
+        self.take_from(totals, &counted, all.as_ref());
         let is_without_gaps = all.is_some_and(|all| all.tcp.gaps == 0);
         let mut facts: Vec<Ranked> = Vec::new();
         for view in self.views {
@@ -287,6 +310,20 @@ impl Group {
         united.extend(joined_established(established));
         united.extend(joined_last(last));
         united.extend(joined_requests(requests));
+    }
+
+    /// Adds its notes in front of its first fact.
+    fn add_notes(&mut self, ids: &Arc<ConnectionIds>, united: &mut Vec<Ranked>) {
+        let ranked = self.views.iter().flat_map(|view| view.facts.iter().map(|it| (view.rank, it)));
+        let first = ranked.min_by_key(|(rank, it)| (it.clock, it.sequence, *rank));
+        let Some((rank, first)) = first else { return };
+        let Some(settled) = first.fact.settled() else { return };
+        let settled = Settled { connection: Arc::clone(ids), ..settled.clone() };
+        let notes = self.notes.drain(..).map(|anomaly| {
+            let fact = Fact::Anomaly { settled: settled.clone(), anomaly };
+            (rank, Recorded { fact, version: first.version, ..*first })
+        });
+        united.extend(notes);
     }
 
     /// Gives all views the roles of the one that knows them best. Those that contradict it are taken out.
@@ -348,11 +385,11 @@ impl Group {
             let of = |counts: &[u64; 3]| counts.get(at).copied().unwrap_or_default();
             of(&sums).saturating_sub(of(&one))
         });
-        let requests =
-            self.views.iter().flat_map(|view| &view.facts).filter_map(|it| match &it.fact {
-                Fact::Epmd { seen, .. } => Some(&seen.seen.last_segment),
-                _ => None,
-            });
+        let views = self.views.iter().chain(&self.doubles);
+        let requests = views.flat_map(|view| &view.facts).filter_map(|it| match &it.fact {
+            Fact::Epmd { seen, .. } => Some(&seen.seen.last_segment),
+            _ => None,
+        });
         let (mut halves, mut both) = (0_u64, PerRole { initiator: false, acceptor: false });
         for last in requests {
             let seen = [last.initiator.is_some(), last.acceptor.is_some()];

@@ -27,6 +27,7 @@ pub(super) fn join(a: Observation, b: Observation) -> Observation {
         lost_until,
         orientation,
         ends,
+        passed_on,
         tcp,
         handshake,
         proxy,
@@ -43,6 +44,7 @@ pub(super) fn join(a: Observation, b: Observation) -> Observation {
         lost_until: lost_until.max(b.lost_until),
         orientation: pick(orientation, b.orientation, |it| orientation_rank(*it)),
         ends: pick(ends, b.ends, |_| ()),
+        passed_on: per_role(passed_on, b.passed_on, |a, b| a || b),
         tcp: tcp_facts(tcp, b.tcp),
         handshake: handshake_facts(handshake, b.handshake),
         proxy: some(proxy, b.proxy, |a, b| pick(a, b, |it| Reverse(order(it.mark)))),
@@ -342,6 +344,7 @@ fn handshake_facts(a: HandshakeFacts, b: HandshakeFacts) -> HandshakeFacts {
         late_refusal,
         reply,
         ack,
+        fingerprint,
         odd_challenge,
         is_torn,
         is_lost,
@@ -356,6 +359,7 @@ fn handshake_facts(a: HandshakeFacts, b: HandshakeFacts) -> HandshakeFacts {
         late_refusal: received(late_refusal, b.late_refusal),
         reply: received(reply, b.reply),
         ack: received(ack, b.ack),
+        fingerprint: fingerprint.max(b.fingerprint),
         odd_challenge: some(odd_challenge, b.odd_challenge, |a, b| {
             pick(a, b, |it| *it == OddChallenge::Echo)
         }),
@@ -469,6 +473,7 @@ pub(super) fn with_other_roles(it: Observation) -> Option<Observation> {
     Some(Observation {
         occasion,
         ends: swap(it.ends),
+        passed_on: swap(it.passed_on),
         tcp: TcpFacts { close, sides: swap(it.tcp.sides), ..it.tcp },
         handshake,
         tls: swap(it.tls),

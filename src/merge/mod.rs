@@ -8,6 +8,7 @@ mod align;
 mod connections;
 mod join;
 mod place;
+mod translated;
 
 use std::sync::Arc;
 

@@ -112,7 +112,7 @@ placed! {
     Recorded { clock, fact; version, sequence }
     Observation {
         at, occasion, lost_until, tcp, handshake, proxy, tls, traffic, foreign, messages;
-        is_final, orientation, ends, opened_tls
+        is_final, orientation, ends, passed_on, opened_tls
     }
     TcpFacts {
         first, last, opening, close, sides;
@@ -129,7 +129,7 @@ placed! {
     IcmpAboutBytes { mark; kind, code, reporter, mtu }
     HandshakeFacts {
         send_name, status, alive_reply, challenge, complement, late_refusal, reply, ack;
-        odd_challenge, is_torn, is_lost, cookies
+        fingerprint, odd_challenge, is_torn, is_lost, cookies
     }
     ProxyHeaderFacts { mark; version, client, dialed }
     TlsSide { sign, fatal, sealed, certificates, progress; lengths, hello }

@@ -70,6 +70,11 @@ pub enum AnomalyKind {
     ClocksAligned,
     /// The clock of the input differs from that of another one, and no correction fits.
     ClocksApart,
+    /// The connection has other addresses at another sensor, which saw the same sequence numbers.
+    AddressTranslated,
+    /// The handshake of the connection was seen on another one as well: a proxy, or a translator that changes sequence
+    /// numbers.
+    SameHandshake,
 }
 
 impl AnomalyKind {

@@ -35,6 +35,10 @@ pub struct Observation {
     pub orientation: Orientation,
     /// Address and port of each side.
     pub ends: PerRole<Endpoint>,
+    /// Whether the node behind each side may have another address: the same handshake was seen there on another TCP
+    /// connection, or the address is that of a translator. Known to a merge alone, by what another sensor saw.
+    #[serde(default)]
+    pub passed_on: PerRole<bool>,
     /// Facts from its TCP segments.
     pub tcp: TcpFacts,
     /// Messages of the handshake.
@@ -447,6 +451,13 @@ impl Observation {
     /// The side that used TLS first, with its first record.
     pub fn tls(&self) -> Option<(Role, PacketRef)> {
         self.tls.each().find_map(|(role, tls)| Some((role, tls.sign?.1)))
+    }
+
+    /// What distinguishes the connection from any other wherever it is seen: by its TLS hello, which every place sees, or else by its
+    /// handshake.
+    pub fn fingerprint(&self) -> Option<u64> {
+        let hello = self.tls.initiator.hello.as_ref();
+        hello.and_then(|hello| hello.fingerprint).or(self.handshake.fingerprint)
     }
 
     /// Whether the bytes of the distribution protocol were encrypted, and opened with a key log.

@@ -27,6 +27,14 @@ pub struct HandshakeFacts {
     pub reply: Option<Received<()>>,
     /// The `challenge_ack` of the acceptor.
     pub ack: Option<Received<()>>,
+    /// What distinguishes this handshake from any other wherever it is seen: a digest of both names and both challenges, once all of
+    /// them were seen.
+    ///
+    /// It has 64 random bits, those of the two challenges, so that it can be compared across sensors and cannot be turned
+    /// back into them by trying. One challenge alone has 32, which can be tried, and gives no fingerprint. The digests are
+    /// not in it: a challenge with its digest lets a reader try cookies.
+    #[serde(default)]
+    pub fingerprint: Option<u64>,
     /// The way in which the initiator's challenge in `challenge_reply` is not random, if it is not.
     pub odd_challenge: Option<OddChallenge>,
     /// Whether the capture lacks a part of a message of each side.

@@ -1,10 +1,12 @@
 //! Identifiers of connections and incidents.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Identifiers and addresses of one TCP connection; every line about it has them.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -41,25 +43,25 @@ pub enum TransportProtocol {
     Tcp,
 }
 
-/// A digest of bytes that come in pieces, which is the same on any machine.
-#[derive(Clone)]
-pub struct ContentDigest(md5::Context);
+/// A digest of bytes that come in pieces, which is the same on any machine. Contents with one digest count once, so it must
+/// be one for which no two contents can be made; and SHA-256 is twice as fast as MD5 where the processor has instructions
+/// for it.
+#[derive(Clone, Default)]
+pub struct ContentDigest(Sha256);
 
 impl ContentDigest {
     /// Adds the next bytes.
     pub fn add(&mut self, bytes: &[u8]) {
-        self.0.consume(bytes);
+        self.0.update(bytes);
     }
 
-    /// The MD5 of all bytes, as 32 hex digits.
+    /// The SHA-256 of all bytes, as 64 hex digits.
     pub fn finish(self) -> Arc<str> {
-        format!("{:032x}", u128::from_be_bytes(self.0.finalize().0)).into()
-    }
-}
-
-impl Default for ContentDigest {
-    fn default() -> Self {
-        Self(md5::Context::new())
+        let mut digits = String::new();
+        for byte in self.0.finalize() {
+            let _ = write!(digits, "{byte:02x}");
+        }
+        digits.into()
     }
 }
 
@@ -71,6 +73,11 @@ impl std::fmt::Debug for ContentDigest {
 
 /// The first 8 bytes of the MD5 of `text`, as 16 hex digits: an identifier that is the same on any machine.
 pub fn short_id(text: &str) -> Arc<str> {
-    let digest = u128::from_be_bytes(md5::compute(text).0);
-    format!("{:016x}", digest >> 64).into()
+    format!("{:016x}", short_digest(text.as_bytes())).into()
+}
+
+/// The first 8 bytes of the MD5 of `bytes` as a number, which is the same on any machine.
+pub fn short_digest(bytes: &[u8]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = md5::compute(bytes).0;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }

@@ -85,6 +85,10 @@ pub struct TlsHello {
     pub encrypt_then_mac: bool,
     /// Whether it has an extension that a node never sends.
     pub is_not_by_otp: bool,
+    /// A digest of the random bytes of a client, which distinguishes the connection from any other wherever it is seen. Those of a
+    /// server may be a constant (RFC 8446, section 4.1.3).
+    #[serde(default)]
+    pub fingerprint: Option<u64>,
 }
 
 impl TlsHello {

@@ -399,7 +399,7 @@ impl Connection {
         let end = self.tcp.side(segment.direction).stream.end();
         let Self { tcp, transport, protocol, .. } = self;
         if let ProtocolState::Epmd(epmd) = protocol {
-            epmd.on_close(tcp.first_close());
+            epmd.on_tcp(tcp);
         }
         tcp.on_segment(segment, context.limits, &mut |chunk| {
             transport.on_chunk(segment.direction, &chunk, from_start, &mut |direction, chunk| {

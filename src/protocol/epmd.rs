@@ -41,6 +41,8 @@ pub(super) struct EpmdConnection {
     malformed: Option<Foreign>,
     /// The packet with which the requester closed, if it closed before EPMD did.
     requester_close: Option<PacketRef>,
+    /// Sequence number of the first byte of each side, as far as known.
+    starts: PerRole<Option<u32>>,
     /// The outcome of the first request in its last observation; `None` before the first one.
     reported: Option<EpmdOutcome>,
     /// Whether it was reported that the reply did not arrive.
@@ -128,6 +130,7 @@ impl EpmdConnection {
             pipelined: Vec::new(),
             malformed: None,
             requester_close: None,
+            starts: PerRole::default(),
             reported: None,
             refusal: None,
             lost_reply_reported: false,
@@ -155,11 +158,19 @@ impl EpmdConnection {
         self.registration.is_some()
     }
 
-    /// Takes in the first close of the connection as known before the next segment.
-    pub(super) fn on_close(&mut self, close: Option<FirstClose>) {
-        let by_requester = close.filter(|close| close.by == Some(self.requester));
-        self.requester_close =
-            self.requester_close.or_else(|| by_requester.map(|close| close.mark));
+    /// Takes in the opening and the first close of the connection, as known before the next segment.
+    pub(super) fn on_tcp(&mut self, tcp: &TcpConnection) {
+        if self.requester_close.is_none() {
+            let close = tcp.first_close().filter(|close| close.by == Some(self.requester));
+            self.requester_close = close.map(|close| close.mark);
+        }
+        self.starts = self.starts(tcp);
+    }
+
+    /// Sequence number of the first byte of each side, as far as known.
+    fn starts(&self, tcp: &TcpConnection) -> PerRole<Option<u32>> {
+        let [requester, epmd] = [self.requester, self.requester.reverse()].map(|it| tcp.side(it));
+        PerRole { initiator: requester.start(), acceptor: epmd.start() }
     }
 
     /// Takes in the next bytes of one direction, or a gap.
@@ -266,6 +277,7 @@ impl EpmdConnection {
         let Some(request) = &self.first_request else { return };
         let mut record = request.record.clone();
         record.outcome = read_reply(request.tag, &self.reply.bytes, &mut record);
+        record.seen.starts = self.starts;
         record.seen.request = Some(request.mark);
         record.seen.reply = self.reply.last;
         record.seen.close = self.requester_close;
@@ -490,7 +502,7 @@ impl EpmdConnection {
         EpmdPackets {
             syn: syn.map(|syn| syn.mark),
             syns: syn.map_or(0, |syn| syn.count),
-            starts: PerRole { initiator: requester.start(), acceptor: epmd.start() },
+            starts: self.starts(tcp),
             request: self.first_request.as_ref().map(|request| request.mark),
             reply: self.reply.last,
             close: refused.or_else(|| close.map(|close| close.mark)),

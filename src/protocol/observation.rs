@@ -264,6 +264,7 @@ impl Connection {
             lost_until,
             orientation,
             ends: PerRole::from_fn(|role| self.end(direction(role))),
+            passed_on: PerRole::default(),
             tcp: self.tcp_facts(initiator),
             handshake: distribution.exchange.observation(),
             proxy: self.proxy(initiator),

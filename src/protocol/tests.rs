@@ -348,6 +348,45 @@ fn a_whole_handshake_connects() {
 }
 
 #[test]
+fn a_handshake_has_a_fingerprint_once_two_names_and_two_random_challenges_were_seen() {
+    let fingerprint = |script: &dyn Fn(&mut TestConnection)| {
+        let mut conn = TestConnection::new();
+        script(&mut conn);
+        conn.verdict().0.handshake.fingerprint
+    };
+    let of = |acceptor: &str, reply: &[u8]| {
+        fingerprint(&|conn| {
+            conn.open().sends(Initiator, &send_name("a@h1")).sends(Acceptor, b"sok");
+            conn.sends(Acceptor, &challenge(acceptor)).sends(Initiator, reply);
+        })
+    };
+    let known = of("b@h2", &reply());
+    assert!(known.is_some());
+    // Neither a digest nor what follows changes it.
+    let mut other_digest = reply();
+    other_digest[9] ^= 1;
+    assert_eq!(of("b@h2", &other_digest), known);
+    let whole = fingerprint(&|conn| {
+        conn.open().sends(Initiator, &send_name("a@h1")).sends(Acceptor, b"sok");
+        conn.sends(Acceptor, &challenge("b@h2")).sends(Initiator, &reply());
+        conn.sends(Acceptor, &ack("C")).fin(Acceptor);
+    });
+    assert_eq!(whole, known);
+    let mut other_challenge = reply();
+    other_challenge[4] ^= 1;
+    assert_ne!(of("b@h2", &other_challenge), known);
+    assert_ne!(of("c@h2", &reply()), known);
+    let mut echo = reply();
+    echo[1..5].copy_from_slice(&CHALLENGE.to_be_bytes());
+    assert_eq!(of("b@h2", &echo), None, "one random number");
+    let one_challenge = fingerprint(&|conn| {
+        conn.open().sends(Initiator, &send_name("a@h1")).sends(Acceptor, b"sok");
+        conn.sends(Acceptor, &challenge("b@h2"));
+    });
+    assert_eq!(one_challenge, None);
+}
+
+#[test]
 fn a_close_right_after_the_reply_is_a_refused_cookie() {
     let mut conn = TestConnection::new();
     conn.up_to_reply().fin(Acceptor);

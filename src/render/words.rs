@@ -101,6 +101,8 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
         AnomalyKind::KeyLabels => "Labels in the key log",
         AnomalyKind::ClocksAligned => "Another clock",
         AnomalyKind::ClocksApart => "Clocks that do not fit",
+        AnomalyKind::AddressTranslated => "Other addresses at another sensor",
+        AnomalyKind::SameHandshake => "The same handshake at another sensor",
         AnomalyKind::NotSaved => "Packets are not saved",
     }
 }

@@ -153,7 +153,7 @@ fn secrets_that_a_capture_contains_are_kept_with_keys_alone() {
     let folder = TestDir::new("annotate-secrets");
     let (source, out) = (folder.file("source.pcapng"), folder.file("out.pcapng"));
     let mut bytes = Vec::new();
-    Encoder::new(SaveFormat::Pcapng).begin("", &mut bytes);
+    Encoder::new(SaveFormat::Pcapng).begin("", &[], &mut bytes);
     let lines = b"CLIENT_RANDOM 00 11";
     for word in [10, 40, 0x544c_534b, 19] {
         bytes.extend_from_slice(&u32::to_le_bytes(word));

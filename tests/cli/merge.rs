@@ -76,6 +76,77 @@ fn what_two_sensors_of_one_direction_each_saw_is_complete() {
     assert_eq!((&stats["one_sided"], &stats["complete"]), (&json!(0), &json!(true)));
 }
 
+/// The sessions, the findings above info, and the anomalies of both captures of a scene, merged.
+fn reported(dir: &TestDir, scene: &str) -> [Vec<Value>; 3] {
+    let [dialer, acceptor] = ["dialer", "acceptor"].map(|end| {
+        let capture = format!("captures/{scene}-at-{end}.pcap");
+        observed(dir, &capture, &format!("{scene}-{end}"))
+    });
+    let lines = lines_of(&["merge", "--json", &dialer, &acceptor]);
+    assert_eq!(lines_of(&["merge", "--json", &acceptor, &dialer, &acceptor]), lines, "{scene}");
+    let events: Vec<Value> = lines.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    let of = |kind: &'static str| events.iter().filter(move |it| it["event_type"] == kind);
+    let ends = |it: &Value| json!([it["src_ip"], it["dest_ip"]]);
+    let sessions = of("session").filter(|it| it["session"]["state"] != "established");
+    let sessions = sessions.map(|it| json!([ends(it), it["session"]["outcome"]]));
+    let findings = of("finding").filter(|it| it["finding"]["severity"] != "info");
+    let findings = findings.map(|it| json!([it["finding"]["rule"], it["finding"]["title"]]));
+    let anomalies =
+        of("anomaly").map(|it| json!([ends(it), it["anomaly"]["kind"], it["dest_port"]]));
+    [sessions.collect(), findings.collect(), anomalies.collect()]
+}
+
+#[test]
+fn a_story_on_both_sides_of_a_translation_is_reported_once() {
+    let dir = TestDir::new("merge-translated");
+    let ends = json!(["10.1.0.2", "10.2.0.2"]);
+    for (scene, two) in [("translated-source", "two@10.2.0.2"), ("translated-both", "two@svc.test")]
+    {
+        let alone = lines_of(&["--json", &format!("captures/{scene}-at-acceptor.pcap")]);
+        assert!(alone.contains("unproven-name"), "{scene}");
+        let [sessions, findings, anomalies] = reported(&dir, scene);
+        let outcomes = ["cookie_mismatch", "connected"].map(|it| json!([ends, it]));
+        assert_eq!(sessions, outcomes, "{scene}");
+        let refused = format!("{two} refused the cookie of one@10.1.0.2");
+        assert_eq!(findings, [json!(["cookie-mismatch", refused])], "{scene}");
+        let ports = [4369, 9100, 4369, 9100].map(|it| json!([ends, "address_translated", it]));
+        assert_eq!(anomalies, ports, "{scene}");
+    }
+}
+
+#[test]
+fn clocks_are_compared_through_a_translation() {
+    let dir = TestDir::new("merge-translated-clocks");
+    let dialer = observed(&dir, "captures/translated-both-at-dialer.pcap", "dialer");
+    let (link, frames) = frames_of("captures/translated-both-at-acceptor.pcap").unwrap();
+    let late = dir.file("late.pcap");
+    fs::write(&late, pcap(link, &frames.iter().collect::<Vec<_>>(), 1_500_000_000)).unwrap();
+    let acceptor = observed(&dir, &late, "late");
+    let lines = lines_of(&["merge", "--json", &dialer, &acceptor]);
+    assert!(lines.contains("the clock of late is 1.500 s ahead of that of dialer"), "{lines}");
+    assert_eq!(lines.matches(r#""kind":"address_translated""#).count(), 4, "{lines}");
+    assert!(!lines.contains("unproven-name"), "{lines}");
+}
+
+#[test]
+fn a_handshake_that_a_proxy_passes_on_shows_no_false_name() {
+    let dir = TestDir::new("merge-passed-on");
+    let alone = lines_of(&["--json", "captures/passed-on-at-acceptor.pcap"]);
+    assert!(alone.contains("unproven-name"));
+    let [sessions, findings, anomalies] = reported(&dir, "passed-on");
+    let rules: Vec<_> = findings.iter().map(|it| &it[0]).collect();
+    assert!(rules.iter().all(|rule| **rule == "cookie-mismatch"), "{rules:?}");
+    // A proxy has a connection on each side.
+    let legs = [["10.1.0.2", "10.1.0.1"], ["10.2.0.1", "10.2.0.2"]];
+    for leg in legs {
+        let outcomes = ["cookie_mismatch", "connected"].map(|it| json!([leg, it]));
+        assert!(outcomes.iter().all(|it| sessions.contains(it)), "{sessions:?}");
+        let same = json!([leg, "same_handshake", 9100]);
+        assert_eq!(anomalies.iter().filter(|it| **it == same).count(), 2, "{anomalies:?}");
+    }
+    assert_eq!((sessions.len(), anomalies.len()), (4, 4));
+}
+
 #[test]
 fn the_order_of_the_inputs_changes_nothing() {
     let dir = TestDir::new("merge-order");

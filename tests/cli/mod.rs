@@ -13,6 +13,7 @@ mod extract;
 mod keylog;
 mod ladder;
 mod merge;
+mod packaging;
 #[cfg(unix)]
 mod places;
 mod program;

@@ -170,6 +170,24 @@ fn no_form_of_output_has_a_character_that_is_not_seen() {
         assert!(run(&[plain, &[&*capture]].concat()).len() > 100, "{plain:?}");
     }
 
+    // An extract has the name of the file in it.
+    let (several, written) = (folder.file("several.pcapng"), folder.file("written.pcapng"));
+    run(&["extract", &capture, SEED, "/no/such/\u{202e}", "-w", &several]);
+    for arguments in [
+        &["--json"][..],
+        &["--text", "-vv"],
+        &["report", "-o", "-", "--format", "html"],
+        &["report", "-o", "-", "--format", "markdown"],
+        &["ladder"],
+        &["ladder", "--format", "svg"],
+        &["merge", "--text"],
+        &["extract", "--facts", &several, "-w", &written],
+        &["annotate", "-o", &written],
+    ] {
+        let shown = run(&[arguments, &[&*several]].concat());
+        assert!(shown.len() > 20, "{arguments:?}");
+    }
+
     // Locales without characters beyond ASCII.
     let ascii = beamscope(&["--text", "-v", &capture]).env("LC_ALL", "C").output().unwrap();
     assert!(ascii.stdout.is_ascii() && ascii.stderr.is_ascii());

@@ -137,6 +137,18 @@ fn a_part_without_its_end_makes_the_merge_incomplete() {
     });
 }
 
+/// What a sensor records of a capture.
+fn part_of_frames(sensor: &str, capture: Vec<u8>) -> Part {
+    let facts = Arc::new(Mutex::new(Vec::new()));
+    let mut engine = Engine::new(config(Run::Plain), Vec::new());
+    let recorded = Arc::clone(&facts);
+    engine.record_facts(Box::new(move |fact| recorded.lock().unwrap().push(fact.clone())));
+    drive::run(&mut CaptureFile::from_bytes(capture), &mut engine, &mut ()).unwrap();
+    engine.finish();
+    let facts = std::mem::take(&mut *facts.lock().unwrap());
+    part(sensor, "x.pcap", &facts)
+}
+
 /// The frames of a capture, of which each sensor has some; a frame without a TCP segment is at all of them.
 fn seen_by(
     path: &Path,
@@ -152,15 +164,7 @@ fn seen_by(
             |at, frame: &Kept| if sensor == ALL { any(at, frame) } else { has(sensor, at, frame) };
         let own = frames.iter().enumerate().filter(|(at, frame)| is_kept(*at, frame));
         let own: Vec<&Kept> = own.map(|(_, frame)| frame).collect();
-        let bytes = pcap(link, &own, if sensor == 1 { shift } else { 0 });
-        let facts = Arc::new(Mutex::new(Vec::new()));
-        let mut engine = Engine::new(config(Run::Plain), Vec::new());
-        let recorded = Arc::clone(&facts);
-        engine.record_facts(Box::new(move |fact| recorded.lock().unwrap().push(fact.clone())));
-        drive::run(&mut CaptureFile::from_bytes(bytes), &mut engine, &mut ()).unwrap();
-        engine.finish();
-        let facts = std::mem::take(&mut *facts.lock().unwrap());
-        part(name, "x.pcap", &facts)
+        part_of_frames(name, pcap(link, &own, if sensor == 1 { shift } else { 0 }))
     };
     let parts = (0..sensors).map(|sensor| part_of(sensor, &format!("sensor {sensor}"))).collect();
     Some([parts, vec![part_of(ALL, "all")]])
@@ -308,6 +312,119 @@ fn a_sensor_with_another_clock_is_put_on_that_of_the_first() {
     });
     let aligned = aligned.into_inner().unwrap();
     assert!(aligned > 60, "{aligned}");
+}
+
+/// An IPv4 address with which the checksums of headers stay the same.
+fn translation_of([a, b, c, d]: [u8; 4]) -> [u8; 4] {
+    let (high, low) =
+        (u32::from(u16::from_be_bytes([a, b])), u32::from(u16::from_be_bytes([c, d])));
+    let words = [(high + 0x20) % 0xffff, (low + 0xffff - 0x20) % 0xffff];
+    let [[a, b], [c, d]] = words.map(|word| u16::try_from(word).unwrap().to_be_bytes());
+    [a, b, c, d]
+}
+
+/// The addresses of a TCP segment in IPv4 in Ethernet.
+fn addresses(bytes: &[u8]) -> Option<[[u8; 4]; 2]> {
+    let is_tcp = bytes.get(12..14)? == [8, 0] && *bytes.get(23)? == 6;
+    is_tcp.then(|| [26, 30].map(|at| bytes[at..at + 4].try_into().unwrap()))
+}
+
+/// A capture at the sensor of one of its hosts, at one behind a translator that gives this host another address, and as a
+/// whole. The first sensor has the last of so many parts of the capture.
+fn translated(path: &Path, parts: usize) -> Option<[Vec<Part>; 2]> {
+    let (link, frames) = frames_of(&path.to_string_lossy())?;
+    if link.0 != 1
+        || frames.iter().any(|it| it.direction.is_some() && addresses(&it.bytes).is_none())
+    {
+        return None;
+    }
+    let mut counts: BTreeMap<[u8; 4], usize> = BTreeMap::new();
+    frames.iter().filter_map(|it| addresses(&it.bytes)).flatten().for_each(|ip| {
+        *counts.entry(ip).or_default() += 1;
+    });
+    let (host, _) = counts.iter().max_by_key(|(_, n)| **n)?;
+    let other = translation_of(*host);
+    if counts.contains_key(&other) || counts.contains_key(&[127, 0, 0, 1]) {
+        return None;
+    }
+    let mut behind = Vec::new();
+    for (at, frame) in frames.iter().enumerate() {
+        let Some([from, to]) = addresses(&frame.bytes) else { continue };
+        let mut bytes = frame.bytes.clone();
+        for (at, ip) in [(26, from), (30, to)] {
+            if ip == *host {
+                bytes[at..at + 4].copy_from_slice(&other);
+            }
+        }
+        // Nearer to the other hosts: what they send is seen earlier there, and what the host sends is seen later.
+        let gap = |other: Option<usize>| {
+            let other = other.and_then(|at| frames.get(at));
+            other.map_or(3000, |other| other.nanos.abs_diff(frame.nanos))
+        };
+        let delay = gap(at.checked_sub(1)).min(gap(Some(at + 1))).min(3000) / 3;
+        let nanos = if from == *host { frame.nanos + delay } else { frame.nanos - delay };
+        behind.push(Kept { nanos, wire_len: frame.wire_len, bytes, direction: frame.direction });
+    }
+    let all: Vec<&Kept> = frames.iter().collect();
+    let behind: Vec<&Kept> = behind.iter().collect();
+    let late = &all[all.len() - all.len() / parts..];
+    let [near, far] = [(late, "near"), (&behind[..], "far")]
+        .map(|(frames, sensor)| part_of_frames(sensor, pcap(link, frames, 0)));
+    let whole = part_of_frames("all", pcap(link, &all, 0));
+    Some([vec![near, far], vec![whole]])
+}
+
+fn is_translated(event: &Event) -> bool {
+    match &event.body {
+        Body::Anomaly { anomaly } => anomaly.kind == AnomalyKind::AddressTranslated,
+        _ => false,
+    }
+}
+
+#[test]
+fn an_address_that_is_known_as_a_translator_is_not_taken_for_a_host() {
+    let tried = Mutex::new(0);
+    check_all(|path| {
+        let Some([parts, whole]) = translated(path, 2) else { return Vec::new() };
+        let events = merged(parts, Run::Plain);
+        if !events.iter().any(is_translated) {
+            return Vec::new();
+        }
+        *tried.lock().unwrap() += 1;
+        let (one, many) = (story(&merged(whole, Run::Plain)), story(&events));
+        let about_names = ["unproven-name", "duplicate-node", "name-mismatch", "cookie-guessing"];
+        let wrong = many
+            .rules
+            .iter()
+            .filter(|(rule, _)| about_names.contains(*rule) && !one.rules.contains_key(*rule));
+        wrong.map(|(rule, title)| format!("{rule}: {title}")).collect()
+    });
+    let tried = tried.into_inner().unwrap();
+    assert!(tried > 30, "{tried}");
+}
+
+#[test]
+fn a_connection_on_both_sides_of_a_translation_is_one() {
+    let (tried, reported) = (Mutex::new(0), Mutex::new(0));
+    check_all(|path| {
+        let Some(divided) = translated(path, 1) else { return Vec::new() };
+        let (mut wrong, same, all) = invented(path, divided.clone());
+        if same < all {
+            wrong.push(format!("{same} of {all} connections end as in one run"));
+        }
+        let [parts, whole] = divided;
+        let events = merged(parts.clone(), Run::Plain);
+        let (one, many) = (story(&merged(whole, Run::Plain)), story(&events));
+        let doubles = many.last.keys().filter(|ends| !one.last.contains_key(*ends));
+        wrong.extend(doubles.map(|ends| format!("{ends} is no connection of one run")));
+        let again = merged(shuffled([parts.clone(), parts].concat(), 7), Run::Plain);
+        wrong.extend(difference(&events, &again, |event| format!("{event:?}")));
+        *tried.lock().unwrap() += 1;
+        *reported.lock().unwrap() += events.iter().filter(|event| is_translated(event)).count();
+        wrong
+    });
+    let (tried, reported) = (tried.into_inner().unwrap(), reported.into_inner().unwrap());
+    assert!(tried > 60 && reported > 300, "{reported} connections of {tried} captures");
 }
 
 #[test]

@@ -1,13 +1,18 @@
 //! Extracts of captures give the events of the captures: the frames that are left out changed nothing.
 
 use std::io::Cursor;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use beamscope::capture::save::{Encoder, InterfaceInfo, SaveFormat};
-use beamscope::capture::{CaptureFile, Input, Inputs, Interface, Item, Order};
+use beamscope::capture::{
+    Frame, Input, Inputs, Interface, Item, Order, Progress, Receiver, Source,
+};
 use beamscope::drive;
 use beamscope::engine::{Config, Engine};
 use beamscope::extract::{ExtractEnd, Facts, KeptItem, KeptItems, Selector};
 use beamscope::record::{AnomalyKind, Body, Event};
+use beamscope::time::Timestamp;
 
 use crate::support::captures;
 use crate::support::pieces::{Kept, frames_of, pcap};
@@ -64,15 +69,22 @@ fn difference(expected: &[Event], found: &[Event]) -> Option<String> {
     }
 }
 
+/// Captures as one source, each named by its bytes.
+fn inputs_of(captures: &[Vec<u8>]) -> Inputs {
+    let input = |bytes: &Vec<u8>| {
+        let sum = bytes
+            .iter()
+            .fold(0, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add((*byte).into()));
+        let source = Box::new(Cursor::new(bytes.clone()));
+        Input::Stream { name: format!("part {sum}"), source }
+    };
+    Inputs::new(captures.iter().map(input).collect(), Order::Time).unwrap()
+}
+
 /// The events of one run over several captures.
 fn events_of(captures: &[Vec<u8>]) -> Vec<Event> {
-    let input = |bytes: &Vec<u8>| Input::Stream {
-        name: "part".to_owned(),
-        source: Box::new(Cursor::new(bytes.clone())),
-    };
-    let mut inputs = Inputs::new(captures.iter().map(input).collect(), Order::Time).unwrap();
     let mut engine = Engine::new(Config::default(), Vec::new());
-    drive::run(&mut inputs, &mut engine, &mut ()).unwrap();
+    drive::run(&mut inputs_of(captures), &mut engine, &mut ()).unwrap();
     engine.finish()
 }
 
@@ -93,21 +105,47 @@ impl KeptItems<()> for ToFile {
     }
 }
 
-/// An extract of a capture, the number of its frames, and what was selected.
-fn extract(capture: &[u8], facts: &Facts) -> (Vec<u8>, u64, ExtractEnd) {
-    let mut capture = CaptureFile::from_bytes(capture.to_vec());
-    let mut selector = Selector::new(&Config::default(), facts);
-    let encoder = Encoder::new(SaveFormat::Extract);
-    let mut out = ToFile { encoder, bytes: Vec::new(), frames: 0 };
-    out.encoder.begin("", &mut out.bytes);
-    while let Some(item) = capture.next_item().unwrap() {
-        if let Item::Frame(frame) = item {
-            selector.on_frame(&frame, &mut out);
+/// Gives the frames of a source to a selector.
+struct Selecting {
+    selector: Selector<()>,
+    out: ToFile,
+}
+
+impl Receiver for Selecting {
+    fn on_frame(&mut self, frame: &Frame<'_>) -> ControlFlow<()> {
+        self.selector.on_frame(frame, &mut self.out);
+        ControlFlow::Continue(())
+    }
+
+    fn on_item(&mut self, item: Item<'_>) -> ControlFlow<()> {
+        match item {
+            Item::Frame(frame) => self.on_frame(&frame),
+            _ => ControlFlow::Continue(()),
         }
     }
+}
+
+/// An extract of captures, the number of its frames, and what was selected.
+fn extract(captures: &[Vec<u8>], facts: &Facts) -> (Vec<u8>, u64, ExtractEnd) {
+    let mut inputs = inputs_of(captures);
+    let selector = Selector::new(&Config::default(), facts);
+    let encoder = Encoder::new(SaveFormat::Extract);
+    let mut out = ToFile { encoder, bytes: Vec::new(), frames: 0 };
+    out.encoder.begin("", &inputs.names(), &mut out.bytes);
+    let mut selecting = Selecting { selector, out };
+    let mut until = Timestamp::default();
+    loop {
+        match inputs.pump(&mut selecting).unwrap() {
+            Progress::End => break,
+            // The captures are extracts themselves.
+            Progress::Idle(at) => until = until.max(at),
+            Progress::More => {}
+        }
+    }
+    let Selecting { selector, mut out } = selecting;
     let selected = selector.finish(&mut out);
     let counts = |_, _| Some(Interface { received: Some(selected.frames), ..Interface::default() });
-    out.encoder.statistics(selected.until, counts, &mut out.bytes);
+    out.encoder.statistics(selected.until.max(until), counts, &mut out.bytes);
     (out.bytes, out.frames, selected)
 }
 
@@ -131,7 +169,7 @@ fn an_extract_gives_the_events_of_its_capture() {
     for capture in captures() {
         let Some((link, frames)) = frames_of(&capture) else { continue };
         let bytes = pcap(link, &frames.iter().collect::<Vec<_>>(), 0);
-        let (extract, frames, selected) = extract(&bytes, &Facts::default());
+        let (extract, frames, selected) = extract(std::slice::from_ref(&bytes), &Facts::default());
         kept += frames;
         all += selected.frames;
         if let Some(difference) = difference(&events_of(&[bytes]), &events_of(&[extract])) {
@@ -157,11 +195,69 @@ fn extracts_that_know_the_facts_of_all_parts_give_the_events_of_one_run() {
             let mut facts = Facts::default();
             // In any order, and one twice.
             for part in parts.iter().rev().chain(parts.first()) {
-                facts.add(extract(part, &Facts::default()).2.facts);
+                facts.add(extract(std::slice::from_ref(part), &Facts::default()).2.facts);
             }
-            let extracts: Vec<_> = parts.iter().map(|part| extract(part, &facts).0).collect();
+            let extracts: Vec<_> =
+                parts.iter().map(|part| extract(std::slice::from_ref(part), &facts).0).collect();
             if let Some(difference) = difference(&events_of(&parts), &events_of(&extracts)) {
                 panic!("{capture} cut at {ranges:?}: {difference}");
+            }
+            trials += 1;
+        }
+    }
+    assert!(trials > 100, "{trials}");
+}
+
+/// What a run over captures shows, and the names of its inputs.
+fn run_of(captures: &[Vec<u8>]) -> (Vec<Event>, Vec<Arc<str>>) {
+    (events_of(captures), inputs_of(captures).names())
+}
+
+/// Deals frames to captures of their own, as several hosts have them.
+fn dealt<'a>(frames: &'a [Kept], random: &mut Random, count: usize) -> Vec<Vec<&'a Kept>> {
+    let mut parts = vec![Vec::new(); count];
+    frames.iter().for_each(|frame| parts[random.below(count)].push(frame));
+    parts
+}
+
+#[test]
+fn one_extract_of_all_parts_gives_the_events_and_inputs_of_one_run() {
+    let mut random = Random(0x0a11);
+    let mut trials = 0;
+    for capture in captures() {
+        let Some((link, frames)) = frames_of(&capture) else { continue };
+        for trial in 0..2 {
+            let count = 1 + random.below(5);
+            let parts: Vec<_> = if trial > 0 {
+                let ranges = cut(&frames, &mut random, count - 1);
+                ranges.into_iter().map(|range| frames[range].iter().collect()).collect()
+            } else {
+                dealt(&frames, &mut random, count)
+            };
+            let parts: Vec<_> = parts.iter().map(|part| pcap(link, part, 0)).collect();
+            let expected = run_of(&parts);
+            let (all, _, selected) = extract(&parts, &Facts::default());
+            // An extract of this extract, and of one of some parts and the others.
+            let again = extract(std::slice::from_ref(&all), &selected.facts).0;
+            let (some, others) = parts.split_at(random.below(parts.len()));
+            let has_names = parts.len() > 1 && some.len() != 1;
+            let some = if some.is_empty() { None } else { Some(extract(some, &selected.facts).0) };
+            let mixed: Vec<_> = some.into_iter().chain(others.to_vec()).collect();
+            let mixed = extract(&mixed, &Facts::default()).0;
+            for (found, has_names) in
+                [(all, parts.len() > 1), (again, parts.len() > 1), (mixed, has_names)]
+            {
+                let found = run_of(&[found]);
+                if let Some(difference) = difference(&expected.0, &found.0) {
+                    panic!("{capture} in {} parts: {difference}", parts.len());
+                }
+                // An extract of one has the name of its file.
+                assert!(
+                    !has_names || expected.1 == found.1,
+                    "{capture}: {:?} {:?}",
+                    expected.1,
+                    found.1
+                );
             }
             trials += 1;
         }

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use beamscope::anonymize::{Anonymized, Replacements};
 use beamscope::capture::{self, Frame, Input, Inputs, Item, ReadCounter};
-use beamscope::clocks;
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
@@ -52,9 +51,29 @@ pub(in crate::cli) fn run(mut settings: AnalyzeSettings) -> Result<RunOutcome, E
     let outputs = OpenOutputs::open(&run.output, save, evidence, observations, Trusted::default())?;
     let has_screen = matches!(run.output.options.format, Format::Screen(_));
     let confined = confined(settings.is_sandboxed, &settings.captures, &outputs, save, has_screen);
+    let inputs = CountedInputs::new(inputs, &settings)?;
     let opened = (inputs, outputs, confined);
     let (output, is_complete) = read(settings, opened, stop, None)?;
     finish_run(&output_settings, fail_on, output, is_complete)
+}
+
+/// The captures as one source, and how much of them was read.
+pub(super) struct CountedInputs {
+    pub(super) inputs: Inputs,
+    read: ReadCounter,
+}
+
+impl CountedInputs {
+    /// The inputs of a run with these settings.
+    ///
+    /// # Errors
+    ///
+    /// There are more than can be numbered.
+    pub(super) fn new(inputs: Vec<Input>, settings: &AnalyzeSettings) -> Result<Self, Error> {
+        let read = ReadCounter::default();
+        let inputs = sources::merged(inputs, settings.order, settings.threads, read.clone())?;
+        Ok(Self { inputs, read })
+    }
 }
 
 /// Reads the captures, and whether they were read and saved completely. Events go to `output`, or to the one that the
@@ -65,13 +84,14 @@ pub(in crate::cli) fn run(mut settings: AnalyzeSettings) -> Result<RunOutcome, E
 /// An option does not fit the captures, or a file for output cannot be opened.
 pub(super) fn read(
     settings: AnalyzeSettings,
-    (inputs, outputs, mut confined): (Vec<Input>, OpenOutputs, Confined),
+    (inputs, outputs, mut confined): (CountedInputs, OpenOutputs, Confined),
     stop: Option<StopCondition>,
     output: Option<Output<EventStream>>,
 ) -> Result<(Output<EventStream>, bool), Error> {
-    let AnalyzeSettings { captures, order, selection, threads, run, .. } = settings;
+    let AnalyzeSettings { captures, selection, run, .. } = settings;
     let selection = Selection::new(selection, || sources::last_packet(&captures))?;
-    let names: Vec<Arc<str>> = captures.iter().map(|path| path.to_string_lossy().into()).collect();
+    let CountedInputs { mut inputs, read } = inputs;
+    let names = inputs.names();
     let saved_names = if run.is_anonymized { anonymous_names(names.len()) } else { names.clone() };
     let mut anonymous = run.is_anonymized.then(|| Anonymous {
         replacements: replacements(&run.config),
@@ -82,10 +102,6 @@ pub(super) fn read(
         Some(_) => (selection.everything(), Some(selection)),
         None => (selection, None),
     };
-    let read = ReadCounter::default();
-    let inputs = Inputs::new(inputs, order)?.with_threads(threads);
-    let mut inputs = inputs.with_counter(read.clone());
-    clocks::align(&mut inputs);
     let evidence_failed = Arc::<AtomicBool>::default();
     let limits = run.config.limits.evidence;
     let evidence = run.evidence.as_ref().zip(outputs.evidence).map(|(settings, directory)| {

@@ -5,12 +5,9 @@
 //! interfaces, counters) is written as well.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use beamscope::anonymize::Anonymized;
-use beamscope::capture::{self, Frame, Input, Inputs, Item, Progress, Receiver, Source};
-use beamscope::clocks;
+use beamscope::capture::{self, Frame, Input, Item, Progress, ReadCounter, Receiver, Source};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::packet::FrameRef;
@@ -42,9 +39,7 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
     let last = || sources::last_packet(&captures);
     let inputs = || {
         let inputs = captures.iter().cloned().map(Input::Path).collect();
-        let mut inputs = Inputs::new(inputs, order)?.with_threads(threads);
-        clocks::align(&mut inputs);
-        Ok::<_, capture::Error>(inputs)
+        sources::merged(inputs, order, threads, ReadCounter::default())
     };
     let mut selected = Selection::new(selection, last)?;
     let mut replacements = settings.is_anonymized.then(|| replacements(&config));
@@ -72,7 +67,7 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
     };
     let AnalysisSink { comments, findings, .. } = engine.finish();
     let comments = comments.finish();
-    let names = names(&captures);
+    let names = inputs()?.names();
     if analysis.frames == 0 {
         let name = names.join(", ");
         return Err(Error::NoPackets { name, is_selected: outcome.has_skipped });
@@ -119,10 +114,6 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
     }
     let is_complete = is_saved && !analysis.is_incomplete && !outcome.has_failed;
     Ok(if is_complete { RunOutcome::Done } else { RunOutcome::Incomplete })
-}
-
-fn names(captures: &[PathBuf]) -> Vec<Arc<str>> {
-    captures.iter().map(|path| path.to_string_lossy().into()).collect()
 }
 
 /// The comment of the file: what was found.

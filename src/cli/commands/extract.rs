@@ -1,20 +1,22 @@
-//! `beamscope extract`: the packets that matter, in a smaller capture; `beamscope facts`: what it needs to know from others.
+//! `beamscope extract`: the packets of captures that matter, in a smaller one; `beamscope facts`: what it needs to know from others.
 //!
-//! In: captures. Out: a pcapng file whose frames keep their numbers; or one JSON object. The library selects; this file
+//! In: captures. Out: a pcapng file whose frames keep their inputs and numbers; or one JSON object. The library selects; this file
 //! reads and writes.
 
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use beamscope::capture::save::inputs_fit;
 use beamscope::capture::{
-    self, Frame, Inputs, Interface, Item, Notice, Order, Progress, Receiver, Source,
+    self, Frame, Inputs, Interface, Item, Notice, Order, Progress, ReadCounter, Receiver, Source,
 };
-use beamscope::clocks;
 use beamscope::extract::{ExtractEnd, ExtractSummary, Facts, KeptItem, KeptItems, Selector};
-use beamscope::render::{facts_line, read_facts, summary_line};
+use beamscope::render::{escape, facts_line, read_facts, summary_line};
 use beamscope::time::Timestamp;
 
 use super::{OpenOutputs, confined, open_whole, write_whole};
@@ -25,46 +27,50 @@ use crate::cli::save::{self, SavedInputs, Saver};
 use crate::cli::settings::{ExtractSettings, FactsSettings, SaveTarget};
 use crate::cli::sources;
 
-/// Writes the packets of a capture that matter.
+/// Writes the packets of captures that matter.
 ///
 /// # Errors
 ///
-/// A file of facts cannot be read, no packet was read, or the output cannot be written. A capture that cannot be read to its
+/// A file of facts cannot be read, no packet was read, or the output cannot be written. Or the captures are more than can be
+/// numbered, or their paths do not fit into the output. A capture that cannot be read to its
 /// end is reported, and the outcome is then `Incomplete`.
 pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error> {
-    let ExtractSettings { capture, facts, config, save, summary, warnings, is_sandboxed } =
+    let ExtractSettings { captures, threads, facts, config, save, summary, warnings, .. } =
         settings;
     let mut known = Facts::default();
     for path in &facts {
         known.add(read(path)?);
     }
-    let captures = [capture];
     sources::check_readable(&captures)?;
     let mut outputs = OpenOutputs::of_packets(save::open(&save, Trusted::default())?);
     outputs.events = summary.as_deref().map(open_whole).transpose()?;
-    let _confined = confined(is_sandboxed, &captures, &outputs, Some(&save), false);
-    let [capture] = &captures;
+    let _confined = confined(settings.is_sandboxed, &captures, &outputs, Some(&save), false);
     let output = match &save.target {
         SaveTarget::File(path) => path.display().to_string(),
         SaveTarget::Stdout | SaveTarget::Rotating { .. } => console::STDOUT.to_owned(),
     };
-    let inputs = Inputs::new(vec![sources::input(capture)], Order::Given)?;
-    let names = vec![capture.display().to_string().into()];
-    let saver = Saver::new(save, outputs.packets, SavedInputs { names, snaplen: 0 })?;
-    let out = Extract { saver, first: None, frames: 0 };
-    let selecting = Selecting::new(Selector::new(&config, &known), out, warnings);
+    let inputs = captures.iter().map(|path| sources::input(path)).collect();
+    let mut inputs = sources::merged(inputs, Order::Time, threads, ReadCounter::default())?;
+    let names = inputs.names();
+    if names.len() > 1 && !inputs_fit(&names) {
+        return Err(Error::LongNames { inputs: names.len() });
+    }
+    let saved = SavedInputs { names: names.clone(), snaplen: 0 };
+    let out = Extract { saver: Saver::new(save, outputs.packets, saved)?, inputs: Vec::new() };
+    let selector = Selector::new(&config, &known);
+    let selecting = Selecting::new(selector, out, names.clone(), warnings);
     let SelectingEnd { mut selected, mut out, summary: mut read, is_incomplete } =
         selecting.run(inputs)?;
     if selected.frames == 0 && is_incomplete {
         return Ok(RunOutcome::Incomplete);
     }
     if selected.frames == 0 {
-        let name = capture.display().to_string();
-        return Err(Error::NoPackets { name, is_selected: false });
+        return Err(Error::NoPackets { name: names.join(", "), is_selected: false });
     }
     out.end(&selected);
     let is_saved = out.saver.finish();
-    read.end(&mut selected, out.frames);
+    let kept: Vec<_> = out.inputs.iter().map(|input| input.kept).collect();
+    read.end(&mut selected, &names, &kept);
     if let Some((target, path)) = outputs.events.zip(summary) {
         write_whole(target, &path, &summary_line(&read))?;
     }
@@ -72,7 +78,7 @@ pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error
         report_error(&problem, None);
     }
     if is_saved {
-        warnings.notice(&format_args!("{output}: {} of {} packets", out.frames, selected.frames));
+        warnings.notice(&format_args!("{output}: {} of {} packets", read.kept, read.packets));
     }
     Ok(if is_saved && !is_incomplete { RunOutcome::Done } else { RunOutcome::Incomplete })
 }
@@ -89,16 +95,16 @@ pub(in crate::cli) fn facts(settings: &FactsSettings) -> Result<RunOutcome, Erro
     let outputs = OpenOutputs::of_events(output.as_deref().map(open_whole).transpose()?);
     let _confined = confined(*is_sandboxed, captures, &outputs, None, false);
     let inputs = captures.iter().map(|path| sources::input(path)).collect();
-    let mut inputs = Inputs::new(inputs, Order::Time)?;
-    clocks::align(&mut inputs);
+    let read = ReadCounter::default();
+    let mut inputs = sources::merged(inputs, Order::Time, NonZeroUsize::MIN, read)?;
+    let names = inputs.names();
     let selector = Selector::new(config, &Facts::default());
     let SelectingEnd { selected, is_incomplete, .. } =
-        Selecting::new(selector, NotWritten, *warnings).run(inputs)?;
+        Selecting::new(selector, NotWritten, names.clone(), *warnings).run(inputs)?;
     if selected.frames == 0 && is_incomplete {
         return Ok(RunOutcome::Incomplete);
     }
     if selected.frames == 0 {
-        let names: Vec<_> = captures.iter().map(|path| path.display().to_string()).collect();
         return Err(Error::NoPackets { name: names.join(", "), is_selected: false });
     }
     let line = facts_line(selected.facts);
@@ -123,13 +129,15 @@ fn read(path: &PathBuf) -> Result<Facts, Error> {
 /// What of a capture is kept beside frames.
 enum KeptExtra {
     Names(Vec<(IpAddr, Box<[u8]>)>),
-    Interface { index: Option<u32>, interface: Interface },
+    Interface { input: u16, index: Option<u32>, interface: Interface },
 }
 
 /// Gives the items of a source to a selector.
 struct Selecting<O> {
     selector: Selector<KeptExtra>,
     out: O,
+    /// The names of the inputs.
+    names: Vec<Arc<str>>,
     warnings: Warnings,
     summary: ExtractSummary,
     is_incomplete: bool,
@@ -145,8 +153,19 @@ struct SelectingEnd<O> {
 }
 
 impl<O: KeptItems<KeptExtra>> Selecting<O> {
-    fn new(selector: Selector<KeptExtra>, out: O, warnings: Warnings) -> Self {
-        Self { selector, out, warnings, summary: ExtractSummary::default(), is_incomplete: false }
+    fn new(
+        selector: Selector<KeptExtra>,
+        out: O,
+        names: Vec<Arc<str>>,
+        warnings: Warnings,
+    ) -> Self {
+        let summary = ExtractSummary::default();
+        Self { selector, out, names, warnings, summary, is_incomplete: false }
+    }
+
+    /// The name of an input, if they are several.
+    fn name_of(&self, input: u16) -> Option<Arc<str>> {
+        self.names.get(usize::from(input)).filter(|_| self.names.len() > 1).cloned()
     }
 
     #[inline(never)] // the loop over frames
@@ -179,18 +198,22 @@ impl<O: KeptItems<KeptExtra>> Receiver for Selecting<O> {
         let extra = match item {
             Item::Frame(frame) => return self.on_frame(&frame),
             Item::Names { names, .. } => Some(KeptExtra::Names(names.to_vec())),
-            Item::Interface { index, interface, .. } => {
-                Some(KeptExtra::Interface { index, interface: interface.clone() })
+            Item::Interface { input, index, interface } => {
+                Some(KeptExtra::Interface { input, index, interface: interface.clone() })
             }
-            Item::Failed { error, .. } => {
+            Item::Failed { input, error } => {
                 self.is_incomplete = true;
-                self.summary.add_damage("input_failed", error.to_string());
+                self.summary.add_damage("input_failed", error.to_string(), self.name_of(input));
                 report_error(&error, error.hint());
                 None
             }
-            Item::Notice(Notice { kind, detail, .. }) => {
-                self.warnings.warn(&detail);
-                self.summary.add_damage(kind.name(), detail);
+            Item::Notice(Notice { after, kind, detail, .. }) => {
+                let input = self.name_of(after.input);
+                match &input {
+                    Some(name) => self.warnings.warn(&format_args!("{}: {detail}", escape(name))),
+                    None => self.warnings.warn(&detail),
+                }
+                self.summary.add_damage(kind.name(), detail, input);
                 None
             }
             // Secrets are in the capture, and stay there.
@@ -213,32 +236,50 @@ impl KeptItems<KeptExtra> for NotWritten {
 /// Writes what is kept.
 struct Extract {
     saver: Saver,
-    /// The interface of the first frame.
-    first: Option<Option<u32>>,
-    frames: u64,
+    inputs: Vec<KeptOfInput>,
+}
+
+/// What was kept of one input.
+#[derive(Clone, Copy, Default)]
+struct KeptOfInput {
+    /// The interface of its first frame.
+    first: Option<u32>,
+    /// Number of its frames.
+    kept: u64,
 }
 
 impl Extract {
-    /// Writes how many frames the capture has, and up to when.
+    /// Writes how many frames each input has, and up to when all go.
     fn end(&mut self, selected: &ExtractEnd) {
-        let Some(interface) = self.first else { return };
-        self.saver.count_received(0, interface, selected.frames);
+        for (input, (of, frames)) in (0..).zip(self.inputs.iter().zip(&selected.inputs)) {
+            if of.kept > 0 {
+                self.saver.count_received(input, of.first, *frames);
+            }
+        }
         self.saver.go_on_until(selected.until);
     }
 }
 
 impl KeptItems<KeptExtra> for Extract {
     fn on_kept(&mut self, item: KeptItem<'_, KeptExtra>) {
-        let Self { saver, first, frames } = self;
+        let Self { saver, inputs } = self;
         match item {
             KeptItem::Frame(frame) => {
-                *frames += 1;
-                first.get_or_insert(frame.interface);
+                let place = usize::from(frame.id.input);
+                if inputs.len() <= place {
+                    inputs.resize(place + 1, KeptOfInput::default());
+                }
+                if let Some(input) = inputs.get_mut(place) {
+                    if input.kept == 0 {
+                        input.first = frame.interface;
+                    }
+                    input.kept += 1;
+                }
                 saver.save(frame, frame.comments.iter().map(|comment| &**comment));
             }
             KeptItem::Other(KeptExtra::Names(names)) => saver.names(&names),
-            KeptItem::Other(KeptExtra::Interface { index, interface }) => {
-                saver.count(0, index, interface);
+            KeptItem::Other(KeptExtra::Interface { input, index, interface }) => {
+                saver.count(input, index, interface);
             }
         }
     }

@@ -3,12 +3,9 @@
 //! In: captures, and which attempt. Out: the drawing, on standard output or in a file. The library collects and draws;
 //! this file reads the captures and writes the result.
 
-use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
 
-use beamscope::capture::{self, Frame, Input, Inputs};
-use beamscope::clocks;
+use beamscope::capture::{self, Frame, ReadCounter};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
@@ -18,7 +15,7 @@ use super::{OpenOutputs, confined, open_whole, write_whole};
 use crate::cli::console::{self, Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::selection::{Selected, Selection, SelectionOutcome};
-use crate::cli::settings::{LadderSettings, is_stdin};
+use crate::cli::settings::LadderSettings;
 use crate::cli::{sources, stop};
 
 /// Draws the attempt.
@@ -34,10 +31,10 @@ pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error>
     sources::check_readable(&captures)?;
     let outputs = OpenOutputs::of_events(output.as_deref().map(open_whole).transpose()?);
     let _confined = confined(settings.is_sandboxed, &captures, &outputs, None, false);
-    let names = captures.iter().map(|path| path.to_string_lossy().into()).collect();
-    let inputs = captures.iter().map(|path| input(path)).collect();
-    let mut inputs = Inputs::new(inputs, settings.order)?.with_threads(settings.threads);
-    clocks::align(&mut inputs);
+    let inputs = captures.iter().map(|path| sources::input(path)).collect();
+    let read = ReadCounter::default();
+    let mut inputs = sources::merged(inputs, settings.order, settings.threads, read)?;
+    let names = inputs.names();
     let mut selection = Selection::new(settings.selection, || sources::last_packet(&captures))?;
     let mut outcome = SelectionOutcome::default();
     let mut source = Selected::new(inputs, &mut selection, &mut outcome);
@@ -58,14 +55,6 @@ pub(in crate::cli) fn run(settings: LadderSettings) -> Result<RunOutcome, Error>
         written.map(|_| RunOutcome::Incomplete)
     } else {
         written
-    }
-}
-
-fn input(path: &Path) -> Input {
-    if is_stdin(path) {
-        Input::Stream { name: "-".to_owned(), source: Box::new(io::stdin()) }
-    } else {
-        Input::Path(path.into())
     }
 }
 

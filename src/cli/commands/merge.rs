@@ -4,12 +4,12 @@
 //! as one more sensor; the library joins the facts of all.
 
 use std::io::BufRead;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use beamscope::capture::{self, Input, Inputs, Order};
-use beamscope::clocks;
+use beamscope::capture::{self, Input, Order, ReadCounter};
 use beamscope::drive::{self, Control};
 use beamscope::engine::{Config, Engine};
 use beamscope::merge::{Part, merge};
@@ -155,9 +155,9 @@ impl MergeInputs {
         paths: &[PathBuf],
         config: &Config,
     ) -> Result<(), Error> {
-        let names: Vec<Arc<str>> = paths.iter().map(|path| path.to_string_lossy().into()).collect();
-        let mut inputs = Inputs::new(captures, Order::Time)?;
-        clocks::align(&mut inputs);
+        let read = ReadCounter::default();
+        let mut inputs = sources::merged(captures, Order::Time, NonZeroUsize::MIN, read)?;
+        let names = inputs.names();
         let mut engine = Engine::new(config.clone(), NotReported);
         let recorded: Arc<Mutex<Vec<Recorded>>> = Arc::default();
         let (sink, most) = (Arc::clone(&recorded), self.left);

@@ -14,7 +14,8 @@ use beamscope::record::{Body, Event, EventSink};
 use beamscope::render::{KeptEvents, Output, ReadError, input_names};
 use beamscope::time::Timestamp;
 
-use super::{OpenOutputs, analyze, confined};
+use super::analyze::{self, CountedInputs};
+use super::{OpenOutputs, confined};
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::place::Trusted;
@@ -34,17 +35,18 @@ pub(in crate::cli) fn run(settings: ReportSettings) -> Result<RunOutcome, Error>
     let mut outputs = OpenOutputs::open(&analyze.run.output, None, None, None, Trusted::default())?;
     let confined = confined(analyze.is_sandboxed, &inputs, &outputs, None, false);
     let limits = ReportLimits::default();
-    let (mut captures, mut names, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut captures, mut kept) = (Vec::new(), Vec::new());
     for path in &inputs {
         match sources::open(path) {
             MixedInput::Capture(input) => {
                 captures.push(input);
                 analyze.captures.push(path.clone());
-                names.push(Arc::from(path.to_string_lossy()));
             }
             MixedInput::Events(lines) => kept.push((path, lines)),
         }
     }
+    let mut captures = CountedInputs::new(captures, &analyze)?;
+    let mut names = captures.inputs.names();
     let mut files = Vec::new();
     for (path, lines) in kept {
         let (own, lines) = read_ahead(path, lines, limits);
@@ -57,7 +59,7 @@ pub(in crate::cli) fn run(settings: ReportSettings) -> Result<RunOutcome, Error>
     let output_settings = analyze.run.output.clone();
     let mut output = sinks::open_output(&output_settings, outputs.events.take(), names.clone())?;
     let mut is_complete = true;
-    if !captures.is_empty() {
+    if !analyze.captures.is_empty() {
         (output, is_complete) =
             analyze::read(analyze, (captures, outputs, confined), None, Some(output))?;
     }

@@ -257,7 +257,7 @@ impl Saver {
         if self.format != SaveFormat::Pcap {
             // The dropped blocks may have described interfaces; a new section describes them again.
             self.encoder = Encoder::new(self.format);
-            self.encoder.begin(&self.comment, &mut self.buffer);
+            self.encoder.begin(&self.comment, &self.inputs.names, &mut self.buffer);
         }
     }
 
@@ -340,7 +340,7 @@ impl Saver {
         self.encoder = Encoder::new(self.format);
         self.buffer.clear();
         self.ends.clear();
-        self.encoder.begin(&self.comment, &mut self.buffer);
+        self.encoder.begin(&self.comment, &self.inputs.names, &mut self.buffer);
         let lines = self.key_logs.iter().flat_map(|lines| lines.split_inclusive(|it| *it == b'\n'));
         for line in lines {
             self.encoder.secrets(&Secrets::key_log(line), &mut self.buffer);

@@ -213,6 +213,9 @@ fn unproven(seen: &Observation, verdict: &Verdict) -> impl Iterator<Item = SentN
 
 /// Whether the side in this role is a proxy that passes on what the node of the name sends.
 fn is_passed_on(settled: &Settled, seen: &Observation, role: Role, dials: &Dials) -> bool {
+    if seen.passed_on[role] {
+        return true;
+    }
     match role {
         Role::Initiator => seen.proxy.is_some() || relays::near_leg(settled, seen, dials).is_some(),
         Role::Acceptor => relays::far_leg(settled, seen, dials).is_some(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::observe::{
     CookieTest, HandshakeFacts, HandshakeObservation, Hello, NodeNames, OddChallenge, PerRole,
-    Received, Role, StatusText,
+    Received, Role, StatusText, short_digest,
 };
 use crate::packet::PacketRef;
 use crate::protocol::digest::CandidateCookies;
@@ -256,9 +256,29 @@ impl Exchange {
         }
     }
 
+    /// The fingerprint of a handshake with two names and two random challenges.
+    fn fingerprint(&self) -> Option<u64> {
+        if self.odd_challenge().is_some() {
+            return None;
+        }
+        let HandshakeFacts { send_name, challenge, .. } = &self.facts;
+        let (initiator, acceptor) = (&send_name.as_ref()?.what, &challenge.as_ref()?.what);
+        let challenges = [self.challenge_value?, self.reply_digest?.1].map(u32::to_be_bytes);
+        let mut bytes = challenges.concat();
+        for hello in [initiator, acceptor] {
+            // No name has this byte: one name ends where the other begins.
+            bytes.extend(hello.name.bytes().chain([0xff]));
+        }
+        Some(short_digest(&bytes))
+    }
+
     /// The facts of the handshake so far.
     pub(in crate::protocol) fn observation(&self) -> HandshakeFacts {
-        HandshakeFacts { odd_challenge: self.odd_challenge(), ..self.facts.clone() }
+        HandshakeFacts {
+            fingerprint: self.fingerprint(),
+            odd_challenge: self.odd_challenge(),
+            ..self.facts.clone()
+        }
     }
 
     /// The observation of one message.

@@ -97,7 +97,7 @@ impl<R: BufRead> KeptLines<R> {
 
     /// What the line in the buffer holds.
     pub(super) fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ReadError> {
-        serde_json::from_slice(&self.buffer).map_err(|e| self.wrong(&e))
+        serde_json::from_slice(&self.buffer).map_err(|e| self.wrong(&within_line(&e)))
     }
 
     fn check_version(&self, found: u64) -> Result<(), ReadError> {
@@ -105,6 +105,13 @@ impl<R: BufRead> KeptLines<R> {
         let is_known = found == u64::from(VERSION);
         if is_known { Ok(()) } else { Err(ReadError::Version { line, found }) }
     }
+}
+
+/// What is wrong with a line. The parser is given one line at a time, so the line that it counts is always the first.
+fn within_line(error: &serde_json::Error) -> String {
+    let (text, column) = (error.to_string(), error.column());
+    let position = format!(" at line {} column {column}", error.line());
+    text.strip_suffix(&position).map_or(text.clone(), |found| format!("{found} at column {column}"))
 }
 
 /// A line that a comparison of two captures needs.
@@ -491,7 +498,10 @@ mod tests {
         let good = line(&samples::epmd());
         let session = line(&samples::session(State::Closed, Outcome::Refused));
         for (line, words) in [
-            ("{\"v\":1}", "line 3 is not one that beamscope writes: missing field `event_type`"),
+            (
+                "{\"v\":1}",
+                "line 3 is not one that beamscope writes: missing field `event_type` at column 7",
+            ),
             ("{\"v\":1,\"\x1b[2J\":}", "line 3 is not one that beamscope writes"),
             ("[]", "expected one JSON object a line"),
             (&session.replace("\"v\":1", "\"v\":2"), "line 3 is of schema version 2; expected 1"),
@@ -506,6 +516,7 @@ mod tests {
             let error = failure(&format!("{good}\n{line}"));
             assert!(error.contains(words), "{line}: {error}");
             assert!(!error.contains('\x1b'), "{error}");
+            assert!(!error.contains("line 1"), "{error}");
         }
     }
 }

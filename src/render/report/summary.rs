@@ -496,6 +496,8 @@ fn unusual(stats: &Stats) -> Option<String> {
         (AnomalyKind::OutOfTurn, "message out of sequence"),
         (AnomalyKind::OverlapConflict, "conflicting retransmission"),
         (AnomalyKind::NotTaken, "packet that counts for nothing"),
+        (AnomalyKind::AddressTranslated, "connection through address translation"),
+        (AnomalyKind::SameHandshake, "handshake seen on two connections"),
     ];
     let counts =
         kinds.into_iter().filter_map(|(kind, what)| Some((stats.anomalies.get(&kind)?, what)));

@@ -22,6 +22,7 @@ use self::messages::{ClearMessages, facts};
 use self::opener::{FoundInside, FoundMessage};
 pub(crate) use self::opener::{KeyNote, TlsOpener};
 use crate::names;
+use crate::observe::short_digest;
 pub(crate) use crate::observe::{CertificateFacts, SealedRecord, TlsHello, TlsProgress, TlsSign};
 use crate::packet::PacketRef;
 use crate::stream::{StreamChunk, StreamEvent};
@@ -317,6 +318,7 @@ fn offered(hello: &tls::ClientHello<'_>) -> TlsHello {
         protocol: hello.protocol.and_then(names::host_characters),
         versions,
         is_not_by_otp: hello.is_not_by_otp,
+        fingerprint: Some(short_digest(&hello.random)),
         ..TlsHello::default()
     }
 }
