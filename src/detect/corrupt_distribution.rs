@@ -227,4 +227,23 @@ mod tests {
         assert!(titles(|session| session.close(Role::Acceptor, mark(9000))).is_empty());
         assert!(titles(|session| session.seen.traffic.initiator.corrupt = None).is_empty());
     }
+
+    #[test]
+    fn a_reset_behind_a_malformed_frame_is_no_second_problem() {
+        let rules = |is_corrupt: bool| {
+            let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").closed(5100, [5000, 3000]);
+            let mut rules = crate::detect::tests::rules(&[but(dial, |session| {
+                let corrupt = CorruptFrame { mark: mark(5000), field: "control message".into() };
+                session.seen.traffic.initiator.corrupt = is_corrupt.then_some(corrupt);
+                session.seen.traffic.initiator.messages = 3;
+                session.close(Role::Acceptor, mark(5020));
+                let close = session.seen.tcp.close.as_mut().unwrap();
+                (close.kind, close.is_answer) = (crate::observe::CloseKind::Rst, true);
+            })]);
+            rules.retain(|rule| *rule != "clear-text-distribution");
+            rules
+        };
+        assert_eq!(rules(true), ["corrupt-distribution"]);
+        assert_eq!(rules(false), ["connection-lost"]);
+    }
 }

@@ -354,4 +354,18 @@ pub(super) mod tests {
         (own.connection, other.connection) = (Arc::clone(&ids), ids);
         assert_eq!(Mapper::of(&own), Mapper::of(&other));
     }
+
+    #[test]
+    fn a_registration_over_the_loopback_is_known_on_its_own_input() {
+        let mut known = Registrations::default();
+        let mut step = registers(1, "b");
+        if let Step::Epmd(settled, _) = &mut step {
+            settled.connection = between("127.0.0.1", "127.0.0.1", "1");
+        }
+        apply(&mut known, &step);
+        let input = Mapper::of(step.settled()).input;
+        let found = |input| known.on_loopback("b", 9100, input).is_some();
+        assert!(found(input));
+        assert!(!found(input.map_or(Some(7), |it| Some(it + 1))));
+    }
 }

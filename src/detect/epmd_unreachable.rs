@@ -397,4 +397,21 @@ mod tests {
         let [finding] = &found[..] else { panic!("{found:?}") };
         assert_eq!((finding.severity, finding.settled.is_none()), (Severity::High, true));
     }
+
+    #[test]
+    fn a_refusal_and_an_icmp_message_are_two_causes_and_each_is_one_for_all_clients() {
+        let parties = |outcome: EpmdOutcome, icmp: bool| {
+            let ends = ("10.0.0.1", NODE, "refused");
+            let step = epmd(ends, (2, 1.0), EpmdTag::NAMES_REQ, "", outcome, |it| {
+                it.request = None;
+                it.seen.syn = it.seen.request.take();
+                it.seen.close = it.seen.reply.take();
+                it.seen.icmp = icmp.then(|| (3, 3, NODE.parse().unwrap()));
+            });
+            found::<EpmdUnreachable>(&[step]).pop().unwrap().parties
+        };
+        assert!(parties(EpmdOutcome::ConnectionRefused, false).ends_with(",closed"));
+        assert!(parties(EpmdOutcome::ConnectionRefused, true).ends_with(",blocked"));
+        assert!(parties(EpmdOutcome::Unanswered, false).ends_with(",blocked"));
+    }
 }

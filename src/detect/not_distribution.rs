@@ -110,3 +110,29 @@ impl Rule for NotDistribution {
 
 const REMEDY: &str = "Find out what connects there. A health check belongs on another port, and clients from \
                       outside should not reach these ports at all.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{but, detected};
+    use crate::judge::samples::{dial, mark};
+    use crate::judge::world::HomeNets;
+    use crate::observe::ForeignBytes;
+
+    #[test]
+    fn what_is_no_distribution_is_found_by_the_side_that_sends_it() {
+        let titles = |outcome: Outcome, from: Role| -> Vec<String> {
+            let step = but(dial(10, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/1").fails(outcome), |it| {
+                let bytes = ForeignBytes { mark: mark(11), looks_like: "HTTP".into() };
+                it.seen.foreign[from] = Some(bytes);
+            });
+            let found = detected(&mut NotDistribution, HomeNets::default(), &[step]);
+            found.into_iter().map(|it| it.title).collect()
+        };
+        let [sent] = &titles(Outcome::NotDistribution, Role::Initiator)[..] else { panic!() };
+        assert!(sent.contains("sent something other than the Erlang protocol"), "{sent}");
+        let [answer] = &titles(Outcome::NotDistribution, Role::Acceptor)[..] else { panic!() };
+        assert!(answer.starts_with("what answers at"), "{answer}");
+        assert!(titles(Outcome::Aborted, Role::Initiator).is_empty());
+    }
+}

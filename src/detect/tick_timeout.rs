@@ -494,4 +494,20 @@ mod tests {
         assert_eq!((out.len(), out[0].severity), (1, Severity::Medium));
         assert_eq!((&out[0].logged_by[..], &out[0].may_log[..]), (&[][..], &[Role::Initiator][..]));
     }
+
+    #[test]
+    fn a_warning_shows_whether_the_host_of_the_silent_node_acknowledges() {
+        let text = |acknowledged: u64| {
+            let step = but(dial(0, A, B), |it| {
+                it.settled.at = at(10_000);
+                it.seen.at = at(10_000);
+                let last = mark(6000);
+                it.seen.occasion = Occasion::Silent { role: Role::Acceptor, last };
+                it.seen.tcp.sides.acceptor.last_segment = Some(at(acknowledged));
+            });
+            found(&[step]).remove(0).explanation
+        };
+        assert!(text(9000).contains("still sends acknowledgements"), "{}", text(9000));
+        assert!(text(6500).contains("not even acknowledgements"), "{}", text(6500));
+    }
 }

@@ -420,3 +420,61 @@ const REMEMBERED: usize = 256;
 
 /// What worked so long before still shows that the path is open.
 const SAME_TIME: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::epmd_common::tests::epmd;
+    use crate::detect::tests::{Step, but, detected};
+    use crate::judge::LossScope;
+    use crate::judge::samples::{dial, in_the_void};
+    use crate::judge::world::HomeNets;
+
+    /// A dial from 10.0.0.1 to 10.0.0.2 at 10 s, whose bytes do not arrive.
+    fn lost(change: impl FnOnce(&mut Undelivered)) -> Step {
+        let dial = dial(10_000, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(Outcome::TimedOut);
+        but(dial, |it| {
+            let mut lost = in_the_void(10_000, 12_000);
+            change(&mut lost);
+            it.verdict.undelivered = Some(Box::new(lost));
+        })
+    }
+
+    fn last(steps: &[Step]) -> Detection {
+        let found = detected(&mut UndeliveredBytes::default(), HomeNets::default(), steps);
+        found.into_iter().next_back().unwrap()
+    }
+
+    #[test]
+    fn data_on_another_port_of_the_two_hosts_shows_that_the_loss_concerns_one_port() {
+        let text = |to: &str, at: f64, outcome: EpmdOutcome, has_reply: bool| {
+            let ends = ("10.0.0.1", to, "lookup");
+            let asks = epmd(ends, (9, at), EpmdTag::NAMES_REQ, "", outcome, |it| {
+                it.seen.reply = it.seen.reply.filter(|_| has_reply);
+            });
+            last(&[asks, lost(|_| {})]).explanation
+        };
+        let is_noted = |text: String| text.contains("exchanged data on port 4369, so the loss");
+        assert!(is_noted(text("10.0.0.2", 9.0, EpmdOutcome::Answered, true)));
+        assert!(!is_noted(text("10.0.0.3", 9.0, EpmdOutcome::Answered, true)), "other hosts");
+        assert!(!is_noted(text("10.0.0.2", 9.0, EpmdOutcome::NoReply, false)));
+        let alone = last(&[lost(|_| {})]).explanation;
+        assert!(!alone.contains("exchanged data"), "{alone}");
+    }
+
+    #[test]
+    fn payload_that_never_arrives_may_be_too_large_where_it_is_large() {
+        let found = |bytes: u32| {
+            last(&[lost(|it| {
+                it.loss = LossScope::Payload;
+                it.bytes = bytes;
+            })])
+        };
+        let large = found(1448);
+        assert!(large.explanation.contains("1448 bytes: either all payload"), "{large:?}");
+        assert!(!found(4).explanation.contains("either all payload"));
+        assert!(large.not_excluded.iter().all(|it| !it.contains("for their content")));
+        let mtu = last(&[lost(|it| it.loss = LossScope::Large { arrives: 500 })]);
+        assert!(mtu.not_excluded.iter().any(|it| it.contains("for their content")), "{mtu:?}");
+    }
+}

@@ -552,4 +552,25 @@ mod tests {
             found(&others).into_iter().map(|it| it.incident_id).collect();
         assert_eq!(ids.len(), 2);
     }
+
+    #[test]
+    fn a_close_on_the_old_hello_is_judged_by_what_later_releases_demand() {
+        // The flags of OTP 22, and those of OTP 24 towards a node that was not looked up.
+        let titles = |flags: u64| {
+            let dial = dial(10, A, B).flags(flags, 0xd_07df_7fbd).fails(Outcome::VersionMismatch);
+            let step = but(dial, |it| {
+                it.verdict.detected_by = Some(Role::Acceptor);
+                it.seen.handshake.challenge = None;
+            });
+            let found = found(&[step]).pop().unwrap();
+            (found.title, found.explanation)
+        };
+        let (title, text) = titles(0x06df_7fbd);
+        assert!(title.contains("closed on the old hello of a@h1"), "{title}: {text}");
+        let (title, text) = titles(0x0003_7fbd);
+        assert!(title.contains("too far apart"), "{title}");
+        assert!(text.contains("began with the old hello"), "{text}");
+        let (title, text) = titles(0xd_07df_7fbd);
+        assert!(title.contains("too far apart") && !text.contains("old hello"), "{title}: {text}");
+    }
 }

@@ -586,7 +586,7 @@ impl Connection {
         self.warned = Some(last);
         let ProtocolState::Distribution(distribution) = &self.protocol else { return };
         let other = &distribution.side(silent.reverse()).messages;
-        // Ticks that are neither acknowledged nor sent again, may be of another sender.
+        // Ticks that are neither acknowledged nor sent again may be of another sender.
         let doubt = self.tcp.side(silent.reverse()).waits_in_vain_since(now.at);
         let period = doubt.map_or_else(|| other.tick_period(), |it| other.tick_period_before(it));
         let Some(period) = period.filter(|period| close_after(last, *period) <= now.at) else {

@@ -381,3 +381,69 @@ const MOST_BYTES: usize = 16 * 1024;
 
 /// Segments kept behind the handshake: they show whether the other side took its last message.
 const MOST_BEHIND: u8 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::Endpoint;
+
+    /// A segment of the originator, or of the other side, with this time to live.
+    fn segment(
+        is_originator: bool,
+        (seq, ack): (u32, u32),
+        flags: u8,
+        ttl: u8,
+        payload: &[u8],
+    ) -> Segment<'_> {
+        let [a, b] = [1, 2].map(|n| Endpoint { ip: [10, 0, 0, n].into(), port: 9000 });
+        let (src, dst) = if is_originator { (a, b) } else { (b, a) };
+        let (flow, direction) = FlowKey::new(src, dst);
+        Segment {
+            frame: FrameRef::default(),
+            at: Timestamp::default(),
+            flow,
+            direction,
+            seq,
+            ack,
+            flags: TcpFlags(flags),
+            window: 1000,
+            ip_id: None,
+            ttl,
+            header: &[],
+            payload,
+            missing: 0,
+            layers: &[],
+        }
+    }
+
+    /// The index of the segment that is rejected when the last of these comes.
+    fn rejected(segments: &[Segment<'_>]) -> Option<usize> {
+        let mut early = EarlySegments::new(&MemoryBudget::new(1 << 20));
+        let all = segments.iter().map(|segment| early.push(segment, false).unwrap());
+        all.last().flatten().map(|rejected| rejected.index)
+    }
+
+    #[test]
+    fn of_two_copies_the_one_that_came_another_way_is_rejected() {
+        let copies = |ttls: [u8; 2]| {
+            let [first, second] = ttls;
+            rejected(&[
+                segment(true, (1, 1), 0x18, 64, b"aa"),
+                segment(true, (3, 1), 0x18, first, b"bb"),
+                segment(true, (3, 1), 0x18, second, b"xx"),
+            ])
+        };
+        assert_eq!([[64, 2], [2, 64], [64, 64]].map(copies), [Some(2), Some(1), None]);
+    }
+
+    #[test]
+    fn bytes_that_acknowledge_another_syn_ack_were_not_sent_before_it() {
+        let bytes = |ack: u32| {
+            rejected(&[
+                segment(true, (1, ack), 0x18, 64, b"aa"),
+                segment(false, (5000, 1), 0x12, 64, b""),
+            ])
+        };
+        assert_eq!([5001, 9_000_000].map(bytes), [None, Some(0)]);
+    }
+}

@@ -379,6 +379,9 @@ mod tests {
         assert!(cut(&mut framing, b"\0\x06sal", 99).is_empty());
         assert_eq!(framing.gap(2), None);
         assert_eq!(cut(&mut framing, b"e\0\x03sok", 99), ["HandshakeLost(6)", "sok"]);
+        assert!(cut(&mut framing, b"\0\x06s", 99).is_empty());
+        assert_eq!(framing.gap(2), None);
+        assert_eq!(cut(&mut framing, b"ive\0\x03sok", 1), ["HandshakeLost(6)", "sok"]);
         assert!(cut(&mut framing, b"\0\x06sal", 99).is_empty());
         assert_eq!(framing.gap(3), Some(FramingItem::HandshakeLost(6)));
         assert_eq!(cut(&mut framing, b"\0\x03sok", 99), ["sok"]);

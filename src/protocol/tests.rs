@@ -426,6 +426,16 @@ fn a_refused_cookie_is_proven_when_both_are_known() {
 }
 
 #[test]
+fn a_refused_cookie_is_likely_when_that_of_the_acceptor_is_not_known() {
+    let mut conn = TestConnection::new();
+    conn.cookies.add(Cookie::new("mine", b"C"));
+    conn.up_to_reply().fin(Acceptor);
+    assert_eq!(conn.verdict().1.confidence, Confidence::Likely);
+    conn.others.related.acceptor_cookies = vec![Arc::from("mine")];
+    assert_eq!(conn.verdict().1.confidence, Confidence::Likely, "it is the same");
+}
+
+#[test]
 fn two_digests_that_contradict_each_other_are_a_mismatch_found_by_the_initiator() {
     let mut conn = TestConnection::new();
     conn.cookies.add(Cookie::new("mine", b"C"));
@@ -2073,4 +2083,47 @@ fn ticks_of_another_sender_beside_few_of_its_own_show_no_tick_period() {
             assert!(period.is_none_or(|it| it.as_secs() > 8), "{own} {ticks}: {period:?}");
         }
     }
+}
+
+#[test]
+fn bytes_that_the_capture_lacks_of_both_sides_are_added_up() {
+    let mut conn = steady();
+    for (side, bytes) in [(Initiator, 40), (Acceptor, 7)] {
+        conn.loses(side, bytes).sends_raw(side, &[0; 4]).segment(side.peer(), 0x10, b"");
+    }
+    conn.time_passes(60);
+    assert_eq!(conn.connection.unwrap().gaps(), (2, 47));
+}
+
+#[test]
+fn a_refusal_of_a_closed_port_is_reported_at_once_and_another_after_a_moment() {
+    for (seq, is_sure) in [(0, true), (5000, false)] {
+        let mut conn = TestConnection::new();
+        conn.segment(Initiator, 0x02, b"");
+        conn.seq[1] = seq;
+        conn.arrived[1] = seq;
+        conn.segment(Acceptor, 0x14, b"");
+        let is_reported = |conn: &TestConnection| {
+            conn.out.observed().any(|it| matches!(it, Observed::Connection(_)))
+        };
+        assert_eq!(is_reported(&conn), is_sure, "{seq}");
+        conn.time_passes(1);
+        assert!(is_reported(&conn), "{seq}");
+    }
+}
+
+#[test]
+fn the_last_message_is_taken_when_the_other_side_acknowledges_it() {
+    let established = |conn: &TestConnection| {
+        let is_it = |it: &Observed| matches!(it, Observed::Connection(seen) if seen.occasion == Occasion::Established);
+        conn.out.observed().filter(|it| is_it(it)).count()
+    };
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Acceptor, 0x10, b"");
+    assert_eq!(established(&conn), 0, "its sender repeats what it had");
+    conn.segment(Initiator, 0x10, b"");
+    assert_eq!(established(&conn), 1);
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C")).sends_raw(Acceptor, &[0; 4]);
+    assert_eq!(established(&conn), 1, "its sender goes on");
 }

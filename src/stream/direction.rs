@@ -960,4 +960,32 @@ mod tests {
         bench.push(0, 3, b"cd", 0).push(0, 6, b"fg", 0).push(1, 4, b"XeY", 0).push(2, 1, b"ab", 0);
         assert_eq!((bench.direction.conflicts(), &*bench.text()), (2, "abcdefg"));
     }
+
+    #[test]
+    fn a_stream_without_its_beginning_starts_after_some_segments() {
+        let mut bench = Bench::new();
+        let most = bench.limits.start_segments;
+        for n in 0..most {
+            assert!(bench.out.is_empty(), "{n}");
+            bench.push(0, 10 + n, b"x", 0);
+        }
+        assert_eq!(bench.out.len(), most as usize);
+    }
+
+    #[test]
+    fn the_beginning_that_a_syn_shows_counts_while_no_byte_was_given() {
+        // The first segments came before the SYN.
+        let mut bench = Bench::new();
+        bench.push(0, 20, b"cd", 0).direction.begins_at(SeqNum(18));
+        bench.push(1, 18, b"ab", 0);
+        assert_eq!(bench.text(), "abcd");
+        let mut bench = Bench::new();
+        bench.direction.begins_at(SeqNum(20));
+        bench.direction.begins_at(SeqNum(18));
+        assert_eq!(bench.push(1, 18, b"abcd", 0).text(), "abcd");
+        let mut bench = Bench::new();
+        bench.direction.begins_at(SeqNum(20));
+        bench.push(1, 20, b"cd", 0).direction.begins_at(SeqNum(18));
+        assert_eq!(bench.push(1, 18, b"ab", 0).push(2, 22, b"ef", 0).text(), "cdef");
+    }
 }

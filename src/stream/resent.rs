@@ -142,4 +142,24 @@ mod tests {
         assert_eq!(Resent::after(None, repeat(100, 1, 0), acked), None);
         assert!(Resent::after(None, repeat(101, 1, 0), acked).is_some(), "a byte that waits");
     }
+
+    #[test]
+    fn bytes_are_lost_when_they_were_sent_often_or_for_long() {
+        let is_lost = |sent: u32, ms: u64| {
+            let packet =
+                |ms: u64| PacketRef { frame: FrameRef::default(), at: Timestamp(ms * 1_000_000) };
+            let resent = Resent {
+                offset: TcpOffset::BASE,
+                bytes: 4,
+                sent,
+                first: Timestamp(0),
+                before: None,
+                again: packet(200),
+                last: packet(ms),
+            };
+            resent.is_lost()
+        };
+        assert!(is_lost(5, 1000) && is_lost(3, 3000));
+        assert!(!is_lost(5, 999) && !is_lost(4, 2999) && !is_lost(2, 9000));
+    }
 }

@@ -449,6 +449,7 @@ mod tests {
         let call =
             |first: Vec<u8>| list(&[first, atom("m"), atom("f"), b"k\0\x02ab".to_vec()], NIL);
         let cast = list(&[atom("m"), atom("f"), NIL.to_vec()], NIL);
+        let no_function = list(&[reference(), reference()], NIL);
         for (module, name, arity, arguments, expected) in [
             ("m", "loop", 1, &[][..], "spawn ref m:loop/1"),
             ("erpc", "execute_call", 4, &call(reference()), "erpc_call ref m:f/2"),
@@ -456,6 +457,7 @@ mod tests {
             ("erpc", "execute_cast", 3, &cast, "erpc_cast ref m:f/0"),
             ("erpc", "execute_call", 4, &[], "spawn ref erpc:execute_call/4"),
             ("erpc", "other", 3, &cast, "spawn ref erpc:other/3"),
+            ("erpc", "execute_cast", 3, &no_function, "erpc_cast ref"),
         ] {
             assert_eq!(described(&spawn(module, name, arity), arguments), some(expected));
         }
@@ -534,5 +536,15 @@ mod tests {
         assert_eq!(execution("erl_eval", "expr"), Some(Execution::Evaluation));
         assert_eq!(execution("Elixir.Code", "eval_string"), Some(Execution::Evaluation));
         assert_eq!(execution("lists", "seq"), None);
+    }
+
+    #[test]
+    fn only_a_cast_to_rex_is_a_cast_of_rpc() {
+        let cast = |first: &str| {
+            let asked = tuple(&[atom(first), atom("m"), atom("f"), NIL.to_vec(), pid()]);
+            sent(&tuple(&[atom("$gen_cast"), asked]))
+        };
+        assert_eq!(cast("cast"), some("rpc_cast cast m:f/0"));
+        assert_eq!(cast("other"), some("gen_cast other"));
     }
 }

@@ -468,4 +468,38 @@ mod tests {
             assert!(some.nodes.len() == most && some.failed.len() == most.min(4), "{most}");
         }
     }
+
+    #[test]
+    fn pairs_that_the_list_of_those_never_tried_leaves_out_are_counted() {
+        let cluster = |cluster_rows| {
+            let limits = Limits { cluster_rows, ..Limits::default() };
+            let mut world = World::new(&limits, HomeNets::default());
+            for n in 1..4 {
+                let [from, to] = [n, n + 1].map(|n| format!("n{n}@h{n}/10.0.0.{n}/1"));
+                let it = dial(0, &from, &to).judged();
+                world.on_session(&it, &mut Vec::new(), &mut Vec::new());
+                world.on_session_incident(&it, None);
+            }
+            world.cluster(Timestamp::new(3600, 0))
+        };
+        let (all, some) = (cluster(1000), cluster(2));
+        assert_eq!((all.nodes.len(), all.connected.len(), all.never_tried.len()), (4, 3, 3));
+        assert_eq!((some.never_tried.len(), some.left_out), (2, 4));
+    }
+
+    #[test]
+    fn the_node_that_answered_at_an_endpoint_is_known_for_the_next_dial_to_it() {
+        let mut world = World::new(&Limits::default(), HomeNets::default());
+        let first = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").judged();
+        world.on_session(&first, &mut Vec::new(), &mut Vec::new());
+        let acceptor = |to: &str, asked: Option<&str>| {
+            let it = dial(100, "c@h3/10.0.0.3/3", to).judged();
+            let asked = asked.map(Arc::from);
+            world.acceptor(&it.seen, asked.as_ref()).map(|node| node.name.to_string())
+        };
+        assert_eq!(acceptor("x@h2/10.0.0.2/2", None).as_deref(), Some("b@h2"));
+        assert_eq!(acceptor("x@h2/10.0.0.2/2", Some("b")).as_deref(), Some("b@h2"));
+        assert_eq!(acceptor("x@h2/10.0.0.2/2", Some("c")), None);
+        assert_eq!(acceptor("x@h2/10.0.0.9/2", None), None);
+    }
 }

@@ -572,6 +572,11 @@ mod tests {
         ]);
         assert_eq!(changes, [Change::Seen, Change::Restarted, Change::Moved]);
         assert_eq!((node.creation, node.restarts, node.ips.len()), (Some(9), 2, 2));
+        let (_, node) = changes_of_a(vec![
+            dial(0, "a@h1/10.0.0.1/7", B),
+            dial(5000, "a@h1/10.0.0.1/8", B).fails(Outcome::CookieMismatch),
+        ]);
+        assert_eq!(node.creation, Some(8), "of the last hello");
     }
 
     #[test]

@@ -1036,4 +1036,61 @@ mod tests {
         world.on_session_incident(&dialed, None);
         assert!(world.cluster(at(600)).failed.is_empty());
     }
+
+    #[test]
+    fn of_the_failed_dials_of_a_pair_the_last_one_has_the_names() {
+        let refused = |ms, from, to| dial(ms, from, to).fails(Outcome::CookieMismatch);
+        let dialer = |dials| cluster(dials, 1000).failed[0].initiator.to_string();
+        // Before its name is known, the attempt of a host is one of its node.
+        let nameless = |ms| {
+            let mut it = refused(ms, A, B).judged();
+            it.forget_name(Role::Acceptor);
+            it
+        };
+        for (first, second) in [(10, 20), (20, 10)] {
+            let mut world = World::new(&Limits::default(), HomeNets::default());
+            for it in [nameless(first), refused(second, B, A).judged()] {
+                world.on_session(&it, &mut Vec::new(), &mut Vec::new());
+                world.on_session_incident(&it, Some("incident".into()));
+            }
+            let failed = world.cluster(at(1000)).failed;
+            let last = if first > second { "a@h1" } else { "b@h2" };
+            assert_eq!(failed.iter().map(|it| &*it.initiator).collect::<Vec<_>>(), [last]);
+        }
+        assert_eq!(dialer(vec![refused(10, A, B), refused(20, B, A)]), "b@h2");
+    }
+
+    #[test]
+    fn a_host_that_reaches_no_epmd_has_failed_to_dial_unless_it_is_its_own() {
+        let failed = |from: &str, to: &str, name: Option<&str>| {
+            let it = dial(10, &format!("a@h1/{from}/1"), &format!("b@h2/{to}/1")).judged();
+            let epmd = EpmdObservation {
+                name: name.map(Into::into),
+                outcome: EpmdOutcome::ConnectionRefused,
+                ..EpmdObservation::default()
+            };
+            let mut world = World::new(&Limits::default(), HomeNets::default());
+            world.on_epmd(&it.settled, &epmd, &mut Vec::new());
+            world.on_epmd_incident(&it.settled, &epmd, None);
+            world.cluster(at(1000)).failed.len()
+        };
+        assert_eq!(failed("10.0.0.1", "10.0.0.2", None), 1);
+        assert_eq!(failed("10.0.0.1", "10.0.0.2", Some("b")), 1);
+        assert_eq!(failed("10.0.0.1", "10.0.0.1", Some("b")), 1);
+        assert_eq!(failed("10.0.0.1", "10.0.0.1", None), 0, "it is about to start");
+    }
+
+    #[test]
+    fn a_node_is_connected_while_one_of_its_connections_is_not_closed() {
+        let is_connected = |dials: Vec<SampleDial>, name: Option<&str>| {
+            let world = world_of(dials.into_iter().map(SampleDial::judged).collect());
+            world.is_connected(name, [10, 0, 0, 1].into())
+        };
+        let closed = || vec![dial(0, A, B), dial(0, A, B).closed(9, [9; 2])];
+        for name in [Some("a@h1"), None] {
+            assert!(is_connected(vec![dial(0, A, B)], name), "{name:?}");
+            assert!(!is_connected(closed(), name), "{name:?}");
+        }
+        assert!(!is_connected(vec![dial(0, A, B)], Some("c@h3")));
+    }
 }

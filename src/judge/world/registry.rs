@@ -262,10 +262,59 @@ mod tests {
     }
 
     #[test]
+    fn ports_that_epmd_names_are_marked_but_for_zero() {
+        let it = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/1").judged();
+        for (port, ports) in [(9100, vec![9100]), (0, vec![])] {
+            let mut marked = Vec::new();
+            let epmd = EpmdObservation {
+                port: Some(port),
+                outcome: EpmdOutcome::Answered,
+                ..EpmdObservation::default()
+            };
+            Registry::new(&Limits::default()).on_epmd(&it.settled, &epmd, &mut marked);
+            assert_eq!(marked.iter().map(|end| end.port).collect::<Vec<_>>(), ports);
+        }
+    }
+
+    #[test]
     fn the_oldest_answers_are_forgotten_first() {
         let mut known = Registry::new(&Limits { lookups: 2, ..Limits::default() });
         [1000, 2000, 3000].into_iter().for_each(|ms| answer(&mut known, ms));
         assert_eq!((before(&known, 1500), before(&known, 2500)), (None, Some(2000)));
         assert_eq!((known.order.len(), known.lookups.len()), (2, 1));
+    }
+
+    /// A look-up of a name by `from`, at an EPMD, between two times. The answer is port 9100.
+    fn asks(known: &mut Registry, [from, epmd]: [&str; 2], name: &str, [since, until]: [u64; 2]) {
+        let mut it = dial(since, &format!("a@h1/{from}/1"), &format!("b@h2/{epmd}/1")).judged();
+        (it.settled.at, it.settled.frame) = (at(until), Some(mark(until).frame));
+        let seen = EpmdPackets {
+            request: Some(mark(since)),
+            reply: Some(mark(until)),
+            ..EpmdPackets::default()
+        };
+        let epmd = EpmdObservation {
+            response: Some(EpmdTag::PORT2_RESP),
+            name: Some(name.into()),
+            port: Some(9100),
+            outcome: EpmdOutcome::Answered,
+            seen,
+            ..EpmdObservation::default()
+        };
+        known.on_epmd(&it.settled, &epmd, &mut Vec::new());
+    }
+
+    #[test]
+    fn a_look_up_is_passed_on_by_the_host_that_was_asked_and_for_the_same_name() {
+        let passes_on = |by: &str, name: &str| {
+            let mut known = Registry::new(&Limits::default());
+            asks(&mut known, [by, "10.0.0.3"], name, [1010, 1020]);
+            asks(&mut known, ["10.0.0.1", "10.0.0.2"], "b", [1000, 1030]);
+            let dial = dial(2000, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/1").judged();
+            known.lookup(&dial.seen).unwrap().lookup.forwarded.is_some()
+        };
+        assert!(passes_on("10.0.0.2", "b"));
+        assert!(!passes_on("10.0.0.2", "c"), "another name");
+        assert!(!passes_on("10.0.0.9", "b"), "another host");
     }
 }

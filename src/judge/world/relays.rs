@@ -185,4 +185,29 @@ mod tests {
         (0..2000).for_each(|ms| header(&mut relays, ms, None));
         assert_eq!(relays.headers.len(), REMEMBERED);
     }
+
+    #[test]
+    fn the_near_leg_is_the_dial_of_the_client_to_the_proxy() {
+        let hello = |dials: &mut Dials, from: &str, to: &str, ms: u64| {
+            let near = dial(ms, &format!("a@h1/{from}/1"), &format!("p@h3/{to}/3")).judged();
+            let message = crate::observe::HandshakeObservation {
+                name: Some("a@h1".into()),
+                creation: Some(1),
+                ..crate::observe::HandshakeObservation::new(
+                    crate::observe::MessageKind::SendName,
+                    Role::Initiator,
+                )
+            };
+            dials.on_handshake(&near.settled, &message);
+        };
+        let found = |from: &str, to: &str| {
+            let mut dials = Dials::default();
+            hello(&mut dials, from, to, 100);
+            let far = dial(101, "a@h1/10.0.0.3/1", "b@h2/10.0.0.2/2").judged();
+            near_leg(&far.settled, &far.seen, &dials).map(|dial| dial.from)
+        };
+        assert_eq!(found("10.0.0.1", "10.0.0.3"), Some([10, 0, 0, 1].into()));
+        assert_eq!(found("10.0.0.1", "10.0.0.2"), None, "it is not to the proxy");
+        assert_eq!(found("10.0.0.3", "10.0.0.3"), None, "it is of the proxy");
+    }
 }

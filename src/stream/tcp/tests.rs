@@ -257,3 +257,200 @@ fn a_syn_ack_beside_the_refusal_of_a_closed_port_opens_nothing() {
     taken.tcp.finish(FlowKey::new(B, A).1, &mut |_| {});
     assert!(matches!(taken.tcp.opened(), Opened::Yes), "A had acknowledged the SYN-ACK");
 }
+
+#[test]
+fn the_first_answer_to_a_syn_acknowledges_it() {
+    let is_answered = |flags: u8, ack: u32| {
+        let mut hosts = Hosts::new();
+        hosts.a(SYN, 1000, 0, b"");
+        let (flow, direction) = FlowKey::new(B, A);
+        hosts.tcp.is_answered_by(&Segment {
+            frame: FrameRef { input: 0, number: 9 },
+            at: hosts.at,
+            flow,
+            direction,
+            seq: 5000,
+            ack,
+            flags: TcpFlags(flags),
+            window: 1000,
+            ip_id: None,
+            ttl: 64,
+            header: &[],
+            payload: b"",
+            missing: 0,
+            layers: &[],
+        })
+    };
+    assert!(is_answered(SYN_ACK, 1001) && is_answered(RST_ACK, 1001));
+    assert!(!is_answered(SYN_ACK, 1002) && !is_answered(SYN, 1001));
+}
+
+#[test]
+fn a_fin_further_on_than_any_window_is_dropped() {
+    let dropped = |ahead: u32| {
+        let mut hosts = Hosts::opened();
+        hosts.a(ACK, 1001, 5001, b"abcd").b(ACK, 5001, 1005, b"");
+        hosts.a(FIN_ACK, 1005 + ahead, 5001, b"");
+        (hosts.tcp.has_closed(), hosts.not_taken())
+    };
+    assert_eq!(dropped(0), (true, 0));
+    assert_eq!(dropped(17 << 20), (false, 1));
+}
+
+#[test]
+fn what_one_reading_of_a_connection_showed_of_checksums_holds_for_the_next() {
+    let mut before = Hosts::opened();
+    for side in [Direction::LowToHigh, Direction::HighToLow] {
+        before.tcp.sides[side].has_right_checksum = true;
+    }
+    let mut again = Hosts::new();
+    again.tcp.take_over(&mut before.tcp);
+    let sides = again.tcp.sides.each();
+    assert!(sides.into_iter().all(|side| side.has_right_checksum));
+}
+
+/// Bytes of A behind a header with this checksum.
+fn with_checksum(hosts: &Hosts, header: &'static [u8]) -> Segment<'static> {
+    let (flow, direction) = FlowKey::new(A, B);
+    Segment {
+        frame: FrameRef { input: 0, number: 99 },
+        at: hosts.at,
+        flow,
+        direction,
+        seq: 1001,
+        ack: 5001,
+        flags: TcpFlags(ACK),
+        window: 1000,
+        ip_id: None,
+        ttl: 64,
+        header,
+        payload: b"abcd",
+        missing: 0,
+        layers: &[],
+    }
+}
+
+#[test]
+fn a_wrong_checksum_counts_where_others_of_that_side_are_right() {
+    const WRONG: &[u8] = &[7; 20];
+    let mut hosts = Hosts::opened();
+    let segment = with_checksum(&hosts, WRONG);
+    assert_eq!(segment.checksum(), ChecksumState::Wrong);
+    assert!(hosts.tcp.is_usual(&segment) && hosts.tcp.is_intact(&segment), "left to the card");
+    hosts.tcp.sides[segment.direction].has_right_checksum = true;
+    assert!(!hosts.tcp.is_usual(&segment) && !hosts.tcp.is_intact(&segment));
+    let whole = with_checksum(&hosts, &[]);
+    assert!(hosts.tcp.is_usual(&whole) && hosts.tcp.is_intact(&whole));
+    assert!(!hosts.tcp.is_usual(&Segment { ttl: 9, ..whole }));
+}
+
+#[test]
+fn an_rst_in_syn_sent_acknowledges_the_syn_or_bytes_that_were_sent() {
+    let closed = |ack: u32| {
+        let mut hosts = Hosts::new();
+        hosts.a(SYN, 1000, 0, b"").b(RST_ACK, 0, ack, b"");
+        hosts.tcp.has_closed()
+    };
+    assert_eq!([1001, 1000, 1005].map(closed), [true, false, false]);
+}
+
+#[test]
+fn bytes_whose_acknowledgement_came_before_them_wait_for_none() {
+    let waits = |is_acknowledged: bool| {
+        let mut hosts = Hosts::opened();
+        if is_acknowledged {
+            hosts.b(ACK, 5001, 1005, b"");
+        }
+        hosts.a(ACK, 1001, 5001, b"abcd");
+        hosts.a_side().unanswered().is_some()
+    };
+    assert_eq!([true, false].map(waits), [false, true]);
+}
+
+#[test]
+fn the_number_of_an_rst_shows_what_its_sender_had_sent() {
+    let missing = |seq: u32| {
+        let mut hosts = Hosts::opened();
+        hosts.a(RST_ACK, seq, 5001, b"").wait(1000);
+        let (_, up) = FlowKey::new(A, B);
+        hosts.tcp.finish(up, &mut |_| {});
+        hosts.tcp.missing(up)
+    };
+    assert_eq!([1001, 1011].map(missing), [0, 10]);
+}
+
+#[test]
+fn an_rst_alone_is_the_answer_of_a_closed_port_by_its_number() {
+    let is_lone = |seq: u32| {
+        let mut hosts = Hosts::new();
+        hosts.b(RST_ACK, seq, 1001, b"");
+        hosts.tcp.lone_reset().is_some()
+    };
+    assert_eq!([0, 5001].map(is_lone), [true, false]);
+}
+
+#[test]
+fn an_icmp_message_about_a_syn_that_was_answered_refuses_nothing() {
+    let refuses = |is_answered: bool| {
+        let mut hosts = if is_answered { Hosts::opened() } else { Hosts::new() };
+        if !is_answered {
+            hosts.a(SYN, 1000, 0, b"");
+        }
+        let unreachable = Unreachable {
+            frame: FrameRef::default(),
+            at: hosts.at,
+            reporter: B.ip,
+            kind: 3,
+            code: 3,
+            src: A,
+            dst: B,
+            seq: 1000,
+            mtu: None,
+        };
+        hosts.tcp.on_unreachable(&unreachable, FlowKey::new(A, B).1);
+        hosts.tcp.icmp().is_some()
+    };
+    assert_eq!([false, true].map(refuses), [true, false]);
+}
+
+#[test]
+fn a_window_of_zero_is_closed_until_another_one_is_announced() {
+    let mut hosts = Hosts::opened();
+    let segment = with_checksum(&hosts, &[]);
+    for (window, is_closed) in [(0, true), (500, false)] {
+        let segment = Segment { window, ..segment };
+        hosts.tcp.on_segment(&segment, &hosts.limits, &mut |_| {});
+        assert_eq!(hosts.a_side().is_window_closed(), is_closed);
+    }
+    assert!(hosts.a_side().longest_closed_window().is_some());
+}
+
+#[test]
+fn an_rst_is_usual_with_the_time_to_live_of_its_side() {
+    let is_usual = |ttl: u8| {
+        let mut hosts = Hosts::opened();
+        hosts.ttl = ttl;
+        hosts.a(RST_ACK, 1001, 5001, b"");
+        let side = hosts.a_side();
+        side.rst.or(side.doubtful_rst).unwrap().is_usual
+    };
+    assert_eq!([64, 9].map(is_usual), [true, false]);
+}
+
+#[test]
+fn a_fin_behind_the_last_bytes_counts_and_not_one_that_came_before_them() {
+    let mut hosts = Hosts::opened();
+    hosts.a(FIN_ACK, 1001, 5001, b"").a(ACK, 1001, 5001, b"abcd").a(FIN_ACK, 1005, 5001, b"");
+    hosts.b(ACK, 5001, 1006, b"");
+    assert_eq!(hosts.closed(), Some((Fin, Some(true))));
+    assert_eq!(hosts.a_side().fin.unwrap().seq, SeqNum(1005));
+}
+
+#[test]
+fn a_syn_behind_a_refusal_is_no_segment_of_the_refused_connection() {
+    let mut hosts = Hosts::new();
+    hosts.a(SYN, 1000, 0, b"").b(RST_ACK, 0, 1001, b"").wait(1000).a(SYN, 1000, 0, b"");
+    assert_eq!(hosts.not_taken(), 0);
+    hosts.a(ACK, 1001, 5001, b"");
+    assert_eq!(hosts.not_taken(), 1);
+}

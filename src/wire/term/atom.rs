@@ -222,4 +222,10 @@ mod tests {
         assert_ne!(unknown, AtomText::Unknown(3));
         assert_eq!(unknown.to_string(), "#2");
     }
+
+    #[test]
+    fn atoms_of_one_encoding_are_equal_by_their_bytes() {
+        let latin1 = [&b"\x64\0\x01\xe9"[..], b"\x64\0\x01\xe8"].map(|it| read(it, &[]));
+        assert!(latin1[0] == latin1[0] && latin1[0] != latin1[1]);
+    }
 }

@@ -590,6 +590,8 @@ mod tests {
     fn what_lies_too_deep_is_left_out_and_what_follows_is_not() {
         let depth = PrintLimits { depth: 1, ..PrintLimits::ALL };
         assert_eq!(scan(b"\x68\x03\x68\x01\x61\x01\x6a\x61\x02", depth), "{…,[],2}");
+        let map = b"\x74\0\0\0\x01\x68\x01\x61\x01\x61\x02";
+        assert!(scan(map, depth).starts_with("#{…"), "{}", scan(map, depth));
         let text = scan(&nested(2_000_000), PrintLimits { bytes: usize::MAX, ..PrintLimits::ALL });
         let deepest = usize::from(MAX_DEPTH);
         assert_eq!(text, "{".repeat(deepest) + "…" + &"}".repeat(deepest));

@@ -739,4 +739,10 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn terms_in_a_term_behind_a_fun_are_skipped_with_it() {
+        let input = [FUN, b"\x68\x02\x6a\x6a", b"z"].concat();
+        assert_eq!(skip_terms(&input, 2).unwrap(), b"z");
+    }
 }
