@@ -73,6 +73,12 @@ fn may_be_found(rule: &str, plain: &Story) -> bool {
             "handshake-aborted" => is_found("name-mismatch") || is_found("version-mismatch"),
             // Without the PROXY header, all that is left is a node that does not answer.
             "handshake-timeout" => is_found("proxy-header"),
+            // Without its close, a refused dial is judged later, when another one has proven the name at the same address.
+            "cookie-mismatch" => {
+                is_found("unproven-name")
+                    && plain.outcomes.values().any(|was| *was == Outcome::CookieMismatch)
+                    && plain.outcomes.values().any(|was| *was == Outcome::Connected)
+            }
             _ => false,
         }
 }
