@@ -30,8 +30,8 @@ const DOC: RuleDoc = RuleDoc {
                its host; or the node of that name connected from another address, and its digest \
                was accepted there. Nothing shows that the digest of this address was accepted.",
     lookalikes: "A node with several addresses is itself on each one on which its digest was \
-                 accepted. A proxy that passes the hello of a node on, a dial of a host to itself, \
-                 and names with a host name of which no connection succeeded, are not reported \
+                 accepted. A proxy that passes the hello of a node on, an address translator of \
+                 which the capture has both sides, a dial of a host to itself, and names with a host name of which no connection succeeded, are not reported \
                  here. A wrong cookie at the address of the node is cookie-mismatch, and many \
                  attempts may be cookie-guessing.",
     log_lines: &[

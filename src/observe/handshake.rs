@@ -272,6 +272,9 @@ pub struct HandshakeObservation {
     pub challenge: Option<u32>,
     /// The digest in hex; only with `--include-secrets`.
     pub digest: Option<String>,
+    /// The fingerprint of the handshake, as in [`HandshakeFacts`], if this message completes what it is made of.
+    #[serde(default)]
+    pub fingerprint: Option<u64>,
 }
 
 impl HandshakeObservation {
@@ -292,6 +295,7 @@ impl HandshakeObservation {
             cookie: None,
             challenge: None,
             digest: None,
+            fingerprint: None,
         }
     }
 }

@@ -275,23 +275,25 @@ fn a_node_at_its_own_address_that_is_closed_or_waits_keeps_its_name() {
     }
 }
 
-/// What a stranger that is dialed in place of `two` does after its challenge.
+/// What a stranger that is dialed in place of `two` does after its challenge, which is another one than that of `two`.
 const ANSWERS: &[(&str, Attempt)] = &[
     ("it closes behind its challenge", |it, _| {
         it.acknowledge(End::Initiator).close(End::Acceptor);
     }),
     ("it refuses the cookie", |it, _| {
-        it.send_challenge_reply("right", 5, 6).close(End::Acceptor);
+        it.send_challenge_reply("right", 15, 16).close(End::Acceptor);
     }),
     ("it shows a wrong cookie", |it, _| {
-        it.send_challenge_reply("right", 5, 6).send_challenge_ack("wrong", 6).close(End::Initiator);
+        it.send_challenge_reply("right", 15, 16)
+            .send_challenge_ack("wrong", 16)
+            .close(End::Initiator);
     }),
     ("it is silent", |it, _| {
-        it.send_challenge_reply("right", 5, 6).acknowledge(End::Acceptor);
+        it.send_challenge_reply("right", 15, 16).acknowledge(End::Acceptor);
         it.wait(Duration::from_secs(7)).close(End::Initiator);
     }),
     ("it resets later", |it, _| {
-        it.send_challenge_reply("right", 5, 6).acknowledge(End::Acceptor);
+        it.send_challenge_reply("right", 15, 16).acknowledge(End::Acceptor);
         it.wait(Duration::from_secs(3)).reset(End::Acceptor);
     }),
 ];
@@ -310,7 +312,7 @@ fn a_stranger_that_answers_with_the_name_of_a_node_is_the_finding() {
                     connected(&mut capture, net);
                 }
                 let mut dial = capture.connect(&net.end(1, 40002), &net.end(STRANGER, 9100));
-                dial.send_name(&net.one()).send_status("ok").send_challenge(&net.two(), 5);
+                dial.send_name(&net.one()).send_status("ok").send_challenge(&net.two(), 15);
                 what(&mut dial, net);
                 let it = Reported::of(&capture, &folder);
                 let scene = format!("{net:?} {name} {is_after}: {:#?}", it.titles());
@@ -521,5 +523,31 @@ fn a_stranger_before_the_node_of_a_host_name_is_the_finding_once_the_node_connec
                 assert!(it.titles().iter().any(about), "{scene}");
             }
         }
+    }
+}
+
+/// The rules that find something in the files of a scene.
+fn rules_of(scene: &str, places: &[&str]) -> BTreeSet<String> {
+    let mut arguments = vec!["--json".to_owned()];
+    arguments.extend(places.iter().map(|place| format!("captures/{scene}-{place}.pcap")));
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let lines = lines_of(&arguments);
+    let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let findings = events.filter(|event| event["event_type"] == "finding");
+    findings.map(|event| event["finding"]["rule"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn one_handshake_on_both_sides_of_a_router_shows_that_its_address_is_no_stranger() {
+    let has = |rules: &BTreeSet<String>, rule: &str| rules.contains(rule);
+    for scene in ["translated-source", "translated-both", "passed-on"] {
+        let far = rules_of(scene, &["at-acceptor"]);
+        assert!(
+            has(&far, "unproven-name"),
+            "{scene}: the near side is not in the capture: {far:?}"
+        );
+        let both = rules_of(scene, &["at-dialer", "at-acceptor"]);
+        assert!(!has(&both, "unproven-name"), "{scene}: {both:?}");
+        assert!(has(&both, "cookie-mismatch"), "{scene}: {both:?}");
     }
 }

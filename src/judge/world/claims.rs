@@ -211,9 +211,9 @@ fn unproven(seen: &Observation, verdict: &Verdict) -> impl Iterator<Item = SentN
     })
 }
 
-/// Whether the side in this role is a proxy that passes on what the node of the name sends.
+/// Whether the side in this role is a proxy, or a translator of addresses, that passes on what the node of the name sends.
 fn is_passed_on(settled: &Settled, seen: &Observation, role: Role, dials: &Dials) -> bool {
-    if seen.passed_on[role] {
+    if seen.passed_on[role] || relays::has_other_address(settled, seen, role, dials) {
         return true;
     }
     match role {

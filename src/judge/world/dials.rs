@@ -155,6 +155,8 @@ pub struct Dial {
     pub name: Option<Arc<str>>,
     /// The creation in `send_name`, which identifies the incarnation of the node.
     creation: Option<u32>,
+    /// The fingerprint of the handshake, once its challenges were seen.
+    fingerprint: Option<u64>,
     /// Time of `send_name`, or of the answer if `send_name` was not seen.
     pub at: Timestamp,
     /// The packet with that message.
@@ -202,6 +204,7 @@ impl Dials {
                 }
             }
             (MessageKind::ChallengeReply, _, Some(dial)) => {
+                dial.fingerprint = message.fingerprint;
                 let (from, to, name, dialed) = (dial.from, dial.to, dial.name.clone(), dial.at);
                 return name.is_some()
                     && self.recent.between(from, to.ip).any(|other| {
@@ -226,6 +229,7 @@ impl Dials {
             to: Endpoint { ip: ids.dest_ip, port: ids.dest_port },
             name,
             creation,
+            fingerprint: None,
             at: settled.at,
             frame: settled.frame,
             accepted_instead: None,
@@ -374,6 +378,11 @@ impl Dials {
 }
 
 impl Dial {
+    /// Whether the handshake of `seen` is this one, seen on another connection: the challenges of both are the same.
+    pub(super) fn has_handshake_of(&self, seen: &Observation) -> bool {
+        self.fingerprint.is_some() && self.fingerprint == seen.handshake.fingerprint
+    }
+
     /// Whether the dialing node may be the one that `lookup` was for.
     fn may_be_asked_for(&self, lookup: Option<&PriorLookup>) -> bool {
         let alive = self.name.as_deref().and_then(alive_of);

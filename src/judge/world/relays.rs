@@ -1,7 +1,8 @@
 //! The two legs of a connection that a proxy forwards: from the client to the proxy, and from the proxy to the node.
 //!
 //! In: PROXY protocol headers, and the dials of [`Dials`]. Out: for one leg, what the other one shows. The legs are
-//! matched by the client's address in the header, or by the hello that the proxy passes on unchanged.
+//! matched by the client's address in the header, or by the hello that the proxy passes on unchanged. Where addresses do not
+//! show which leg comes first, as at a router that translates them, the challenges show that the handshake is one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -89,6 +90,25 @@ pub(super) fn near_leg<'d>(
     let proxy = seen.ends.initiator.ip;
     let is_to_proxy = |dial: &&Dial| dial.to.ip == proxy && dial.from != proxy;
     with_its_hello(settled, seen, dials).find(is_to_proxy)
+}
+
+/// Whether the handshake of this connection was seen on one from or to another address in this role as well: then this
+/// address is that of a translator or of a proxy with several addresses, or the other one is. Which of them the node has is
+/// not known.
+pub(super) fn has_other_address(
+    settled: &Settled,
+    seen: &Observation,
+    role: Role,
+    dials: &Dials,
+) -> bool {
+    let own = seen.ends[role].ip;
+    with_its_hello(settled, seen, dials).any(|dial| {
+        let other = match role {
+            Role::Initiator => dial.from,
+            Role::Acceptor => dial.to.ip,
+        };
+        other != own && dial.has_handshake_of(seen)
+    })
 }
 
 /// Other dials with the hello of this one, while this one lasted.

@@ -281,13 +281,13 @@ impl Exchange {
         }
     }
 
-    /// The observation of one message.
     /// The names of the two nodes, as far as messages so far have shown them.
     #[inline]
     pub(in crate::protocol) const fn nodes(&self) -> Option<&Arc<NodeNames>> {
         self.nodes.as_ref()
     }
 
+    /// The observation of one message.
     fn observe_message(
         &self,
         from: Role,
@@ -327,6 +327,7 @@ impl Exchange {
                 observation.cookie = self.facts.cookies.initiator.label().cloned();
                 observation.challenge = include_secrets.then_some(m.challenge);
                 observation.digest = include_secrets.then(|| hex(&m.digest));
+                observation.fingerprint = self.fingerprint();
             }
             HandshakeMessage::ChallengeAck(m) => {
                 observation.cookie = self.facts.cookies.acceptor.label().cloned();

@@ -111,7 +111,10 @@ impl<R: BufRead> KeptLines<R> {
 fn within_line(error: &serde_json::Error) -> String {
     let (text, column) = (error.to_string(), error.column());
     let position = format!(" at line {} column {column}", error.line());
-    text.strip_suffix(&position).map_or(text.clone(), |found| format!("{found} at column {column}"))
+    match text.strip_suffix(&position) {
+        Some(found) => format!("{found} at column {column}"),
+        None => text,
+    }
 }
 
 /// A line that a comparison of two captures needs.
