@@ -258,7 +258,8 @@ impl Default for KeyLogLimits {
 /// Bounds of a merge of what several sensors saw.
 #[derive(Clone, Copy, Debug)]
 pub struct MergeLimits {
-    /// Facts kept until all inputs are read, of about 3 KiB each. A connection has five to ten.
+    /// Facts kept until all inputs are read, of about 3 KiB each. A connection has five to ten. One with more than
+    /// [`FACT_BYTES`](Self::FACT_BYTES) of text counts as several.
     pub facts: usize,
     /// Captures and interfaces of all sensors, each with a name.
     pub inputs: usize,
@@ -271,6 +272,16 @@ impl Default for MergeLimits {
 }
 
 impl MergeLimits {
+    /// Bytes of the text of a fact that its memory is counted by.
+    pub const FACT_BYTES: usize = 4096;
+
+    /// As how many facts one counts whose text has so many bytes. Those of real connections have less than two times
+    /// `FACT_BYTES`.
+    pub const fn cost(bytes: usize) -> usize {
+        let whole = bytes / Self::FACT_BYTES;
+        if whole > 1 { whole } else { 1 }
+    }
+
     fn scaled(self, scale: MemoryScale) -> Self {
         Self { facts: scale.of(self.facts, 4096), ..self }
     }

@@ -30,11 +30,22 @@ pub(super) struct ClockShift {
 /// What one connection is known by at every sensor, with the sequence numbers of the first bytes of both sides.
 #[derive(Eq, Hash, PartialEq)]
 enum SharedKey {
-    /// By the fingerprint of its handshake, also where the sensors see other addresses.
+    /// By the fingerprint of its handshake, where the sensors see other addresses.
     Handshake(u64, [u32; 2]),
-    /// By both ends, the initiator's first.
-    Ends([Endpoint; 2], [u32; 2]),
+    /// By the addresses and ports of both ends.
+    Ends(EndPair, [u32; 2]),
 }
+
+/// What one sensor saw of a connection that others may have seen.
+struct SharedOpening {
+    ends: EndPair,
+    starts: [u32; 2],
+    fingerprint: Option<u64>,
+    times: OpeningTimes,
+}
+
+/// Both ends of a connection, the initiator's first.
+type EndPair = [Endpoint; 2];
 
 /// When the packets that open a connection were seen: each of them answers the one before it.
 pub(super) type OpeningTimes = [Option<Timestamp>; 6];
@@ -120,24 +131,30 @@ fn next(pairs: &PairBounds, placed: &[Option<i64>]) -> Option<(usize, usize, Bou
 
 /// The bounds between each two parts that saw the same connections.
 fn bounds(parts: &[Part]) -> PairBounds {
-    let mut shared: HashMap<SharedKey, Vec<(usize, OpeningTimes)>, RandomState> =
+    let mut shared: HashMap<SharedKey, Vec<(usize, EndPair, OpeningTimes)>, RandomState> =
         HashMap::default();
     for (number, part) in parts.iter().enumerate() {
-        for fact in &part.facts {
-            let Some((key, answers)) = answers(&fact.fact) else { continue };
-            let seen = shared.entry(key).or_default();
-            if let Some((_, times)) = seen.last_mut().filter(|(last, _)| *last == number) {
-                // A later observation of the same connection.
-                *times = answers;
-            } else if seen.len() < MOST_SENSORS {
-                seen.push((number, answers));
+        for it in part.facts.iter().filter_map(|fact| SharedOpening::of(&fact.fact)) {
+            for key in it.keys() {
+                let seen = shared.entry(key).or_default();
+                if let Some((_, ends, times)) = seen.last_mut().filter(|(last, ..)| *last == number)
+                {
+                    // A later observation of the same connection.
+                    (*ends, *times) = (it.ends, it.times);
+                } else if seen.len() < MOST_SENSORS {
+                    seen.push((number, it.ends, it.times));
+                }
             }
         }
     }
     let mut pairs = PairBounds::default();
-    for seen in shared.values() {
-        for (at, (a, ours)) in seen.iter().enumerate() {
-            for (b, theirs) in seen.iter().skip(at + 1).filter(|(b, _)| b != a) {
+    for (key, seen) in &shared {
+        for (at, (a, ends, ours)) in seen.iter().enumerate() {
+            for (b, other_ends, theirs) in seen.iter().skip(at + 1).filter(|(b, ..)| b != a) {
+                // What has the same ends is compared by these, also if one sensor lacks a part of the handshake.
+                if matches!(key, SharedKey::Handshake(..)) && ends == other_ends {
+                    continue;
+                }
                 let bounds = pairs.entry((*a, *b)).or_default();
                 if bounds.len() < MOST_BOUNDS {
                     bounds.add(differences(ours, theirs), differences(theirs, ours));
@@ -157,26 +174,30 @@ fn differences(before: &OpeningTimes, after: &OpeningTimes) -> Vec<i64> {
     both.filter_map(|nanos| i64::try_from(nanos).ok()).collect()
 }
 
-/// By what a connection is known at other sensors, and when its packets answered each other.
-fn answers(fact: &Fact) -> Option<(SharedKey, OpeningTimes)> {
-    let key = match fact {
-        Fact::Connection { seen, .. } => {
-            let sides = &seen.tcp.sides;
-            let starts = [sides.initiator.start?, sides.acceptor.start?];
-            match seen.fingerprint() {
-                Some(fingerprint) => SharedKey::Handshake(fingerprint, starts),
-                None => SharedKey::Ends([seen.ends.initiator, seen.ends.acceptor], starts),
+impl SharedOpening {
+    /// `None` where the sequence numbers of both sides are not known.
+    fn of(fact: &Fact) -> Option<Self> {
+        let (ends, starts, fingerprint) = match fact {
+            Fact::Connection { seen, .. } => {
+                let sides = &seen.tcp.sides;
+                let starts = [sides.initiator.start?, sides.acceptor.start?];
+                ([seen.ends.initiator, seen.ends.acceptor], starts, seen.fingerprint())
             }
-        }
-        Fact::Epmd { settled, seen } => {
-            let (ids, starts) = (&settled.connection, seen.seen.starts);
-            let client = Endpoint { ip: ids.src_ip, port: ids.src_port };
-            let epmd = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
-            SharedKey::Ends([client, epmd], [starts.initiator?, starts.acceptor?])
-        }
-        _ => return None,
-    };
-    Some((key, opening_times(fact)?))
+            Fact::Epmd { settled, seen } => {
+                let (ids, starts) = (&settled.connection, seen.seen.starts);
+                let client = Endpoint { ip: ids.src_ip, port: ids.src_port };
+                let epmd = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
+                ([client, epmd], [starts.initiator?, starts.acceptor?], None)
+            }
+            _ => return None,
+        };
+        Some(Self { ends, starts, fingerprint, times: opening_times(fact)? })
+    }
+
+    fn keys(&self) -> impl Iterator<Item = SharedKey> {
+        let handshake = self.fingerprint.map(|it| SharedKey::Handshake(it, self.starts));
+        std::iter::once(SharedKey::Ends(self.ends, self.starts)).chain(handshake)
+    }
 }
 
 /// When the packets that open a connection were seen.

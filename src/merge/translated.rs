@@ -17,6 +17,7 @@ use super::connections::{APART, Group, LOOKED_BACK, SensorView};
 use crate::decode::Endpoint;
 use crate::observe::{
     Anomaly, AnomalyKind, ConnectionIds, EpmdTag, Fact, Observation, Orientation, PerRole, Role,
+    community_id,
 };
 use crate::time::Timestamp;
 
@@ -27,7 +28,7 @@ struct Traits {
     starts: PerRole<Option<u32>>,
     /// Fingerprint of the handshake.
     fingerprint: Option<u64>,
-    /// The requests, on a connection to EPMD; `None` on any other.
+    /// The first requests, on a connection to EPMD; `None` on any other.
     requests: Option<Vec<(EpmdTag, Option<Arc<str>>)>>,
     span: (Timestamp, Timestamp),
     /// For each message of the initiator that the acceptor answers: the longest and the shortest time until the answer.
@@ -149,7 +150,8 @@ impl Traits {
                     }
                     Fact::Epmd { seen, .. } => {
                         let asked = requests.get_or_insert_with(Vec::new);
-                        asked.extend(seen.request.map(|tag| (tag, seen.name.clone())));
+                        let request = seen.request.map(|tag| (tag, seen.name.clone()));
+                        asked.extend(request.filter(|_| asked.len() < MOST_REQUESTS));
                         (of_ids(&view.ids), seen.seen.starts)
                     }
                     _ => continue,
@@ -213,16 +215,17 @@ impl Traits {
     }
 
     /// Whether random numbers of both agree: 64 bits by the sequence numbers of both sides, or by the handshake and one of
-    /// them. Of a connection that nothing accepted there is one sequence number; there one end has to be the same as well.
+    /// them. Of a connection that nothing accepted there is one sequence number; there the acceptor has to be the same as
+    /// well: a scanner has one number and one port of its own for all hosts.
     fn shows_the_same(&self, other: &Self) -> bool {
         let [initiator, acceptor] = Role::BOTH
             .map(|role| self.starts[role].is_some() && self.starts[role] == other.starts[role]);
         let is_one_handshake = self.fingerprint.is_some() && self.fingerprint == other.fingerprint;
         let is_unaccepted = |it: &Self| it.starts.acceptor.is_none() && it.fingerprint.is_none();
-        let has_one_end = Role::BOTH.into_iter().any(|role| self.ends[role] == other.ends[role]);
+        let is_one_acceptor = self.ends.acceptor == other.ends.acceptor;
         initiator && acceptor
             || is_one_handshake && (initiator || acceptor)
-            || initiator && is_unaccepted(self) && is_unaccepted(other) && has_one_end
+            || initiator && is_unaccepted(self) && is_unaccepted(other) && is_one_acceptor
     }
 }
 
@@ -266,6 +269,7 @@ fn one_of(set: Vec<(Group, Traits)>, translators: &mut Translators) -> Option<(G
     let [src, dest] =
         if is_turned { [ends.acceptor, ends.initiator] } else { [ends.initiator, ends.acceptor] };
     let ids = Arc::new(ConnectionIds {
+        community_id: community_id(src, dest),
         src_ip: src.ip,
         src_port: src.port,
         dest_ip: dest.ip,
@@ -320,7 +324,8 @@ fn ends_of_nodes(set: &[(Group, Traits)]) -> Option<PerRole<Endpoint>> {
 }
 
 /// Notes where a handshake was seen on several connections. A proxy answers with what it was sent, so nothing but the
-/// handshake is the same; a translator that chooses sequence numbers anew looks the same.
+/// handshake is the same; a translator that chooses sequence numbers anew looks the same. The times are not compared: no
+/// connection is in common by which the clocks of the two sides could be, and no two handshakes have one fingerprint.
 fn note_relays(groups: &mut [(Group, Traits)]) {
     let mut by_handshake: HashMap<u64, Vec<usize>, RandomState> = HashMap::default();
     for (number, (_, traits)) in groups.iter().enumerate() {
@@ -339,9 +344,7 @@ fn note_relays(groups: &mut [(Group, Traits)]) {
         let mut found = Vec::new();
         for (number, (_, own)) in &legs {
             let others = legs.iter().map(|(_, (_, other))| other);
-            let mut others: Vec<_> = others
-                .filter(|other| other.ends != own.ends && other.is_at_the_time_of(own))
-                .collect();
+            let mut others: Vec<_> = others.filter(|other| other.ends != own.ends).collect();
             others.sort_unstable_by_key(|it| [it.ends.initiator, it.ends.acceptor]);
             let passed_on =
                 PerRole::from_fn(|role| others.iter().any(|other| own.has_behind(role, other)));
@@ -385,6 +388,9 @@ fn listed(all: &[PerRole<Endpoint>]) -> String {
 fn shown(end: Endpoint) -> std::net::SocketAddr {
     std::net::SocketAddr::new(end.ip, end.port)
 }
+
+/// Requests of one connection that are compared with those of another: EPMD answers one, and closes.
+const MOST_REQUESTS: usize = 16;
 
 /// Sides of translators, or legs of proxies, that one connection has.
 const MOST_SIDES: usize = 8;

@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::decode::Endpoint;
+
 /// Identifiers and addresses of one TCP connection; every line about it has them.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ConnectionIds {
@@ -41,6 +43,22 @@ pub enum TransportProtocol {
     /// The only one that carries the distribution protocol.
     #[serde(rename = "TCP")]
     Tcp,
+}
+
+/// The Community ID of the flow between two ends, by which other tools name the same connection.
+pub fn community_id(src: Endpoint, dest: Endpoint) -> Arc<str> {
+    const TCP: u8 = 6;
+    community_id::calculate_community_id(
+        0,
+        src.ip,
+        dest.ip,
+        Some(src.port),
+        Some(dest.port),
+        TCP,
+        Default::default(),
+    )
+    .unwrap_or_default()
+    .into()
 }
 
 /// A digest of bytes that come in pieces, which is the same on any machine. Contents with one digest count once, so it must

@@ -13,7 +13,8 @@ use crate::flow::{Direction, PerDirection};
 use crate::observe::{
     Anomaly, AnomalyKind, CloseFacts, CloseKind, ConnectionIds, Delivery, IcmpAboutBytes,
     IcmpUnreachable, Observation, Occasion, Opening, Orientation, PerRole, ProxyHeaderFacts, Role,
-    SealedLengths, Stall, SynFacts, TcpFacts, TcpSide, TlsSide, TransportProtocol, short_id,
+    SealedLengths, Stall, SynFacts, TcpFacts, TcpSide, TlsSide, TransportProtocol, community_id,
+    short_id,
 };
 use crate::packet::PacketRef;
 use crate::stream::tcp::{ClosedWindow, ClosingFlag, Opened, TcpDirection};
@@ -43,7 +44,7 @@ impl Connection {
         );
         let ids = Arc::new(ConnectionIds {
             session_id: short_id(&text),
-            community_id: community_id(src, dst).into(),
+            community_id: community_id(src, dst),
             src_ip: src.ip,
             src_port: src.port,
             dest_ip: dst.ip,
@@ -402,19 +403,4 @@ fn tls_side(facts: &TlsFacts) -> TlsSide {
         certificates: facts.certificates.clone(),
         progress: facts.progress.clone(),
     }
-}
-
-/// The community ID of the flow: a hash by which other tools name the same connection.
-fn community_id(src: Endpoint, dst: Endpoint) -> String {
-    const TCP: u8 = 6;
-    community_id::calculate_community_id(
-        0,
-        src.ip,
-        dst.ip,
-        Some(src.port),
-        Some(dst.port),
-        TCP,
-        Default::default(),
-    )
-    .unwrap_or_default()
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use beamscope::decode::Direction;
 use serde_json::{Value, json};
 
+use crate::support::capture_builder::{CaptureBuilder, End};
 use crate::support::pieces::{frames_of, pcap};
 use crate::support::{SEED, TestDir, beamscope, lines_of};
 
@@ -145,6 +146,54 @@ fn a_handshake_that_a_proxy_passes_on_shows_no_false_name() {
         assert_eq!(anomalies.iter().filter(|it| **it == same).count(), 2, "{anomalies:?}");
     }
     assert_eq!((sessions.len(), anomalies.len()), (4, 4));
+}
+
+#[test]
+fn a_handshake_that_a_proxy_passes_on_is_known_whatever_the_clocks_are() {
+    let dir = TestDir::new("merge-passed-on-clocks");
+    let dialer = observed(&dir, "captures/passed-on-at-dialer.pcap", "dialer");
+    let (link, frames) = frames_of("captures/passed-on-at-acceptor.pcap").unwrap();
+    let late = dir.file("late.pcap");
+    fs::write(&late, pcap(link, &frames.iter().collect::<Vec<_>>(), 5_000_000_000)).unwrap();
+    let lines = lines_of(&["merge", "--json", &dialer, &observed(&dir, &late, "late")]);
+    assert_eq!(lines.matches(r#""kind":"same_handshake""#).count(), 4, "{lines}");
+    assert!(!lines.contains("unproven-name"), "{lines}");
+}
+
+#[test]
+fn a_scanner_with_one_sequence_number_for_all_hosts_is_no_translation() {
+    let dir = TestDir::new("merge-scanner");
+    let hosts = ["10.0.0.2", "10.0.0.3"];
+    let files = hosts.map(|host| {
+        let mut capture = CaptureBuilder::new();
+        capture.dial("10.0.0.9:40001", &format!("{host}:4369")).reset(End::Acceptor);
+        observed(&dir, &capture.write(&dir, &format!("{host}.pcap")), host)
+    });
+    let lines = lines_of(&["merge", "--json", &files[0], &files[1]]);
+    assert!(!lines.contains("address_translated"), "{lines}");
+    for host in hosts {
+        let refused = format!(r#""dest_ip":"{host}","dest_port":4369"#);
+        assert!(lines.contains(&refused), "{host}: {lines}");
+    }
+}
+
+#[test]
+fn long_facts_count_as_several() {
+    let dir = TestDir::new("merge-long");
+    let seed = fs::read_to_string(observed(&dir, SEED, "long")).unwrap();
+    let mut lines: Vec<&str> = seed.lines().collect();
+    let name = "n".repeat(4 << 20);
+    let long = |number: u8| {
+        let fact = json!({"listed_name": {"ip": format!("10.9.9.{number}"), "name": name}});
+        json!({"version": 4, "clock": "2026-01-01T00:00:00Z", "sequence": number, "fact": fact})
+            .to_string()
+    };
+    let all: Vec<_> = (0..10).map(long).collect();
+    lines.splice(1..1, all.iter().map(String::as_str));
+    let file = dir.file("many.ndjson");
+    fs::write(&file, lines.join("\n")).unwrap();
+    let (last, printed) = incomplete(&["--max-memory", "48M", &file]);
+    assert_eq!(last["stats"]["anomalies"]["limit"], 1, "{printed}");
 }
 
 #[test]

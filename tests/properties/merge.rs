@@ -287,6 +287,19 @@ fn a_sensor_that_saw_everything_decides_whatever_the_others_lack() {
     });
 }
 
+/// Whether the clock of the second sensor was found to be 1.5 s ahead.
+fn is_aligned(event: &Event) -> bool {
+    match &event.body {
+        Body::Anomaly { anomaly } => {
+            anomaly.kind == AnomalyKind::ClocksAligned
+                && anomaly
+                    .detail
+                    .starts_with("the clock of sensor 1 is 1.500 s ahead of that of sensor 0")
+        }
+        _ => false,
+    }
+}
+
 #[test]
 fn a_sensor_with_another_clock_is_put_on_that_of_the_first() {
     let aligned = Mutex::new(0);
@@ -296,15 +309,6 @@ fn a_sensor_with_another_clock_is_put_on_that_of_the_first() {
         };
         let (wrong, same, all) = invented(path, divided.clone());
         let [parts, _] = divided;
-        let is_aligned = |event: &Event| match &event.body {
-            Body::Anomaly { anomaly } => {
-                anomaly.kind == AnomalyKind::ClocksAligned
-                    && anomaly
-                        .detail
-                        .starts_with("the clock of sensor 1 is 1.500 s ahead of that of sensor 0")
-            }
-            _ => false,
-        };
         *aligned.lock().unwrap() += usize::from(merged(parts, Run::Plain).iter().any(is_aligned));
         let differs =
             (same < all).then(|| format!("{same} of {all} connections end as in one run"));
@@ -312,6 +316,23 @@ fn a_sensor_with_another_clock_is_put_on_that_of_the_first() {
     });
     let aligned = aligned.into_inner().unwrap();
     assert!(aligned > 60, "{aligned}");
+}
+
+#[test]
+fn the_clock_of_a_sensor_of_one_direction_is_compared_by_what_it_has_of_each_handshake() {
+    let aligned = Mutex::new(0);
+    check_all(|path| {
+        let has = |sensor: usize, _: usize, frame: &Kept| {
+            sensor == 0 || frame.direction != Some(Direction::LowToHigh)
+        };
+        if let Some([parts, _]) = seen_by(path, has, 2, 1_500_000_000) {
+            let is_found = merged(parts, Run::Plain).iter().any(is_aligned);
+            *aligned.lock().unwrap() += usize::from(is_found);
+        }
+        Vec::new()
+    });
+    let aligned = aligned.into_inner().unwrap();
+    assert!(aligned > 30, "{aligned}");
 }
 
 /// An IPv4 address with which the checksums of headers stay the same.
@@ -329,6 +350,22 @@ fn addresses(bytes: &[u8]) -> Option<[[u8; 4]; 2]> {
     is_tcp.then(|| [26, 30].map(|at| bytes[at..at + 4].try_into().unwrap()))
 }
 
+/// The addresses of which a dial has no SYN-ACK.
+fn dialed_in_vain(frames: &[Kept]) -> BTreeSet<[u8; 4]> {
+    let openings = |flags: u8| {
+        frames.iter().filter_map(move |frame| {
+            let [from, to] = addresses(&frame.bytes)?;
+            let tcp = 14 + usize::from(frame.bytes[14] & 0x0f) * 4;
+            let ports: [u8; 4] = frame.bytes.get(tcp..tcp + 4)?.try_into().unwrap();
+            let is_opening = frame.bytes.get(tcp + 13)? & 0x12 == flags;
+            is_opening.then_some((from, to, ports))
+        })
+    };
+    let answered: BTreeSet<_> =
+        openings(0x12).map(|(from, to, [a, b, c, d])| (to, from, [c, d, a, b])).collect();
+    openings(0x02).filter(|dial| !answered.contains(dial)).map(|(_, to, _)| to).collect()
+}
+
 /// A capture at the sensor of one of its hosts, at one behind a translator that gives this host another address, and as a
 /// whole. The first sensor has the last of so many parts of the capture.
 fn translated(path: &Path, parts: usize) -> Option<[Vec<Part>; 2]> {
@@ -342,7 +379,10 @@ fn translated(path: &Path, parts: usize) -> Option<[Vec<Part>; 2]> {
     frames.iter().filter_map(|it| addresses(&it.bytes)).flatten().for_each(|ip| {
         *counts.entry(ip).or_default() += 1;
     });
-    let (host, _) = counts.iter().max_by_key(|(_, n)| **n)?;
+    // A dial that nothing accepted shows one sequence number, which does not show that two acceptors are one.
+    let in_vain = dialed_in_vain(&frames);
+    let (host, _) =
+        counts.iter().filter(|(ip, _)| !in_vain.contains(*ip)).max_by_key(|it| *it.1)?;
     let other = translation_of(*host);
     if counts.contains_key(&other) || counts.contains_key(&[127, 0, 0, 1]) {
         return None;

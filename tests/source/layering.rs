@@ -55,7 +55,7 @@ const RULES: &[Rule] = &[
     Rule { path: "clap",                  only: CLAP,                                why: DOOR },
     Rule { path: "clap_complete",         only: CLAP,                                why: DOOR },
     Rule { path: "clap_mangen",           only: &["cli/commands/shell.rs"],          why: DOOR },
-    Rule { path: "community_id",          only: &["protocol/observation.rs"],                why: DOOR },
+    Rule { path: "community_id",          only: &["observe/ids.rs"],                         why: DOOR },
     Rule { path: "etherparse",            only: &["decode/"],                        why: DOOR },
     Rule { path: "flate2",                only: INFLATES,                            why: TWO_DOORS },
     Rule { path: "graviola",              only: RECORDS,                             why: DOOR },

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use beamscope::capture::{self, Input, Order, ReadCounter};
 use beamscope::drive::{self, Control};
 use beamscope::engine::{Config, Engine};
+use beamscope::limits::MergeLimits;
 use beamscope::merge::{Part, merge};
 use beamscope::observe::{Anomaly, AnomalyKind, ContentDigest, Recorded};
 use beamscope::record::{Event, EventSink};
@@ -82,7 +83,7 @@ pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> 
 /// What was read of the inputs.
 struct MergeInputs {
     parts: Vec<Part>,
-    /// Number of facts that are still kept.
+    /// Number of facts that are still kept; a long one counts as several.
     left: usize,
     /// Inputs of which nothing can be used.
     unread: Vec<(Error, Anomaly)>,
@@ -108,7 +109,8 @@ impl MergeInputs {
         loop {
             match kept.next_fact() {
                 Ok(None) => break,
-                Ok(Some(_)) if self.left == 0 => {
+                Ok(Some(_)) if self.left < MergeLimits::cost(kept.line_bytes()) => {
+                    self.left = 0;
                     let detail = format!(
                         "{name}: more facts than --max-memory permits of all inputs: the rest of this file is not used"
                     );
@@ -116,7 +118,7 @@ impl MergeInputs {
                     break;
                 }
                 Ok(Some(fact)) => {
-                    self.left -= 1;
+                    self.left -= MergeLimits::cost(kept.line_bytes());
                     facts.push(fact);
                 }
                 Err(error @ (ReadError::Io(_) | ReadError::Endless { .. })) => {

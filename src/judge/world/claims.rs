@@ -211,9 +211,11 @@ fn unproven(seen: &Observation, verdict: &Verdict) -> impl Iterator<Item = SentN
     })
 }
 
-/// Whether the side in this role is a proxy, or a translator of addresses, that passes on what the node of the name sends.
+/// Whether the side in this role is a proxy that passes on what the node of the name sends, or the handshake came through a
+/// proxy or a translator of addresses: then the two nodes know each other by its addresses.
 fn is_passed_on(settled: &Settled, seen: &Observation, role: Role, dials: &Dials) -> bool {
-    if seen.passed_on[role] || relays::has_other_address(settled, seen, role, dials) {
+    let is_in_merge = Role::BOTH.into_iter().any(|role| seen.passed_on[role]);
+    if is_in_merge || relays::has_other_addresses(settled, seen, dials) {
         return true;
     }
     match role {

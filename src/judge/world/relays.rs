@@ -92,23 +92,12 @@ pub(super) fn near_leg<'d>(
     with_its_hello(settled, seen, dials).find(is_to_proxy)
 }
 
-/// Whether the handshake of this connection was seen on one from or to another address in this role as well: then this
-/// address is that of a translator or of a proxy with several addresses, or the other one is. Which of them the node has is
-/// not known.
-pub(super) fn has_other_address(
-    settled: &Settled,
-    seen: &Observation,
-    role: Role,
-    dials: &Dials,
-) -> bool {
-    let own = seen.ends[role].ip;
-    with_its_hello(settled, seen, dials).any(|dial| {
-        let other = match role {
-            Role::Initiator => dial.from,
-            Role::Acceptor => dial.to.ip,
-        };
-        other != own && dial.has_handshake_of(seen)
-    })
+/// Whether the handshake of this connection was seen between other addresses as well: a translator or a proxy is between the
+/// two nodes. Which of the addresses are their own is not known.
+pub(super) fn has_other_addresses(settled: &Settled, seen: &Observation, dials: &Dials) -> bool {
+    let [from, to] = Role::BOTH.map(|role| seen.ends[role].ip);
+    with_its_hello(settled, seen, dials)
+        .any(|dial| (dial.from, dial.to.ip) != (from, to) && dial.has_handshake_of(seen))
 }
 
 /// Other dials with the hello of this one, while this one lasted.

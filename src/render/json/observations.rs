@@ -130,6 +130,11 @@ impl<R: BufRead> KeptObservations<R> {
         self.digest.clone().finish()
     }
 
+    /// Length of the line of the last fact, in bytes.
+    pub fn line_bytes(&self) -> usize {
+        self.lines.line().len()
+    }
+
     /// The next fact; `None` when there is none left. The lines behind one that is no fact can still be read.
     ///
     /// # Errors

@@ -497,7 +497,7 @@ fn unusual(stats: &Stats) -> Option<String> {
         (AnomalyKind::OverlapConflict, "conflicting retransmission"),
         (AnomalyKind::NotTaken, "packet that counts for nothing"),
         (AnomalyKind::AddressTranslated, "connection through address translation"),
-        (AnomalyKind::SameHandshake, "handshake seen on two connections"),
+        (AnomalyKind::SameHandshake, "connection with the handshake of another one"),
     ];
     let counts =
         kinds.into_iter().filter_map(|(kind, what)| Some((stats.anomalies.get(&kind)?, what)));
