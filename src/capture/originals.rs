@@ -54,10 +54,9 @@ impl Originals {
             };
         }
         Err(format!(
-            "expected a section with the {} inputs that the first one lists, found one with {} others: its frames are counted \
-             as those of the first input",
-            listed.len(),
-            names.len()
+            "this section lists {}, and the first one {}: its frames are counted as those of the first input",
+            described(&names, "other inputs"),
+            described(listed, "inputs")
         ))
     }
 
@@ -80,6 +79,13 @@ impl Originals {
         let number = std::str::from_utf8(comment).ok()?.strip_prefix(INPUT)?;
         let place = number.parse::<u16>().ok()?.checked_sub(1)?;
         Some(place).filter(|place| usize::from(*place) < self.last.len())
+    }
+}
+
+fn described(names: &[Arc<str>], inputs: &str) -> String {
+    match names.len() {
+        0 => "no inputs".to_owned(),
+        count => format!("{count} {inputs}"),
     }
 }
 

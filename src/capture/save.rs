@@ -266,7 +266,7 @@ impl Encoder {
     }
 }
 
-/// Whether the header of an extract has room for the names of its inputs: 900 KiB, in which 10,000 names can have 80 bytes
+/// Whether the header of an extract has room for the names of its inputs: 900 KiB, in which 10,000 names can have 72 bytes
 /// each. libpcap reads no header of more than 1 MiB.
 pub fn inputs_fit(inputs: &[Arc<str>]) -> bool {
     let lengths = inputs.iter().map(|name| name.len() + ENTRY_OVERHEAD);

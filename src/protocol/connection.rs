@@ -4,6 +4,7 @@
 //! connection when it is established, silent, over or idle, and at the end of the capture.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::dist::{Distribution, close_after};
 use super::early::EarlySegments;
@@ -468,7 +469,7 @@ impl Connection {
     }
 
     /// Takes back a corrupt frame in bytes for which a FIN leaves no place: its sender did not send them, or the side that
-    /// closes had not received them.
+    /// closes had not received them. Forgets the pauses between ticks since such bytes of the side that closes.
     #[cold] // at the close
     fn doubt_bytes_before(&mut self, fin: &Segment<'_>) {
         let ProtocolState::Distribution(distribution) = &mut self.protocol else { return };
@@ -482,8 +483,8 @@ impl Connection {
         }
     }
 
-    /// Takes back a corrupt frame in whose place other bytes come: of two segments with different bytes for the same sequence
-    /// numbers, one is of another sender.
+    /// Takes back a corrupt frame in whose place other bytes come, and forgets the pauses between ticks since then: of two
+    /// segments with different bytes for the same sequence numbers, one is of another sender.
     #[cold] // few segments repeat bytes
     fn doubt_bytes_again(&mut self, segment: &Segment<'_>) {
         if let ProtocolState::Distribution(distribution) = &mut self.protocol
@@ -555,7 +556,8 @@ impl Connection {
         if self.is_steady() {
             let drop = self.tcp.last().at.after(limits.established_idle);
             let silence = if warns { self.next_silence() } else { None };
-            return Some(silence.map_or(drop, |(_, _, due)| drop.min(due)));
+            let due = silence.map(|(_, last, period)| close_after(last, period));
+            return Some(due.map_or(drop, |due| drop.min(due)));
         }
         let action = self.next_idle_action(limits).map(|(due, _)| due);
         match (action, self.tcp.deadline(limits)) {
@@ -572,26 +574,23 @@ impl Connection {
         self.established_reported && !self.over && self.tcp.flows()
     }
 
-    /// A silence of an established connection that was not examined yet: the silent direction, its last packet, and
-    /// when the silence is to be examined.
-    fn next_silence(&self) -> Option<(Direction, PacketRef, Timestamp)> {
+    /// A silence of an established connection that was not examined yet: the silent direction, its last packet, and the
+    /// tick period of the other side. It is to be examined at the time of [`close_after`].
+    fn next_silence(&self) -> Option<(Direction, PacketRef, Duration)> {
         let ProtocolState::Distribution(distribution) = &self.protocol else { return None };
-        distribution.silent().filter(|(_, last, _)| self.warned != Some(*last))
+        // Ticks that are neither acknowledged nor sent again may be of another sender.
+        let silence = distribution.silent(|ticking| self.tcp.side(ticking).in_doubt_since());
+        silence.filter(|(_, last, _)| self.warned != Some(*last))
     }
 
     /// Reports a silence that is due, unless the capture may lack what the side sent.
     fn report_due_silence(&mut self, now: Now, context: &ConnContext<'_>, out: &mut ConnOutput) {
-        let silence = self.next_silence().filter(|(_, _, due)| *due <= now.at);
-        let Some((silent, last, _)) = silence else { return };
+        let is_due = |last, period| close_after(last, period) <= now.at;
+        let silence = self.next_silence().filter(|(_, last, period)| is_due(*last, *period));
+        let Some((silent, last, period)) = silence else { return };
         self.warned = Some(last);
         let ProtocolState::Distribution(distribution) = &self.protocol else { return };
         let other = &distribution.side(silent.reverse()).messages;
-        // Ticks that are neither acknowledged nor sent again may be of another sender.
-        let doubt = self.tcp.side(silent.reverse()).waits_in_vain_since(now.at);
-        let period = doubt.map_or_else(|| other.tick_period(), |it| other.tick_period_before(it));
-        let Some(period) = period.filter(|period| close_after(last, *period) <= now.at) else {
-            return;
-        };
         let is_other_active = other.last().is_some_and(|tick| tick.at >= last.at.after(period * 2));
         // The side may have sent bytes that the capture lacks, and it cannot send while the window of the other side
         // is closed.

@@ -1099,6 +1099,21 @@ fn silence_of_both_sides_is_not_reported() {
     assert_eq!(silences(&conn), []);
 }
 
+#[test]
+fn a_silence_is_reported_by_the_longer_period_where_shorter_pauses_may_be_of_another_sender() {
+    for (seconds, expected) in [(10, &[][..]), (13, &[Acceptor][..])] {
+        let mut conn = TestConnection::new();
+        conn.up_to_reply().sends(Acceptor, &ack("C"));
+        for _ in 0..3 {
+            conn.time_passes(4).sends_raw(Initiator, &[0; 4]).sends_raw(Acceptor, &[0; 4]);
+        }
+        for _ in 0..seconds {
+            conn.time_passes(1).sends_raw(Initiator, &[0; 4]);
+        }
+        assert_eq!(silences(&conn), expected, "{seconds}");
+    }
+}
+
 /// `SEND_SENDER` and its two pids, as OTP 29 sends it behind a header of three known atoms.
 const CALL: &[u8] = b"\0\0\0\x2c\x83D\x03\x03\x02\x80\x05\x84h\x03a\x16\
     XR\0\0\0\0Y\0\0\0\0k\x0c>\xadXR\0\0\0\0Y\0\0\0\0k\x0c>\xada\0";

@@ -67,7 +67,8 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
     };
     let AnalysisSink { comments, findings, .. } = engine.finish();
     let comments = comments.finish();
-    let names = inputs()?.names();
+    let mut copied = inputs()?;
+    let names = copied.names();
     if analysis.frames == 0 {
         let name = names.join(", ");
         return Err(Error::NoPackets { name, is_selected: outcome.has_skipped });
@@ -96,7 +97,7 @@ pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Erro
     copy.saver.names(&known);
     let mut unused = SelectionOutcome::default();
     selected.begin_again();
-    let source = Selected::new(inputs()?, &mut selected, &mut unused);
+    let source = Selected::new(copied, &mut selected, &mut unused);
     match &mut replacements {
         None => copy.run(source)?,
         Some(replacements) => copy.run(Anonymized::new(source, replacements))?,

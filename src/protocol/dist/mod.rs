@@ -425,16 +425,24 @@ impl Distribution {
         Some(sums)
     }
 
-    /// The silent direction, its last packet, and the time shortly before the other side closes the connection,
-    /// judged by the tick period of that other side. If both sides are silent, the one whose time comes first.
-    pub(super) fn silent(&self) -> Option<(Direction, PacketRef, Timestamp)> {
+    /// The silent direction, its last packet, and the tick period of the other side, of two the longer one: by all of its
+    /// ticks, and by those before the time that `in_doubt_since` gives for that side. If both sides are silent, the one that
+    /// the other one gives up first.
+    pub(super) fn silent(
+        &self,
+        in_doubt_since: impl Fn(Direction) -> Option<Timestamp>,
+    ) -> Option<(Direction, PacketRef, Duration)> {
         let silences =
             [Direction::LowToHigh, Direction::HighToLow].into_iter().filter_map(|silent| {
-                let period = self.side(silent.reverse()).messages.tick_period()?;
+                let other = &self.side(silent.reverse()).messages;
+                let mut period = other.tick_period()?;
+                if let Some(since) = in_doubt_since(silent.reverse()) {
+                    period = period.max(other.tick_period_before(since)?);
+                }
                 let last = self.side(silent).messages.last()?;
-                Some((silent, last, close_after(last, period)))
+                Some((silent, last, period))
             });
-        silences.min_by_key(|(_, _, due)| *due)
+        silences.min_by_key(|(_, last, period)| close_after(*last, *period))
     }
 }
 

@@ -117,7 +117,6 @@ struct MessageDecoder {
 #[derive(Clone, Copy, Debug, Default)]
 struct TickPauses {
     groups: [PauseGroup; PAUSE_GROUPS],
-    longest: Duration,
 }
 
 /// Pauses between ticks of about the same length.
@@ -125,6 +124,7 @@ struct TickPauses {
 struct PauseGroup {
     /// The shortest of them; zero in a group without any.
     shortest: Duration,
+    longest: Duration,
     /// The sum of all of them.
     total: Duration,
     count: u32,
@@ -143,8 +143,7 @@ impl PauseGroup {
 impl TickPauses {
     /// Adds a pause that ended at `at`.
     fn add(&mut self, pause: Duration, at: Timestamp) {
-        let Self { groups, longest } = self;
-        *longest = pause.max(*longest);
+        let Self { groups } = self;
         let place = groups.iter().position(|group| group.fits(pause)).or_else(|| {
             let smallest = groups.iter().enumerate().min_by_key(|(_, group)| group.total);
             smallest.map(|(place, _)| place)
@@ -154,6 +153,7 @@ impl TickPauses {
             *group = PauseGroup { shortest: pause, first: at, ..PauseGroup::default() };
         }
         group.shortest = group.shortest.min(pause);
+        group.longest = group.longest.max(pause);
         group.total += pause;
         group.count += 1;
         group.last = at;
@@ -181,9 +181,10 @@ impl TickPauses {
     /// The shortest pause that is that of the sender. Pauses that are shorter in a small part of the time alone are none:
     /// ticks of another sender came between. The longest one does not count, in which the sender may have been held up.
     fn period(self) -> Option<Duration> {
-        let Self { mut groups, longest } = self;
+        let Self { mut groups } = self;
         groups.sort_unstable_by_key(|group| group.shortest);
         let mut known = groups.into_iter().filter(|group| group.count > 0);
+        let longest = known.clone().map(|group| group.longest).max().unwrap_or_default();
         let all = known.clone().map(|group| group.total).sum::<Duration>().saturating_sub(longest);
         let mut so_far = Duration::ZERO;
         let usual = known.clone().find(|group| {

@@ -538,6 +538,13 @@ fn the_tick_period_is_that_of_the_usual_pauses() {
     assert_eq!(period(&[1000, 1000, 8570]), Some(1000), "the sender was held up");
     assert_eq!(period(&[15_000, 30_000]), Some(15_000), "one tick is missing");
     assert_eq!(period(&[1000, 1000, 2000, 1000]), Some(1000), "one tick is missing");
+    let mut all = TickPauses::default();
+    let second = |seconds| Timestamp::new(seconds, 0);
+    all.add(Duration::from_secs(60), second(60));
+    all.forget(second(60));
+    (1..4).for_each(|n| all.add(Duration::from_secs(15), second(60 + n * 15)));
+    (1..3).for_each(|n| all.add(Duration::from_millis(1200), second(105 + n)));
+    assert_eq!(all.period(), Some(Duration::from_secs(15)), "the longest one is forgotten");
     let many: Vec<_> = (0..40).flat_map(|n| [15_000, 200 + n * 97]).collect();
     assert!(period(&many).is_some_and(|period| period > 10_000), "of all lengths");
 }

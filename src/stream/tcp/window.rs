@@ -1,7 +1,6 @@
 //! Receive windows, and bytes that wait to be acknowledged.
 
 use super::TcpDirection;
-use super::taken::ROUND_TRIP;
 use crate::decode::Segment;
 use crate::packet::PacketRef;
 use crate::time::{Timestamp, micros};
@@ -25,12 +24,11 @@ impl TcpDirection {
         self.unanswered.filter(|_| waits)
     }
 
-    /// Since when bytes of it wait to be acknowledged, if that is longer than a round trip and it has not sent them again:
-    /// they may not be its own.
-    pub(crate) fn waits_in_vain_since(&self, now: Timestamp) -> Option<Timestamp> {
+    /// Since when bytes of it wait to be acknowledged, if it has not sent them again: they may not be its own.
+    pub(crate) fn in_doubt_since(&self) -> Option<Timestamp> {
         let since = self.unanswered()?;
         let is_again = self.stream.resent().is_some_and(|resent| resent.last.at >= since);
-        (now > since.after(ROUND_TRIP) && !is_again).then_some(since)
+        (!is_again).then_some(since)
     }
 
     /// The longest period in which it announced a window of zero.
