@@ -3,6 +3,7 @@
 //! In: the facts of all sensors, on one clock. Out: the same facts, with those of a connection that several saw joined:
 //! it has one identifier, each of its messages once, and one observation when it is established and when it is over.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -280,6 +281,7 @@ impl Group {
         }
         facts.sort_by_key(|(rank, it)| (it.clock, it.sequence, *rank));
         let (mut established, mut last, mut requests) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut silent, mut quiet) = (Vec::new(), Vec::new());
         let mut sightings = Sightings::default();
         let mut nodes = PerRole { initiator: None, acceptor: None };
         for (rank, mut fact) in facts {
@@ -296,9 +298,15 @@ impl Group {
             match &fact.fact {
                 Fact::Connection { seen, .. } => match seen.occasion {
                     Occasion::Established => established.push((rank, fact)),
-                    // That a side is silent is a warning of a live view, which another sensor may not have.
-                    Occasion::Silent { .. } => {}
-                    Occasion::Over | Occasion::Quiet | Occasion::End => last.push((rank, fact)),
+                    Occasion::Silent { .. } => silent.push((rank, fact)),
+                    Occasion::Quiet => {
+                        let is_over = |it: &Ranked| occasion(&it.1) == Some(Occasion::Over);
+                        if !ranks_of(&quiet).contains(&rank) && !last.iter().any(is_over) {
+                            quiet.push((rank, fact.clone()));
+                        }
+                        last.push((rank, fact));
+                    }
+                    Occasion::Over | Occasion::End => last.push((rank, fact)),
                 },
                 Fact::Epmd { .. } => requests.push((rank, fact)),
                 Fact::Anomaly { anomaly, .. }
@@ -306,6 +314,14 @@ impl Group {
                 _ if sightings.is_known(rank, &fact) => {}
                 _ => united.push((rank, fact)),
             }
+        }
+        // Where another sensor has no such observation, it may have seen that side send, or the connection go on.
+        let all = ranks_of(&last);
+        if ranks_of(&silent) == all {
+            united.extend(joined_established(silent));
+        }
+        if ranks_of(&quiet) == all && quiet.len() < last.len() {
+            united.extend(joined_last(quiet));
         }
         united.extend(joined_established(established));
         united.extend(joined_last(last));
@@ -414,7 +430,18 @@ fn joined(parts: Vec<Observation>) -> Option<Observation> {
     Some(all)
 }
 
-/// The observation that a handshake has completed: from the first sensor on that saw it, with what all saw by then.
+/// Why a connection was observed.
+fn occasion(fact: &Recorded) -> Option<Occasion> {
+    observation(fact).map(|seen| seen.occasion)
+}
+
+/// The sensors that facts are of.
+fn ranks_of(facts: &[Ranked]) -> BTreeSet<usize> {
+    facts.iter().map(|(rank, _)| *rank).collect()
+}
+
+/// The observation that a handshake has completed, or that a side is silent: from the first sensor on that saw it, with what
+/// all saw by then.
 fn joined_established(facts: Vec<Ranked>) -> Option<Ranked> {
     let parts = facts.iter().filter_map(|(_, it)| observation(it).cloned()).collect();
     let seen = Box::new(joined(parts)?);
