@@ -502,37 +502,57 @@ fn with_observation(fact: Recorded, seen: Box<Observation>) -> Recorded {
 /// of its own.
 fn joined_requests(facts: Vec<Ranked>) -> Vec<Ranked> {
     let mut counts: HashMap<(usize, bool), usize, RandomState> = HashMap::default();
-    let mut requests: Vec<((bool, usize), Ranked, EpmdObservation)> = Vec::new();
+    let mut requests: Vec<(Vec<Ranked>, EpmdObservation)> = Vec::new();
     let mut numbers: HashMap<(bool, usize), usize, RandomState> = HashMap::default();
     for (rank, fact) in facts {
         let Fact::Epmd { seen, .. } = &fact.fact else { continue };
         let seen = (**seen).clone();
         let is_end = seen.outcome == EpmdOutcome::Unregistered;
         let count = counts.entry((rank, is_end)).or_default();
-        let key = (is_end, *count);
-        *count += 1;
         let next = requests.len();
-        let number = *numbers.entry(key).or_insert(next);
+        let number = *numbers.entry((is_end, *count)).or_insert(next);
+        *count += 1;
         match requests.get_mut(number) {
-            Some((_, _, joined)) => *joined = join_epmd(std::mem::take(joined), seen),
-            None => requests.push((key, (rank, fact), seen)),
+            Some((known, joined)) => {
+                known.push((rank, fact));
+                *joined = join_epmd(std::mem::take(joined), seen);
+            }
+            None => requests.push((vec![(rank, fact)], seen)),
         }
     }
-    let requests = requests.into_iter().filter_map(|(_, (rank, fact), seen)| {
-        let Fact::Epmd { settled, .. } = fact.fact else { return None };
-        let reply = seen.seen.reply.filter(|_| seen.response.is_some());
-        let is_end = seen.outcome == EpmdOutcome::Unregistered;
-        let fact = Recorded { fact: Fact::Epmd { settled, seen: Box::new(seen) }, ..fact };
-        Some((rank, settled_by(fact, reply.filter(|_| !is_end))))
-    });
-    requests.collect()
+    requests.into_iter().filter_map(|(facts, seen)| joined_request(facts, seen)).collect()
+}
+
+/// The fact of the first sensor that has the outcome, with what all sensors show. A sensor that ended before the reply has
+/// another outcome, at another time.
+fn joined_request(facts: Vec<Ranked>, seen: EpmdObservation) -> Option<Ranked> {
+    let has_outcome = |(_, it): &Ranked| matches!(&it.fact, Fact::Epmd { seen: own, .. } if own.outcome == seen.outcome);
+    let decided = facts.iter().position(has_outcome);
+    let (rank, fact) = facts.into_iter().nth(decided.unwrap_or(0))?;
+    let Fact::Epmd { settled, .. } = fact.fact else { return None };
+    let is_end = seen.outcome == EpmdOutcome::Unregistered;
+    let reply = seen.seen.reply.filter(|_| seen.response.is_some() && !is_end);
+    let fact = Recorded { fact: Fact::Epmd { settled, seen: Box::new(seen) }, ..fact };
+    let has_time = |mark: &PacketRef| mark.at != Timestamp::default();
+    Some(match reply.filter(has_time) {
+        // None of them decided it: one has the request, another the reply.
+        Some(reply) if decided.is_none() => (rank, settled_at(fact, reply)),
+        reply => (rank, settled_by(fact, reply)),
+    })
 }
 
 /// The fact as if this packet had settled it, if that is earlier: a sensor of one direction reports what another one decides
 /// when it gives up waiting.
-fn settled_by(mut fact: Recorded, mark: Option<PacketRef>) -> Recorded {
+fn settled_by(fact: Recorded, mark: Option<PacketRef>) -> Recorded {
     let is_earlier = |mark: &PacketRef| mark.at < fact.clock && mark.at != Timestamp::default();
-    let Some(mark) = mark.filter(is_earlier) else { return fact };
+    match mark.filter(is_earlier) {
+        Some(mark) => settled_at(fact, mark),
+        None => fact,
+    }
+}
+
+/// The fact as settled by this packet.
+fn settled_at(mut fact: Recorded, mark: PacketRef) -> Recorded {
     fact.clock = mark.at;
     if let Some(settled) = fact.fact.settled_mut() {
         (settled.at, settled.frame) = (mark.at, Some(mark.frame));

@@ -287,6 +287,34 @@ fn a_sensor_that_saw_everything_decides_whatever_the_others_lack() {
     });
 }
 
+#[test]
+fn a_sensor_that_stopped_early_changes_no_finding() {
+    check_all(|path| {
+        let mut wrong = Vec::new();
+        for at_most in (0..PLACES).map(|place| {
+            let frames = frames_of(&path.to_string_lossy()).map_or(0, |(_, frames)| frames.len());
+            1 + frames * place / PLACES
+        }) {
+            let has = |sensor: usize, at: usize, _: &Kept| sensor == 0 || at < at_most;
+            let Some([parts, whole]) = seen_by(path, has, 2, 0) else { continue };
+            let rules_of = |it| {
+                let mut rules = story(&merged(it, Run::Plain)).rules;
+                // The end of a registration that one sensor lacks is not joined with that of the other.
+                rules.remove("registration-lost");
+                rules.into_keys().collect::<Vec<_>>()
+            };
+            let [one, many] = [whole, parts].map(rules_of);
+            if one != many {
+                wrong.push(format!("{at_most} frames: {one:?} became {many:?}"));
+            }
+        }
+        wrong
+    });
+}
+
+/// Places in a capture at which a sensor stops.
+const PLACES: usize = 12;
+
 /// Whether the clock of the second sensor was found to be 1.5 s ahead.
 fn is_aligned(event: &Event) -> bool {
     match &event.body {
