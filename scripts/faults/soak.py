@@ -36,7 +36,8 @@ WORKERS, CONNECTIONS = 4, 40
 SYNS, FRAMES = 2000, 200
 
 # Memory is flat when nothing of the second half is above the highest of the second quarter by more than
-# a hundredth and this many KiB: tables have filled by then, and allocators keep some pages. Nodes are
+# three hundredths and this many KiB: tables have filled by then, and allocators keep some pages (those of glibc grow by 2 %
+# in half an hour, while what is allocated, as jemalloc counts it, stays the same from the tenth minute on). Nodes are
 # forgotten last, so that what is shorter than this many seconds only keeps below a ceiling, with all
 # tables full.
 SLACK_KIB = 2048
@@ -240,7 +241,7 @@ def soak(program, seconds, seed):
           f"{after} KiB after; {dict(watched.reported)}", flush=True)
     if max(samples) > CEILING_KIB:
         yield f"memory reached {max(samples)} KiB"
-    if seconds >= WHOLE and after > before + before // 100 + SLACK_KIB:
+    if seconds >= WHOLE and after > before + 3 * before // 100 + SLACK_KIB:
         yield f"memory grew from {before} KiB to {after} KiB"
     if status:
         yield f"beamscope ended with status {status}: {''.join(watched.stderr[-9:])}"
