@@ -282,6 +282,8 @@ impl Group {
         facts.sort_by_key(|(rank, it)| (it.clock, it.sequence, *rank));
         let (mut established, mut last, mut requests) = (Vec::new(), Vec::new(), Vec::new());
         let (mut silent, mut quiet) = (Vec::new(), Vec::new());
+        // The sensors of `quiet`, and whether one saw the end.
+        let (mut quiet_at, mut is_over) = (BTreeSet::new(), false);
         let mut sightings = Sightings::default();
         let mut nodes = PerRole { initiator: None, acceptor: None };
         for (rank, mut fact) in facts {
@@ -300,13 +302,15 @@ impl Group {
                     Occasion::Established => established.push((rank, fact)),
                     Occasion::Silent { .. } => silent.push((rank, fact)),
                     Occasion::Quiet => {
-                        let is_over = |it: &Ranked| occasion(&it.1) == Some(Occasion::Over);
-                        if !ranks_of(&quiet).contains(&rank) && !last.iter().any(is_over) {
+                        if !is_over && quiet_at.insert(rank) {
                             quiet.push((rank, fact.clone()));
                         }
                         last.push((rank, fact));
                     }
-                    Occasion::Over | Occasion::End => last.push((rank, fact)),
+                    Occasion::Over | Occasion::End => {
+                        is_over |= seen.occasion == Occasion::Over;
+                        last.push((rank, fact));
+                    }
                 },
                 Fact::Epmd { .. } => requests.push((rank, fact)),
                 Fact::Anomaly { anomaly, .. }
@@ -320,7 +324,7 @@ impl Group {
         if ranks_of(&silent) == all {
             united.extend(joined_established(silent));
         }
-        if ranks_of(&quiet) == all && quiet.len() < last.len() {
+        if quiet_at == all && quiet.len() < last.len() {
             united.extend(joined_last(quiet));
         }
         united.extend(joined_established(established));
@@ -428,11 +432,6 @@ fn joined(parts: Vec<Observation>) -> Option<Observation> {
         settle(&mut all, &parts);
     }
     Some(all)
-}
-
-/// Why a connection was observed.
-fn occasion(fact: &Recorded) -> Option<Occasion> {
-    observation(fact).map(|seen| seen.occasion)
 }
 
 /// The sensors that facts are of.
