@@ -449,11 +449,13 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_accepted_needs_one_end_that_is_the_same() {
+    fn what_nothing_accepted_needs_the_same_acceptor() {
         let first = [Some(1), None];
         let inside = seen(INSIDE, first, None, None);
         assert!(is_one(&inside, &seen(OUTSIDE, first, None, None)));
         assert!(!is_one(&inside, &seen(ELSEWHERE, first, None, None)));
+        let scanned = ["10.1.0.2:4000", "10.2.0.3:9100"];
+        assert!(!is_one(&inside, &seen(scanned, first, None, None)), "one scanner, two hosts");
     }
 
     #[test]

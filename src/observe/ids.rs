@@ -62,8 +62,8 @@ pub fn community_id(src: Endpoint, dest: Endpoint) -> Arc<str> {
 }
 
 /// A digest of bytes that come in pieces, which is the same on any machine. Contents with one digest count once, so it must
-/// be one for which no two contents can be made; and SHA-256 is twice as fast as MD5 where the processor has instructions
-/// for it.
+/// be impossible to make two of them, as with SHA-256; which is also twice as fast as MD5 where the processor has
+/// instructions for it.
 #[derive(Clone, Default)]
 pub struct ContentDigest(Sha256);
 
