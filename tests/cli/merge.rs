@@ -115,15 +115,19 @@ fn a_story_on_both_sides_of_a_translation_is_reported_once() {
     }
 }
 
+/// The lines of a merge of both captures of a scene, the clock of the second of which is so many nanoseconds ahead.
+fn merged_late(dir: &TestDir, scene: &str, nanos: i64) -> String {
+    let dialer = observed(dir, &format!("captures/{scene}-at-dialer.pcap"), "dialer");
+    let (link, frames) = frames_of(&format!("captures/{scene}-at-acceptor.pcap")).unwrap();
+    let late = dir.file("late.pcap");
+    fs::write(&late, pcap(link, &frames.iter().collect::<Vec<_>>(), nanos)).unwrap();
+    lines_of(&["merge", "--json", &dialer, &observed(dir, &late, "late")])
+}
+
 #[test]
 fn clocks_are_compared_through_a_translation() {
     let dir = TestDir::new("merge-translated-clocks");
-    let dialer = observed(&dir, "captures/translated-both-at-dialer.pcap", "dialer");
-    let (link, frames) = frames_of("captures/translated-both-at-acceptor.pcap").unwrap();
-    let late = dir.file("late.pcap");
-    fs::write(&late, pcap(link, &frames.iter().collect::<Vec<_>>(), 1_500_000_000)).unwrap();
-    let acceptor = observed(&dir, &late, "late");
-    let lines = lines_of(&["merge", "--json", &dialer, &acceptor]);
+    let lines = merged_late(&dir, "translated-both", 1_500_000_000);
     assert!(lines.contains("the clock of late is 1.500 s ahead of that of dialer"), "{lines}");
     assert_eq!(lines.matches(r#""kind":"address_translated""#).count(), 4, "{lines}");
     assert!(!lines.contains("unproven-name"), "{lines}");
@@ -151,11 +155,7 @@ fn a_handshake_that_a_proxy_passes_on_shows_no_false_name() {
 #[test]
 fn a_handshake_that_a_proxy_passes_on_is_known_whatever_the_clocks_are() {
     let dir = TestDir::new("merge-passed-on-clocks");
-    let dialer = observed(&dir, "captures/passed-on-at-dialer.pcap", "dialer");
-    let (link, frames) = frames_of("captures/passed-on-at-acceptor.pcap").unwrap();
-    let late = dir.file("late.pcap");
-    fs::write(&late, pcap(link, &frames.iter().collect::<Vec<_>>(), 5_000_000_000)).unwrap();
-    let lines = lines_of(&["merge", "--json", &dialer, &observed(&dir, &late, "late")]);
+    let lines = merged_late(&dir, "passed-on", 5_000_000_000);
     assert_eq!(lines.matches(r#""kind":"same_handshake""#).count(), 4, "{lines}");
     assert!(!lines.contains("unproven-name"), "{lines}");
 }
