@@ -296,22 +296,14 @@ impl Happened {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::samples::{dial, mark};
-    use crate::judge::world::PriorLookup;
+    use crate::judge::samples::{dial, lookup};
 
     #[test]
     fn a_node_without_a_name_is_known_by_the_name_that_was_looked_up_or_by_its_host() {
         let mut it = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").judged();
         assert_eq!(KnownAs::of(&it, Role::Acceptor), KnownAs::Name("b@h2".into()));
         it.forget_names();
-        it.verdict.lookup = Some(PriorLookup {
-            session_id: "e".into(),
-            reply: mark(1).frame,
-            asked: "b".into(),
-            port: 9100,
-            highest_version: 6,
-            forwarded: None,
-        });
+        it.verdict.lookup = Some(lookup("b", 1));
         let host = |n: u8| Host::At([10, 0, 0, n].into());
         assert_eq!(KnownAs::of(&it, Role::Acceptor), KnownAs::Alive("b".into(), host(2)));
         assert_eq!(KnownAs::of(&it, Role::Initiator), KnownAs::AnyOf(host(1)));

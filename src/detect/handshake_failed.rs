@@ -396,7 +396,7 @@ mod tests {
     use super::*;
     use crate::decode::Endpoint;
     use crate::detect::tests::{Step, but, found, hello};
-    use crate::judge::samples::{dial, mark};
+    use crate::judge::samples::{dial, lookup, mark};
     use crate::judge::world::PriorLookup;
 
     /// A dial to a proxy, which closes it without an answer; EPMD at `behind` answered for it.
@@ -416,11 +416,6 @@ mod tests {
             session.verdict.detected_by = Some(Role::Acceptor);
             session.close(Role::Acceptor, mark(110));
             session.verdict.lookup = Some(PriorLookup {
-                session_id: "outer".into(),
-                reply: mark(50).frame,
-                asked: "b".into(),
-                port: 9100,
-                highest_version: 6,
                 forwarded: behind.map(|ip| {
                     Box::new(ForwardedLookup {
                         epmd: Endpoint { ip: ip.parse().unwrap(), port: 4369 },
@@ -428,6 +423,7 @@ mod tests {
                         reply: mark(40).frame,
                     })
                 }),
+                ..lookup("b", 50)
             });
             change(session);
         })

@@ -210,8 +210,7 @@ fn asked_for_its_alive_name(session: &JudgedConnection) -> bool {
 mod tests {
     use super::*;
     use crate::detect::tests::{Step, but, found, hello, nok, rules};
-    use crate::judge::samples::{at, dial, mark};
-    use crate::judge::world::PriorLookup;
+    use crate::judge::samples::{at, dial, lookup, mark};
 
     const B: &str = "app@pod-b/10.0.0.2/2";
 
@@ -220,14 +219,7 @@ mod tests {
         but(dial(ms, "app@pod-a/10.0.0.1/1", B).fails(Outcome::Superseded), |session| {
             session.forget_name(Role::Acceptor);
             session.status(mark(ms + 5), "nok");
-            session.verdict.lookup = Some(PriorLookup {
-                session_id: "lookup".into(),
-                reply: mark(ms + 5).frame,
-                asked: "app".into(),
-                port: 9100,
-                highest_version: 6,
-                forwarded: None,
-            });
+            session.verdict.lookup = Some(lookup("app", ms + 5));
         })
     }
 

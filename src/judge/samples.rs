@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::world::PriorLookup;
 use super::{Confidence, JudgedConnection, LossScope, Outcome, PeerSigns, Undelivered, Verdict};
 use crate::decode::Endpoint;
 use crate::observe::{
@@ -251,6 +252,18 @@ impl JudgedConnection {
 /// The packet whose number is its time in milliseconds.
 pub(crate) fn mark(ms: u64) -> PacketRef {
     PacketRef { frame: FrameRef { input: 0, number: ms.max(1) }, at: at(ms) }
+}
+
+/// A look-up of a node by this alive name, which EPMD answered with port 9100 at `ms`.
+pub(crate) fn lookup(asked: &str, ms: u64) -> PriorLookup {
+    PriorLookup {
+        session_id: "lookup".into(),
+        reply: mark(ms).frame,
+        asked: asked.into(),
+        port: 9100,
+        highest_version: 6,
+        forwarded: None,
+    }
 }
 
 /// Bytes of the initiator that were sent from `since` to `until`, in milliseconds, and did not arrive.

@@ -722,8 +722,8 @@ const MAX_MESH: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::samples::{SampleDial, at, certificate, dial, mark};
-    use crate::judge::world::{ClusterFacts, HomeNets, PriorLookup, World};
+    use crate::judge::samples::{SampleDial, at, certificate, dial, lookup, mark};
+    use crate::judge::world::{ClusterFacts, HomeNets, World};
     use crate::observe::{Occasion, TlsHello, TlsSign};
 
     const A: &str = "a@h1/10.0.0.1/1";
@@ -772,15 +772,7 @@ mod tests {
         it.forget_names();
         it.verdict.protocol = Protocol::Tls;
         it.verdict.tls_link = link.map(mark);
-        let lookup = PriorLookup {
-            session_id: "e".into(),
-            reply: mark(1).frame,
-            asked: alive.into(),
-            port: 9100,
-            highest_version: 6,
-            forwarded: None,
-        };
-        it.verdict.lookup = Some(lookup);
+        it.verdict.lookup = Some(lookup(alive, 1));
         let hello = TlsHello { server_name: Some(host.into()), ..TlsHello::default() };
         it.seen.tls.initiator.hello = Some(hello);
         it.seen.tls.acceptor.sign = Some((TlsSign::Hello, mark(2)));
