@@ -1,6 +1,6 @@
 //! Frames for the tests of stage 2: one EPMD request in every link header and tunnel.
 
-use super::{Decoded, Decoder, Segment};
+use super::{Decoded, Decoder, Endpoint, FlowKey, Segment, TcpFlags};
 use crate::capture::{Frame, LinkType};
 use crate::limits::DefragLimits;
 use crate::packet::FrameRef;
@@ -25,6 +25,29 @@ pub(super) struct Seen {
     pub(super) payload: Vec<u8>,
     pub(super) missing: u32,
     pub(super) layers: Vec<String>,
+}
+
+impl Segment<'static> {
+    /// An empty segment without flags; a test sets the fields that it is about.
+    pub(crate) fn between(src: Endpoint, dst: Endpoint) -> Self {
+        let (flow, direction) = FlowKey::new(src, dst);
+        Self {
+            frame: FrameRef::default(),
+            at: Timestamp::default(),
+            flow,
+            direction,
+            seq: 0,
+            ack: 0,
+            flags: TcpFlags(0),
+            window: 1000,
+            ip_id: None,
+            ttl: 0,
+            header: &[],
+            payload: &[],
+            missing: 0,
+            layers: &[],
+        }
+    }
 }
 
 impl From<Segment<'_>> for Seen {

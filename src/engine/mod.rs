@@ -811,22 +811,14 @@ mod tests {
         fn segment(&mut self, (from, to): (u16, u16), seq: u32, flags: u8, payload: &[u8]) {
             self.number += 1;
             let end = |port| Endpoint { ip: IpAddr::from([10, 0, 0, (port >> 15) as u8]), port };
-            let (flow, direction) = FlowKey::new(end(from), end(to));
             self.engine.push_segment(&Segment {
                 frame: FrameRef { input: 0, number: self.number },
                 at: self.at,
-                flow,
-                direction,
                 seq,
                 ack: 1,
                 flags: TcpFlags(flags),
-                window: 1000,
-                ip_id: None,
-                ttl: 0,
-                header: &[],
                 payload,
-                missing: 0,
-                layers: &[],
+                ..Segment::between(end(from), end(to))
             });
         }
 

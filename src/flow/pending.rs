@@ -518,22 +518,13 @@ mod tests {
     const B: Endpoint = Endpoint { ip: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)), port: 6 };
 
     fn header(src: Endpoint, dst: Endpoint, seq: u32, flags: u8) -> Segment<'static> {
-        let (flow, direction) = FlowKey::new(src, dst);
         Segment {
             frame: FrameRef { input: 0, number: u64::from(seq) },
             at: Timestamp(0),
-            flow,
-            direction,
             seq,
-            ack: 0,
             flags: TcpFlags(flags),
             window: 0,
-            ip_id: None,
-            ttl: 0,
-            header: &[],
-            payload: &[],
-            missing: 0,
-            layers: &[],
+            ..Segment::between(src, dst)
         }
     }
 

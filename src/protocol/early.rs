@@ -397,23 +397,7 @@ mod tests {
     ) -> Segment<'_> {
         let [a, b] = [1, 2].map(|n| Endpoint { ip: [10, 0, 0, n].into(), port: 9000 });
         let (src, dst) = if is_originator { (a, b) } else { (b, a) };
-        let (flow, direction) = FlowKey::new(src, dst);
-        Segment {
-            frame: FrameRef::default(),
-            at: Timestamp::default(),
-            flow,
-            direction,
-            seq,
-            ack,
-            flags: TcpFlags(flags),
-            window: 1000,
-            ip_id: None,
-            ttl,
-            header: &[],
-            payload,
-            missing: 0,
-            layers: &[],
-        }
+        Segment { seq, ack, flags: TcpFlags(flags), ttl, payload, ..Segment::between(src, dst) }
     }
 
     /// The index of the segment that is rejected when the last of these comes.

@@ -120,22 +120,14 @@ impl TestConnection {
         self.at = self.at.after(Duration::from_micros(50));
         let (own, peer) = (from.index(), from.peer().index());
         self.acked[own] = self.arrived[peer];
-        let (flow, direction) = FlowKey::new(src, dst);
         let segment = Segment {
             frame: FrameRef { input: 0, number: self.frame },
             at: self.at,
-            flow,
-            direction,
             seq: self.seq[own],
             ack: self.acked[own],
             flags: TcpFlags(flags),
-            window: 1000,
-            ip_id: None,
-            ttl: 0,
-            header: &[],
             payload,
-            missing: 0,
-            layers: &[],
+            ..Segment::between(src, dst)
         };
         let advance = payload.len() as u32 + u32::from(flags & 0x03 != 0);
         self.seq[own] = self.seq[own].wrapping_add(advance);

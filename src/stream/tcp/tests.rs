@@ -59,22 +59,15 @@ impl Hosts {
     ) -> &mut Self {
         self.frame += 1;
         self.wait(1);
-        let (flow, direction) = FlowKey::new(src, dst);
         let segment = Segment {
             frame: FrameRef { input: 0, number: self.frame },
             at: self.at,
-            flow,
-            direction,
             seq,
             ack,
             flags: TcpFlags(flags),
-            window: 1000,
-            ip_id: None,
             ttl: self.ttl,
-            header: &[],
             payload,
-            missing: 0,
-            layers: &[],
+            ..Segment::between(src, dst)
         };
         if !self.tcp.is_dropped(&segment, true) && self.tcp.is_intact(&segment) {
             if self.tcp.has_closed() {
@@ -263,22 +256,14 @@ fn the_first_answer_to_a_syn_acknowledges_it() {
     let is_answered = |flags: u8, ack: u32| {
         let mut hosts = Hosts::new();
         hosts.a(SYN, 1000, 0, b"");
-        let (flow, direction) = FlowKey::new(B, A);
         hosts.tcp.is_answered_by(&Segment {
             frame: FrameRef { input: 0, number: 9 },
             at: hosts.at,
-            flow,
-            direction,
             seq: 5000,
             ack,
             flags: TcpFlags(flags),
-            window: 1000,
-            ip_id: None,
             ttl: 64,
-            header: &[],
-            payload: b"",
-            missing: 0,
-            layers: &[],
+            ..Segment::between(B, A)
         })
     };
     assert!(is_answered(SYN_ACK, 1001) && is_answered(RST_ACK, 1001));
@@ -311,22 +296,16 @@ fn what_one_reading_of_a_connection_showed_of_checksums_holds_for_the_next() {
 
 /// Bytes of A behind a header with this checksum.
 fn with_checksum(hosts: &Hosts, header: &'static [u8]) -> Segment<'static> {
-    let (flow, direction) = FlowKey::new(A, B);
     Segment {
         frame: FrameRef { input: 0, number: 99 },
         at: hosts.at,
-        flow,
-        direction,
         seq: 1001,
         ack: 5001,
         flags: TcpFlags(ACK),
-        window: 1000,
-        ip_id: None,
         ttl: 64,
         header,
         payload: b"abcd",
-        missing: 0,
-        layers: &[],
+        ..Segment::between(A, B)
     }
 }
 
