@@ -25,7 +25,7 @@ pub struct UsualMessage<'a> {
 pub enum UsualCall<'a> {
     /// `{'$gen_call', {Pid, Tag}, Request}`. The request is none to `rex`.
     Request(&'a [u8]),
-    /// `{Tag, Reply}`.
+    /// The answer `{Tag, Reply}`.
     Reply(&'a [u8]),
     /// The caller removes its monitor.
     Demonitor(&'a [u8]),
@@ -224,8 +224,12 @@ mod tests {
         assert!(with(1, "global") && !with(1, "global_name_server"));
         // A request of five elements, as one to `rex` is.
         for (how, is_usual) in [("call", false), ("block_call", false), ("put", true)] {
-            let call =
-                [&CALL[..CALL.len() - 1], &[5, 119, how.len() as u8], how.as_bytes()].concat();
+            let call = [
+                &CALL[..CALL.len() - 1],
+                &[5, 119, u8::try_from(how.len()).unwrap()],
+                how.as_bytes(),
+            ]
+            .concat();
             assert_eq!(read(&call, &&ATOMS[..]).is_some(), is_usual, "{how}");
         }
     }

@@ -59,7 +59,7 @@ struct CallAnswer {
     mark: PacketRef,
 }
 
-/// What an answer tells.
+/// The kind of an answer, and what decides its outcome.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct AnswerKind {
     kind: RequestKind,
@@ -68,7 +68,7 @@ struct AnswerKind {
 }
 
 impl AnswerKind {
-    /// `{Tag, Reply}`.
+    /// That of `{Tag, Reply}`.
     const REPLY: Self = Self { kind: RequestKind::GenReply, has_reason: false, is_noproc: false };
 }
 
@@ -84,7 +84,7 @@ struct CallEvent {
 
 #[derive(Clone, Copy, Debug)]
 enum CallStep {
-    /// A request.
+    /// A request with a whole reference.
     Request(CallKind),
     /// A request whose reference is cut off: it has no key.
     Unnamed(CallKind),

@@ -33,7 +33,7 @@ pub enum AtomRole {
     /// The text is not known.
     #[default]
     Unknown,
-    /// It begins no message of OTP, or one whose beginning alone says nothing.
+    /// It begins no message that follows a convention, or one that its first atom alone does not identify.
     Other,
     /// `'$gen_call'`, the first element of a call.
     GenCall,

@@ -70,7 +70,7 @@ pub(super) fn skip_common(input: &[u8]) -> Option<&[u8]> {
     scan::skip_common(input)
 }
 
-/// The same for an atom.
+/// The same, where that term is an atom.
 #[inline(always)]
 pub(super) fn skip_common_atom(input: &[u8]) -> Option<&[u8]> {
     scan::skip_common_atom(input)
