@@ -102,6 +102,7 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
             corrupt.filter(|corrupt| !parts.iter().any(|it| is_sound(it, corrupt)));
         joined.messages[role] = messages(parts, role);
     }
+    settle_close(&mut joined.tcp, parts);
     joined.tcp.both_seen |=
         Role::BOTH.iter().all(|role| joined.tcp.sides[*role].last_segment.is_some());
     let is_whole = Role::BOTH.iter().all(|role| joined.tcp.sides[*role].missing_bytes == 0);
@@ -113,6 +114,37 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
         // What each sensor lacks, another one has.
         (joined.tcp.gaps, joined.tcp.gap_bytes) = (0, 0);
     }
+}
+
+/// Finds out which of two closes came first, where sensors have different ones: the side that had received the other's FIN
+/// closed second. Clocks of sensors are known up to a round trip, within which most second closes come, and decide nothing.
+fn settle_close(joined: &mut TcpFacts, parts: &[Observation]) {
+    let closes = || parts.iter().filter_map(|it| Some((it, it.tcp.close?)));
+    let first_of = |role: Role| {
+        let of_role = closes().filter(|(_, close)| close.by == Some(role));
+        of_role.map(|(_, close)| close).reduce(first_close)
+    };
+    let (Some(a), Some(b)) = (first_of(Role::Initiator), first_of(Role::Acceptor)) else { return };
+    let has_other = |close: CloseFacts, other: Role| {
+        close.received.is_some_and(|received| received > joined.sides[other].end)
+    };
+    let first = match (has_other(a, Role::Acceptor), has_other(b, Role::Initiator)) {
+        (false, true) => Some(a),
+        (true, false) => Some(b),
+        _ => {
+            // One clock has both.
+            let has_both = |it: &Observation| {
+                Role::BOTH.iter().all(|role| it.tcp.sides[*role].closed_at.is_some())
+            };
+            let all = closes().filter(|(it, _)| has_both(it)).map(|(_, close)| close);
+            all.reduce(first_close)
+        }
+    };
+    let is_whole = a.is_whole || b.is_whole;
+    joined.close = match (first, joined.close) {
+        (Some(first), _) => Some(CloseFacts { is_whole, ..first }),
+        (None, close) => close.map(|close| CloseFacts { by: None, ..close }),
+    };
 }
 
 /// The totals of messages of one side, from the sensor that read most of them. A sensor of one direction has no answers.
