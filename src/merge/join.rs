@@ -103,6 +103,7 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
         joined.messages[role] = messages(parts, role);
     }
     settle_close(&mut joined.tcp, parts);
+    settle_last_bytes(&mut joined.tcp, parts);
     joined.tcp.both_seen |=
         Role::BOTH.iter().all(|role| joined.tcp.sides[*role].last_segment.is_some());
     let is_whole = Role::BOTH.iter().all(|role| joined.tcp.sides[*role].missing_bytes == 0);
@@ -145,6 +146,24 @@ fn settle_close(joined: &mut TcpFacts, parts: &[Observation]) {
         (Some(first), _) => Some(CloseFacts { is_whole, ..first }),
         (None, close) => close.map(|close| CloseFacts { by: None, ..close }),
     };
+}
+
+/// A sensor that did not see the close has the bytes behind it as the last ones. Those before it are known from a sensor that
+/// has that close and lacks no bytes, if there is one.
+fn settle_last_bytes(joined: &mut TcpFacts, parts: &[Observation]) {
+    let Some(close) = joined.close else { return };
+    for role in Role::BOTH {
+        let last = &mut joined.sides[role].last_bytes;
+        if *last <= Some(close.mark.at) {
+            continue;
+        }
+        let has_close = |it: &&Observation| {
+            let is_same = it.tcp.close.is_some_and(|own| own.by.is_some() && own.by == close.by);
+            is_same && it.tcp.sides[role].missing_bytes == 0
+        };
+        let before = parts.iter().filter(has_close).filter_map(|it| it.tcp.sides[role].last_bytes);
+        *last = before.max().map(|at| at.min(close.mark.at));
+    }
 }
 
 /// The totals of messages of one side, from the sensor that read most of them. A sensor of one direction has no answers.
