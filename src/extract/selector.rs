@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -170,16 +169,14 @@ impl<I> Selector<I> {
     #[inline(always)]
     fn take(&mut self, frame: &Frame<'_>, is_first: bool, out: &mut impl KeptItems<I>) {
         self.chosen.frames += 1;
-        let is_leap = frame.at > self.chosen.until.after(LEAP);
         self.chosen.until = self.chosen.until.max(frame.at);
         let taken = self.chosen.waiting.taken();
-        if is_leap {
-            self.chosen.waiting.keep_next();
-        }
         self.select(frame, out);
         // The first frame of an input is kept in any case, for its time and its link type.
-        if (is_leap || is_first) && self.chosen.waiting.taken() == taken {
+        if is_first && self.chosen.waiting.taken() == taken {
             self.chosen.waiting.keep(frame, out);
+        } else if frame.at >= self.chosen.waiting.holds_from() {
+            self.chosen.waiting.hold(frame);
         }
     }
 
@@ -504,10 +501,6 @@ fn frames_of(opening: &TcpOpening) -> impl Iterator<Item = u64> {
 fn both(key: &FlowKey) -> [Endpoint; 2] {
     [Direction::LowToHigh, Direction::HighToLow].map(|side| key.end(side))
 }
-
-/// A frame that is so much later than all before it is kept: the clock of an engine follows it, also where it is wrong and
-/// the next ones are earlier.
-const LEAP: Duration = Duration::from_secs(1);
 
 /// Endpoints that are remembered.
 const MOST_ENDS: usize = 1 << 18;
