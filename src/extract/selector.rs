@@ -175,7 +175,7 @@ impl<I> Selector<I> {
         // The first frame of an input is kept in any case, for its time and its link type.
         if is_first && self.chosen.waiting.taken() == taken {
             self.chosen.waiting.keep(frame, out);
-        } else if frame.at >= self.chosen.waiting.holds_from() {
+        } else if frame.at > self.chosen.waiting.holds_from() {
             self.chosen.waiting.hold(frame);
         }
     }

@@ -178,7 +178,7 @@ impl<I> WaitingItems<I> {
         }
     }
 
-    /// The time from which on a frame is [held](Self::hold), unless it is kept.
+    /// The time behind which a frame is [held](Self::hold), unless it is kept.
     #[inline(always)] // the loop over frames
     pub(super) fn holds_from(&self) -> Timestamp {
         self.clock_at.after(CLOSE)
