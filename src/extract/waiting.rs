@@ -40,14 +40,14 @@ pub(super) struct WaitingItems<I> {
     taken: u64,
     /// Whether the next frame is kept whatever becomes of it.
     keeps_next: bool,
-    clock: HeldFrame,
+    clock: LatestFrame,
     /// Latest time of a frame that is kept or held.
     clock_at: Timestamp,
 }
 
 /// The latest frame, as long as it is not kept: all that matter are earlier, or before it.
 #[derive(Debug, Default)]
-struct HeldFrame {
+struct LatestFrame {
     frame: Option<FrameInQueue>,
     bytes: Vec<u8>,
     /// The number by which it waits.
@@ -145,7 +145,7 @@ enum ItemState {
 impl<I> Default for WaitingItems<I> {
     fn default() -> Self {
         let (items, bytes) = (VecDeque::new(), FrameBytes::default());
-        let (clock, clock_at) = (HeldFrame::default(), Timestamp::default());
+        let (clock, clock_at) = (LatestFrame::default(), Timestamp::default());
         Self { items, left: 0, bytes, taken: 0, keeps_next: false, clock, clock_at }
     }
 }
@@ -193,7 +193,7 @@ impl<I> WaitingItems<I> {
             _ => None,
         });
         let number = (self.left + self.items.len() as u64).saturating_sub(1);
-        let HeldFrame { frame: held, bytes: copy, waits_as } = &mut self.clock;
+        let LatestFrame { frame: held, bytes: copy, waits_as } = &mut self.clock;
         *waits_as = (last == Some(id)).then_some(number);
         copy.clear();
         copy.extend_from_slice(bytes);
@@ -212,7 +212,7 @@ impl<I> WaitingItems<I> {
 
     #[cold] // most captures are in order
     fn keep_held(&mut self, out: &mut impl KeptItems<I>) {
-        let HeldFrame { frame, bytes, waits_as } = std::mem::take(&mut self.clock);
+        let LatestFrame { frame, bytes, waits_as } = std::mem::take(&mut self.clock);
         match (frame, waits_as) {
             (Some(_), Some(number)) => self.settle([number], true, out),
             (Some(frame), None) => self.keep_in_place(&frame.with(&bytes), out),
