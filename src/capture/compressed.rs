@@ -14,7 +14,7 @@ use lzma_rust2::XzReader;
 use super::zstd::ZstdFrames;
 
 /// Reader of a source that is decompressed if necessary. The source is first read when this reader is.
-pub(super) struct Decompressed(SourceState);
+pub struct Decompressed(SourceState);
 
 enum SourceState {
     Unread(Box<dyn Read + Send>),
@@ -24,7 +24,8 @@ enum SourceState {
 }
 
 impl Decompressed {
-    pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
+    /// Reads `source`, whose first bytes decide how. Nothing is read yet.
+    pub fn new(source: Box<dyn Read + Send>) -> Self {
         Self(SourceState::Unread(source))
     }
 }

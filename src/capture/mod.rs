@@ -26,6 +26,7 @@ mod snoop;
 mod source;
 mod zstd;
 
+pub use compressed::Decompressed;
 pub use counted::ReadCounter;
 pub use error::Error;
 pub use file::CaptureFile;

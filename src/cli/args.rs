@@ -43,6 +43,7 @@ use super::zone;
     after_long_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
     group = ArgGroup::new("rotation").multiple(true),
+    group = ArgGroup::new("recorded").multiple(true),
     override_usage = "beamscope [OPTIONS] CAPTURE...\n       \
                       beamscope [OPTIONS] -i INTERFACE\n       \
                       beamscope COMMAND"
@@ -419,13 +420,17 @@ pub(crate) struct SaveArgs {
 
     /// Also write what each connection showed to this file, for beamscope merge: one line of JSON a fact, which only you can
     /// read
-    #[arg(long, value_name = "FILE", help_heading = SAVING)]
+    #[arg(long, value_name = "FILE", help_heading = SAVING, group = "recorded")]
     pub(super) observations: Option<PathBuf>,
 
     /// Name of this place in --observations [default: the file name of the first capture; of a live capture, the name of
     /// this host]
-    #[arg(long, value_name = "NAME", help_heading = SAVING, requires = "observations")]
+    #[arg(long, value_name = "NAME", help_heading = SAVING, requires = "recorded")]
     pub(super) sensor: Option<String>,
+
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    pub(super) publish: PublishArgs,
 
     /// Put the secrets of --keylog, and those of the captures, into what -w saves: anyone with the file can read inside
     /// TLS
@@ -436,6 +441,114 @@ pub(crate) struct SaveArgs {
     /// -w and --evidence save and in all events. The findings stay the same
     #[arg(long, help_heading = SAVING)]
     pub(super) anonymize: bool,
+}
+
+/// Options about where observations are published.
+#[cfg(feature = "nats")]
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct PublishArgs {
+    /// Also publish what each connection showed to JetStream of this NATS server, for beamscope merge --nats. Several servers
+    /// of one cluster are separated by commas
+    #[arg(
+        long, value_name = "URL", help_heading = NATS, value_parser = nats_url, group = "recorded"
+    )]
+    pub(super) publish: Option<NatsUrl>,
+
+    /// Keep in this directory what the server has not acknowledged [default: spool in $STATE_DIRECTORY, or in
+    /// ~/.local/state/beamscope]
+    #[arg(long, value_name = "DIR", help_heading = NATS, requires = "publish")]
+    pub(super) spool: Option<PathBuf>,
+
+    /// Let the spool take at most this much. What finds no room is missing, which the merge reports
+    #[arg(
+        long, value_name = "SIZE", help_heading = NATS, default_value = "256M", value_parser = size,
+        requires = "publish"
+    )]
+    pub(super) spool_size: u64,
+
+    #[command(flatten)]
+    pub(super) nats: NatsArgs,
+}
+
+/// Options about a NATS server.
+#[cfg(feature = "nats")]
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct NatsArgs {
+    /// Name of the stream. A sensor makes it where there is none, and it then keeps messages for seven days
+    #[arg(
+        long, value_name = "NAME", help_heading = NATS, default_value = "BEAMSCOPE",
+        value_parser = stream_name
+    )]
+    pub(super) nats_stream: String,
+
+    /// What the subjects of messages begin with; the sensor and the connection follow
+    #[arg(
+        long, value_name = "SUBJECT", help_heading = NATS, default_value = "beamscope",
+        value_parser = subject
+    )]
+    pub(super) nats_subject: String,
+
+    /// Prove who you are with this file of NATS credentials. A user and a password, or a token, are a part of the URL, where
+    /// other users can see them in the list of processes
+    #[arg(long, value_name = "FILE", help_heading = NATS)]
+    pub(super) nats_creds: Option<PathBuf>,
+
+    /// Use TLS, and trust the certificates that are signed by those in this file, and no others
+    #[arg(long, value_name = "FILE", help_heading = NATS)]
+    pub(super) nats_ca: Option<PathBuf>,
+
+    /// Use TLS, and show the server this certificate
+    #[arg(long, value_name = "FILE", help_heading = NATS, requires = "nats_key")]
+    pub(super) nats_cert: Option<PathBuf>,
+
+    /// The key of --nats-cert
+    #[arg(long, value_name = "FILE", help_heading = NATS, requires = "nats_cert")]
+    pub(super) nats_key: Option<PathBuf>,
+}
+
+/// The address of a NATS server, which may have a password in it.
+#[cfg(feature = "nats")]
+#[derive(Clone)]
+pub(crate) struct NatsUrl(pub(super) String);
+
+#[cfg(feature = "nats")]
+impl std::fmt::Debug for NatsUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NatsUrl")
+    }
+}
+
+/// Arguments of the process that talks to NATS, which no user starts.
+#[cfg(feature = "nats")]
+#[derive(Debug, clap::Args)]
+pub(crate) struct NatsWorkerArgs {
+    #[arg(value_parser = nats_url)]
+    pub(super) url: NatsUrl,
+
+    #[command(flatten)]
+    pub(super) nats: NatsArgs,
+
+    /// The directory to send from; without it, the stream is read
+    #[arg(long, requires = "growing")]
+    pub(super) spool: Option<PathBuf>,
+
+    /// The number of the run that adds to the directory
+    #[arg(long, requires = "spool")]
+    pub(super) growing: Option<String>,
+
+    /// The user to switch to
+    #[arg(long)]
+    pub(super) user: Option<String>,
+
+    /// Do not restrict file access and system calls
+    #[arg(long)]
+    pub(super) no_sandbox: bool,
+
+    /// Do not print warnings
+    #[arg(long)]
+    pub(super) quiet: bool,
 }
 
 impl Args {
@@ -529,6 +642,11 @@ pub(crate) enum CommandArgs {
     /// Join what several sensors saw: files of --observations and captures, as one run over everything
     #[command(after_help = MERGE_EXAMPLES)]
     Merge(Box<MergeArgs>),
+
+    /// Send observations to NATS, or read them, for another process of this program
+    #[cfg(feature = "nats")]
+    #[command(hide = true)]
+    NatsWorker(Box<NatsWorkerArgs>),
 
     /// Explain a finding: what it means, what proves it, what the nodes log, what to do. Or find the
     /// findings for a line of a log
@@ -846,12 +964,30 @@ pub(crate) struct FactsArgs {
     pub(super) quiet: bool,
 }
 
+/// Where a merge gets the observations of sensors.
+#[cfg(feature = "nats")]
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct MergeNatsArgs {
+    /// Also read what sensors published to JetStream of this NATS server
+    #[arg(long, value_name = "URL", help_heading = NATS, value_parser = nats_url)]
+    pub(super) nats: Option<NatsUrl>,
+
+    #[command(flatten)]
+    pub(super) access: NatsArgs,
+}
+
 /// Arguments of `beamscope merge`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MergeArgs {
     /// Files of --observations, captures and extracts, in any order. "-" reads standard input
-    #[arg(value_name = "INPUT", required = true)]
+    #[cfg_attr(feature = "nats", arg(value_name = "INPUT", required_unless_present = "nats"))]
+    #[cfg_attr(not(feature = "nats"), arg(value_name = "INPUT", required = true))]
     pub(super) inputs: Vec<PathBuf>,
+
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    pub(super) sensors: MergeNatsArgs,
 
     #[command(flatten)]
     pub(super) protocol: ProtocolArgs,
@@ -1018,6 +1154,36 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a size such as 500k, 100M or 2G".to_owned())
 }
 
+/// Addresses of NATS servers. An error leaves out the text, which may have a password in it.
+#[cfg(feature = "nats")]
+fn nats_url(text: &str) -> Result<NatsUrl, String> {
+    let is_address = |url: &str| {
+        let (scheme, host) = url.split_once("://").unwrap_or(("nats", url));
+        let host = host.rsplit('@').next().unwrap_or_default();
+        matches!(scheme, "nats" | "tls") && !host.is_empty() && !url.contains(char::is_whitespace)
+    };
+    let all = text.split(',').all(is_address);
+    let wrong = || "expected nats://HOST:PORT, or tls://HOST:PORT for TLS".to_owned();
+    all.then(|| NatsUrl(text.to_owned())).ok_or_else(wrong)
+}
+
+/// The name of a stream of JetStream.
+#[cfg(feature = "nats")]
+fn stream_name(text: &str) -> Result<String, String> {
+    let has_meaning = |c: char| c.is_whitespace() || c.is_control() || "./*>\\".contains(c);
+    let is_name = !text.is_empty() && !text.contains(has_meaning);
+    is_name
+        .then(|| text.to_owned())
+        .ok_or_else(|| "expected a name without . * > and spaces".to_owned())
+}
+
+/// The start of subjects: words with dots between them.
+#[cfg(feature = "nats")]
+fn subject(text: &str) -> Result<String, String> {
+    let all = text.split('.').all(|word| stream_name(word).is_ok());
+    all.then(|| text.to_owned()).ok_or_else(|| "expected words with dots between them".to_owned())
+}
+
 /// Bytes of memory, at least as many as a run needs in any case.
 fn memory(text: &str) -> Result<usize, String> {
     let bytes = size(text)?;
@@ -1039,6 +1205,8 @@ const SECRETS: &str = "Cookies and contents";
 const OUTPUT: &str = "Output";
 const SHOWN: &str = "Looking at less";
 const SAVING: &str = "Saving packets";
+#[cfg(feature = "nats")]
+const NATS: &str = "NATS";
 const WHICH: &str = "Which attempt";
 const PRIVILEGES: &str = "Privileges";
 

@@ -272,6 +272,29 @@ pub(crate) enum Error {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// NATS cannot be used as the arguments have it.
+    #[cfg(feature = "nats")]
+    #[error("{detail}")]
+    Nats {
+        /// What is wrong, for a sentence.
+        detail: String,
+    },
+    /// The process that talks to NATS cannot be started, or not be talked to.
+    #[cfg(feature = "nats")]
+    #[error("cannot start the process that talks to NATS: {0}")]
+    NatsProcess(#[source] io::Error),
+    /// The process that talks to NATS ended at once, and has printed why.
+    #[cfg(feature = "nats")]
+    #[error("NATS cannot be used as the options have it")]
+    NatsEnded,
+    /// The process that reads from NATS ended too early, and has printed why.
+    #[cfg(feature = "nats")]
+    #[error("not all could be read from NATS")]
+    NatsRead,
+    /// `--publish` without a directory for the spool.
+    #[cfg(feature = "nats")]
+    #[error("there is no directory for what waits to be published")]
+    NoSpool,
     /// A capture or an interface cannot be opened.
     #[error(transparent)]
     Capture(#[from] capture::Error),
@@ -358,6 +381,8 @@ impl Error {
             Self::Privileges { .. } => {
                 "only root can switch to another user; leave out -Z otherwise"
             }
+            #[cfg(feature = "nats")]
+            Self::NoSpool => "name one with --spool DIR, or set STATE_DIRECTORY",
             Self::Cookie(error) => return error.hint().map(str::to_owned),
             Self::Ladder(error) => return error.hint(),
             Self::Capture(error) => return error.hint(),

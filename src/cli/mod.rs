@@ -7,11 +7,15 @@
 //! Files import only downwards in this list, which `tests/layering.rs` checks:
 //!
 //! - `commands/`: one file or folder for each command;
+//! - `nats/`: the process that talks to a server of NATS, and what waits for it on disk;
 //! - `sources`, `sinks`, `observations`, `selection`, `evidence_dir`, `save/`, `stop`, `progress`, `tui`, `confine/`: what
 //!   commands open;
 //! - `settings`: the arguments as they are meant, validated once;
 //! - `args`: the arguments as typed, the only file beside `commands/shell.rs` that knows clap;
 //! - `place/`, `filter`, `console`, `error`, `cookies`, `spelling`, `zone`.
+
+#[cfg(all(feature = "nats", not(unix)))]
+compile_error!("the feature nats needs a Unix system");
 
 mod args;
 mod commands;
@@ -24,6 +28,8 @@ mod evidence_dir;
 #[cfg(feature = "live")]
 mod filter;
 mod keylog;
+#[cfg(feature = "nats")]
+mod nats;
 mod observations;
 mod place;
 mod progress;
@@ -45,6 +51,8 @@ use args::CommandArgs;
 use error::{Error, RunOutcome};
 #[cfg(feature = "live")]
 use settings::LiveSettings;
+#[cfg(feature = "nats")]
+use settings::NatsWorkerSettings;
 use settings::{
     AnalyzeSettings, AnnotateSettings, DiffSettings, ExtractSettings, FactsSettings,
     LadderSettings, MergeSettings, ReportSettings,
@@ -67,6 +75,8 @@ pub(crate) fn run(args: Args) -> Result<RunOutcome, Error> {
         Some(CommandArgs::Extract(args)) => commands::extract::run(ExtractSettings::new(*args)?),
         Some(CommandArgs::Facts(args)) => commands::extract::facts(&FactsSettings::new(*args)?),
         Some(CommandArgs::Merge(args)) => commands::merge::run(MergeSettings::new(*args)?),
+        #[cfg(feature = "nats")]
+        Some(CommandArgs::NatsWorker(args)) => nats::worker::run(NatsWorkerSettings::new(*args)),
         Some(CommandArgs::Explain { rule, log, json }) => {
             commands::explain::run(rule.as_deref(), log.as_deref(), json)
         }

@@ -4,6 +4,8 @@
 //! In: [`Args`]. Out: settings for each command, with the types of the library. Opens no capture and
 //! makes no file. The commands and everything below them know these types and none of clap's.
 
+#[cfg(feature = "nats")]
+use std::ffi::OsString;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -31,6 +33,8 @@ use super::args::{
     LadderFormatName, MergeArgs, OutputArgs, ProtocolArgs, ReadArgs, ReportArgs, ReportFormName,
     SaveArgs, ShownArgs, TermStyleName,
 };
+#[cfg(feature = "nats")]
+use super::args::{MergeNatsArgs, NatsArgs, NatsUrl, NatsWorkerArgs, PublishArgs};
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
 use super::error::Error;
@@ -293,12 +297,64 @@ pub(super) struct EvidenceSettings {
     pub(super) warnings: Warnings,
 }
 
-/// Where what each connection showed is written.
+/// Where what each connection showed is written: to at least one place.
 pub(super) struct ObservationSettings {
     /// The file, which is another one than all others.
-    pub(super) file: PathBuf,
+    pub(super) file: Option<PathBuf>,
+    /// The server that gets them.
+    #[cfg(feature = "nats")]
+    pub(super) publish: Option<PublishSettings>,
     /// Name of the sensor, if the user gave one.
     pub(super) sensor: Option<Arc<str>>,
+}
+
+/// How observations are published.
+#[cfg(feature = "nats")]
+pub(super) struct PublishSettings {
+    /// The server that is used.
+    pub(super) nats: NatsSettings,
+    /// The directory of what is not acknowledged.
+    pub(super) spool: PathBuf,
+    /// Bytes that it may take.
+    pub(super) spool_size: u64,
+    /// The user of `-Z`.
+    pub(super) user: Option<String>,
+    /// Where warnings are printed, if at all.
+    pub(super) warnings: Warnings,
+}
+
+/// A NATS server, and what of it is used.
+#[cfg(feature = "nats")]
+pub(super) struct NatsSettings {
+    /// Its address, or several with commas between them.
+    pub(super) url: NatsUrl,
+    /// Name of the stream.
+    pub(super) stream: String,
+    /// What subjects begin with.
+    pub(super) subject: String,
+    /// The file of credentials.
+    pub(super) credentials: Option<PathBuf>,
+    /// The file of certificates that are trusted.
+    pub(super) ca: Option<PathBuf>,
+    /// The files of an own certificate, and of its key.
+    pub(super) certificate: Option<(PathBuf, PathBuf)>,
+    /// Give up the rights that this does not need.
+    pub(super) is_sandboxed: bool,
+}
+
+/// Settings of the process that talks to NATS.
+#[cfg(feature = "nats")]
+pub(super) struct NatsWorkerSettings {
+    /// The server that is used.
+    pub(super) nats: NatsSettings,
+    /// The directory to send from, and the number of the run that adds to it; `None` to read.
+    pub(super) spool: Option<(PathBuf, String)>,
+    /// The user to switch to.
+    pub(super) user: Option<String>,
+    /// The signals that do not end it at once.
+    pub(super) stop: StopSettings,
+    /// Where warnings are printed, if at all.
+    pub(super) warnings: Warnings,
 }
 
 /// Settings of `beamscope merge`.
@@ -307,6 +363,9 @@ pub(super) struct MergeSettings {
     pub(super) is_sandboxed: bool,
     /// Files of observations, and captures.
     pub(super) inputs: Vec<PathBuf>,
+    /// The server with the observations of sensors.
+    #[cfg(feature = "nats")]
+    pub(super) nats: Option<NatsSettings>,
     /// Settings of the analysis.
     pub(super) config: Config,
     /// Where and how events are written.
@@ -470,7 +529,7 @@ impl RunSettings {
             output,
             save: SaveSettings::new(args, &read, is_streamed)?,
             evidence,
-            observations: ObservationSettings::new(&args.save, &args.output, &read)?,
+            observations: ObservationSettings::new(args, &read)?,
             is_anonymized: args.save.anonymize,
             stop,
             packet_limit: args.count.unwrap_or(u64::MAX),
@@ -819,25 +878,136 @@ impl MergeSettings {
         let least = args.fail_on.0;
         let fail_on = FailSettings { least, on_solved: false, require_complete: false };
         let is_sandboxed = !args.protocol.read.no_sandbox;
-        Ok(Self { is_sandboxed, inputs: args.inputs, config, output, fail_on })
+        Ok(Self {
+            is_sandboxed,
+            inputs: args.inputs,
+            #[cfg(feature = "nats")]
+            nats: {
+                let MergeNatsArgs { nats, access } = args.sensors;
+                nats.map(|url| NatsSettings::new(url, &access, is_sandboxed))
+            },
+            config,
+            output,
+            fail_on,
+        })
     }
 }
 
 impl ObservationSettings {
-    fn new(
-        save: &SaveArgs,
-        output: &OutputArgs,
-        inputs: &[PathBuf],
-    ) -> Result<Option<Self>, Error> {
-        let Some(file) = &save.observations else { return Ok(None) };
-        // A file that does not exist yet is known by its name alone.
-        let is_taken = |other: &&PathBuf| *other == file || is_same_file(other, file);
-        let others = inputs.iter().chain(&output.output).chain(&save.write);
-        if let Some(taken) = others.into_iter().find(is_taken) {
-            return Err(Error::OwnInput { name: taken.display().to_string() });
+    fn new(args: &Args, inputs: &[PathBuf]) -> Result<Option<Self>, Error> {
+        let save = &args.save;
+        if let Some(file) = &save.observations {
+            // A file that does not exist yet is known by its name alone.
+            let is_taken = |other: &&PathBuf| *other == file || is_same_file(other, file);
+            let others = inputs.iter().chain(&args.output.output).chain(&save.write);
+            if let Some(taken) = others.into_iter().find(is_taken) {
+                return Err(Error::OwnInput { name: taken.display().to_string() });
+            }
         }
-        let sensor = save.sensor.as_deref().map(Arc::from);
-        Ok(Some(Self { file: file.clone(), sensor }))
+        let settings = Self {
+            file: save.observations.clone(),
+            #[cfg(feature = "nats")]
+            publish: PublishSettings::new(args)?,
+            sensor: save.sensor.as_deref().map(Arc::from),
+        };
+        let mut is_wanted = settings.file.is_some();
+        #[cfg(feature = "nats")]
+        {
+            is_wanted |= settings.publish.is_some();
+        }
+        Ok(is_wanted.then_some(settings))
+    }
+}
+
+#[cfg(feature = "nats")]
+impl PublishSettings {
+    fn new(args: &Args) -> Result<Option<Self>, Error> {
+        let PublishArgs { publish, spool, spool_size, nats } = &args.save.publish;
+        let Some(url) = publish else { return Ok(None) };
+        let is_sandboxed = !args.protocol.read.no_sandbox;
+        Ok(Some(Self {
+            nats: NatsSettings::new(url.clone(), nats, is_sandboxed),
+            spool: spool.clone().or_else(usual_spool).ok_or(Error::NoSpool)?,
+            spool_size: *spool_size,
+            user: args.user.clone(),
+            warnings: Warnings::new(args.output.quiet),
+        }))
+    }
+}
+
+/// Where programs keep what outlives them: the directory of a service, or of a user.
+#[cfg(feature = "nats")]
+fn usual_spool() -> Option<PathBuf> {
+    let named = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let first = |list: OsString| std::env::split_paths(&list).next();
+    let of_service = named("STATE_DIRECTORY").and_then(first);
+    let of_user = || Some(PathBuf::from(named("XDG_STATE_HOME")?).join("beamscope"));
+    let at_home = || Some(PathBuf::from(named("HOME")?).join(".local/state/beamscope"));
+    let directory = of_service.or_else(of_user).or_else(at_home)?;
+    Some(directory.join("spool"))
+}
+
+#[cfg(feature = "nats")]
+impl NatsSettings {
+    fn new(url: NatsUrl, args: &NatsArgs, is_sandboxed: bool) -> Self {
+        let NatsArgs { nats_stream, nats_subject, nats_creds, nats_ca, nats_cert, nats_key } = args;
+        Self {
+            url,
+            stream: nats_stream.clone(),
+            subject: nats_subject.clone(),
+            credentials: nats_creds.clone(),
+            ca: nats_ca.clone(),
+            certificate: nats_cert.clone().zip(nats_key.clone()),
+            is_sandboxed,
+        }
+    }
+
+    /// The same, as arguments of another process.
+    pub(super) fn arguments(&self) -> Vec<OsString> {
+        let Self { url, stream, subject, credentials, ca, certificate, is_sandboxed } = self;
+        let (certificate, key) =
+            (certificate.as_ref().map(|it| &it.0), certificate.as_ref().map(|it| &it.1));
+        let mut arguments: Vec<OsString> = vec![(&*url.0).into()];
+        let names = [("--nats-stream", stream), ("--nats-subject", subject)];
+        arguments.extend(names.iter().flat_map(|(name, value)| [(*name).into(), value.into()]));
+        let files = [
+            ("--nats-creds", credentials.as_ref()),
+            ("--nats-ca", ca.as_ref()),
+            ("--nats-cert", certificate),
+            ("--nats-key", key),
+        ];
+        for (name, file) in files {
+            arguments.extend(file.into_iter().flat_map(|file| [name.into(), file.into()]));
+        }
+        arguments.extend((!is_sandboxed).then(|| "--no-sandbox".into()));
+        arguments
+    }
+
+    /// The files that are read at each connection.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let own = self.certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.ca.iter().chain(own).cloned().collect()
+    }
+}
+
+#[cfg(feature = "nats")]
+impl NatsWorkerSettings {
+    /// The settings of a process that another one starts.
+    pub(super) fn new(args: NatsWorkerArgs) -> Self {
+        let NatsWorkerArgs { url, nats, spool, growing, user, no_sandbox, quiet } = args;
+        Self {
+            nats: NatsSettings::new(url, &nats, !no_sandbox),
+            spool: spool.zip(growing),
+            user,
+            stop: StopSettings {
+                duration: None,
+                cluster_interval: None,
+                stats_interval: None,
+                hangup: Hangup::Stop,
+                ends_with_stdout: false,
+            },
+            warnings: Warnings::new(quiet),
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use beamscope::capture::{
-    self, CaptureFile, Frame, Input, Inputs, Item, Order, Progress, ReadCounter, Receiver, Source,
+    self, CaptureFile, Decompressed, Frame, Input, Inputs, Item, Order, Progress, ReadCounter,
+    Receiver, Source,
 };
 #[cfg(unix)]
 use beamscope::capture::{AtEnd, Follow};
@@ -150,25 +151,27 @@ fn is_read_once(path: &Path) -> bool {
     is_stdin(path) || path.exists() && !path.is_file() && !path.is_dir()
 }
 
-/// An input that is a capture or a file of events.
+/// An input that is a capture, or a file of events or observations.
 pub(super) enum MixedInput {
-    /// Lines of events, one event each.
+    /// Lines of events or observations, one each; decompressed.
     Events(Box<dyn BufRead + Send>),
     /// A capture of any kind.
     Capture(Input),
 }
 
-/// Opens a capture or a file of events. Events begin with a brace, no capture does.
+/// Opens a capture, or a file of events or observations. Their lines begin with a brace, no capture does. Either may be
+/// compressed.
 pub(super) fn open(path: &Path) -> MixedInput {
-    let mut bytes: Box<dyn BufRead + Send> = if is_stdin(path) {
-        Box::new(BufReader::new(io::stdin()))
+    let source: Box<dyn Read + Send> = if is_stdin(path) {
+        Box::new(io::stdin())
     } else {
         match File::open(path) {
-            Ok(file) => Box::new(BufReader::new(file)),
+            Ok(file) => Box::new(file),
             // The library reports the error, with a better text.
             Err(_) => return MixedInput::Capture(Input::Path(path.into())),
         }
     };
+    let mut bytes = BufReader::with_capacity(READ_SIZE, Decompressed::new(source));
     // Byte by byte, and kept: a pipe cannot be opened twice, and may give one byte at a time.
     let mut head = Vec::new();
     let is_blank = |byte: &u8| byte.is_ascii_whitespace();
@@ -186,6 +189,9 @@ pub(super) fn open(path: &Path) -> MixedInput {
     let source = Box::new(Cursor::new(head).chain(bytes));
     MixedInput::Capture(Input::Stream { name: path.to_string_lossy().into_owned(), source })
 }
+
+/// Bytes that are read at a time: lines of observations have a few KiB each.
+const READ_SIZE: usize = 1 << 16;
 
 /// Blank bytes that may precede the first event; the magic number of pcapng contains some, too.
 const MAX_BLANKS: usize = 64;

@@ -1,10 +1,12 @@
 //! `--observations` and `beamscope merge` as programs: one answer from several files, and the error where there is none.
 
 use std::fs;
+use std::io::Write as _;
 #[cfg(unix)]
 use std::os::unix::fs::PermissionsExt as _;
 
 use beamscope::decode::Direction;
+use ruzstd::encoding::CompressionLevel;
 use serde_json::{Value, json};
 
 use crate::support::capture_builder::{CaptureBuilder, End};
@@ -177,11 +179,56 @@ fn a_scanner_with_one_sequence_number_for_all_hosts_is_no_translation() {
     }
 }
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
 #[test]
-fn long_facts_count_as_several() {
-    let dir = TestDir::new("merge-long");
+fn compressed_observations_are_read_as_compressed_captures_are() {
+    let dir = TestDir::new("merge-compressed");
+    let plain = observed(&dir, SEED, "seed");
+    let expected = lines_of(&["merge", "--json", &plain]);
+    let bytes = fs::read(&plain).unwrap();
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    lz4.write_all(&bytes).unwrap();
+    let zstd = ruzstd::encoding::compress_to_vec(&bytes[..], CompressionLevel::Fastest);
+    // The contents decide, not the name.
+    for (name, packed) in [
+        ("a.ndjson.gz", gzip(&bytes)),
+        ("two-members", [gzip(first), gzip(second)].concat()),
+        ("a.ndjson.zst", zstd),
+        ("a.ndjson", lz4.finish().unwrap()),
+    ] {
+        let file = dir.file(name);
+        fs::write(&file, packed).unwrap();
+        assert_eq!(lines_of(&["merge", "--json", &file]), expected, "{name}");
+        // What it holds is what the plain file holds.
+        assert_eq!(lines_of(&["merge", "--json", &file, &plain]), expected, "{name} twice");
+    }
+    let cut = dir.file("cut.gz");
+    let whole = gzip(&bytes);
+    fs::write(&cut, &whole[..whole.len() * 3 / 4]).unwrap();
+    assert!(incomplete(&[&cut]).1.contains("the rest of this file is not used"));
+}
+
+#[test]
+fn facts_count_by_their_length_before_compression() {
+    let dir = TestDir::new("merge-compressed-long");
     let seed = fs::read_to_string(observed(&dir, SEED, "long")).unwrap();
-    let mut lines: Vec<&str> = seed.lines().collect();
+    let bytes = gzip(with_long_names(&seed).as_bytes());
+    assert!(bytes.len() < 1 << 20, "{}", bytes.len());
+    let file = dir.file("many.ndjson.gz");
+    fs::write(&file, bytes).unwrap();
+    let (last, printed) = incomplete(&["--max-memory", "48M", &file]);
+    assert_eq!(last["stats"]["anomalies"]["limit"], 1, "{printed}");
+}
+
+/// Observations with ten facts of 4 MiB each.
+fn with_long_names(observations: &str) -> String {
+    let mut lines: Vec<&str> = observations.lines().collect();
     let name = "n".repeat(4 << 20);
     let long = |number: u8| {
         let fact = json!({"listed_name": {"ip": format!("10.9.9.{number}"), "name": name}});
@@ -190,8 +237,15 @@ fn long_facts_count_as_several() {
     };
     let all: Vec<_> = (0..10).map(long).collect();
     lines.splice(1..1, all.iter().map(String::as_str));
+    lines.join("\n")
+}
+
+#[test]
+fn long_facts_count_as_several() {
+    let dir = TestDir::new("merge-long");
+    let seed = fs::read_to_string(observed(&dir, SEED, "long")).unwrap();
     let file = dir.file("many.ndjson");
-    fs::write(&file, lines.join("\n")).unwrap();
+    fs::write(&file, with_long_names(&seed)).unwrap();
     let (last, printed) = incomplete(&["--max-memory", "48M", &file]);
     assert_eq!(last["stats"]["anomalies"]["limit"], 1, "{printed}");
 }

@@ -13,6 +13,8 @@ mod extract;
 mod keylog;
 mod ladder;
 mod merge;
+#[cfg(all(feature = "nats", feature = "live", target_os = "linux"))]
+mod nats;
 mod packaging;
 #[cfg(unix)]
 mod places;

@@ -113,9 +113,9 @@ pub(super) fn read(
     let output = output.map_or_else(open, Ok)?;
     let mut engine = Engine::new(run.config, output);
     let observations = run.observations.as_ref().zip(outputs.observations);
-    let observations = observations.map(|(settings, target)| {
+    let observations = observations.map(|(settings, opened)| {
         let sensor = (!run.is_anonymized).then(|| sensor_of(&captures));
-        ObservationFile::start(settings, target, sensor, &saved_names)
+        ObservationFile::start(settings, opened, sensor, &saved_names)
     });
     let observations = observations.transpose()?;
     if let Some(file) = &observations {

@@ -4,9 +4,11 @@
 //! as one more sensor; the library joins the facts of all.
 
 use std::io::BufRead;
+#[cfg(feature = "nats")]
+use std::io::Cursor;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use beamscope::capture::{self, Input, Order, ReadCounter};
@@ -21,6 +23,8 @@ use beamscope::render::{KeptObservations, ReadError, observations_head, write_ob
 use super::{OpenOutputs, confined, finish_run};
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
+#[cfg(feature = "nats")]
+use crate::cli::nats::{Gathering, MessageReader};
 use crate::cli::observations::sensor_of;
 use crate::cli::place::Trusted;
 use crate::cli::settings::MergeSettings;
@@ -34,7 +38,14 @@ use crate::cli::sources::{self, MixedInput};
 /// None of the inputs can be used, or the output cannot be written. An input that cannot be used, or in part only, is
 /// reported, and the outcome is then `Incomplete`.
 pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> {
-    let MergeSettings { is_sandboxed, mut inputs, config, output: settings, fail_on } = settings;
+    #[cfg(feature = "nats")]
+    let published = settings.nats.as_ref();
+    #[cfg(feature = "nats")]
+    let is_quiet = settings.output.warnings.are_off();
+    #[cfg(feature = "nats")]
+    let published = published.map(|nats| MessageReader::start(nats, is_quiet)).transpose()?;
+    let MergeSettings { is_sandboxed, mut inputs, config, output: settings, fail_on, .. } =
+        settings;
     sources::check_opens(&inputs)?;
     let outputs = OpenOutputs::of_events(sinks::open_file(&settings, Trusted::default())?);
     let _confined = confined(is_sandboxed, &inputs, &outputs, None, false);
@@ -50,7 +61,9 @@ pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> 
     let (mut captures, mut paths) = (Vec::new(), Vec::new());
     for path in &inputs {
         match sources::open(path) {
-            MixedInput::Events(lines) => reading.observations(path, lines),
+            MixedInput::Events(lines) => {
+                reading.observations(path.display().to_string(), lines, Vec::new());
+            }
             MixedInput::Capture(input) => {
                 captures.push(input);
                 paths.push(path.clone());
@@ -59,6 +72,10 @@ pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> 
     }
     if !captures.is_empty() {
         reading.captures(captures, &paths, &config)?;
+    }
+    #[cfg(feature = "nats")]
+    if let Some(published) = published {
+        reading.published(published, &limits)?;
     }
     let MergeInputs { parts, mut unread, has_failed, .. } = reading;
     if parts.is_empty() {
@@ -92,9 +109,50 @@ struct MergeInputs {
 }
 
 impl MergeInputs {
-    /// Reads a file of observations.
-    fn observations(&mut self, path: &Path, lines: Box<dyn BufRead + Send>) {
-        let name = path.display().to_string();
+    /// Reads what sensors published.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be read from, or has nothing.
+    #[cfg(feature = "nats")]
+    fn published(&mut self, mut reader: MessageReader, limits: &MergeLimits) -> Result<(), Error> {
+        let mut gathering = Gathering::new(limits);
+        while let Some(message) = reader.next()? {
+            gathering.add(message);
+        }
+        for (sensor, messages) in gathering.others() {
+            let detail = format!(
+                "{messages} messages of sensor {sensor:?} have no number of an observation, and are not used"
+            );
+            let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, detail.clone());
+            self.unread.push((Error::Nats { detail }, anomaly));
+        }
+        let mut is_empty = gathering.others().is_empty();
+        for run in gathering.runs() {
+            is_empty = false;
+            let mut lines = Vec::new();
+            if !run.has_head {
+                let sensor: Arc<str> = run.sensor.into();
+                lines.extend(observations_head(&sensor, &[Arc::clone(&sensor)]).into_bytes());
+            }
+            lines.extend(run.lines);
+            self.observations(run.name, Box::new(Cursor::new(lines)), run.faults);
+        }
+        if is_empty {
+            let detail = "the stream has no observations".to_owned();
+            let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, detail.clone());
+            self.unread.push((Error::Nats { detail }, anomaly));
+        }
+        Ok(())
+    }
+
+    /// Reads a file of observations, or what is there of a run that was published. `faults`: what it is known to lack.
+    fn observations(
+        &mut self,
+        name: String,
+        lines: Box<dyn BufRead + Send>,
+        mut faults: Vec<Anomaly>,
+    ) {
         let mut kept = match KeptObservations::open(lines) {
             Ok(kept) => kept,
             Err(source) => {
@@ -104,7 +162,7 @@ impl MergeInputs {
                 return;
             }
         };
-        let (mut facts, mut faults) = (Vec::new(), Vec::new());
+        let mut facts = Vec::new();
         let (mut first_wrong, mut wrong) = (None, 0_u64);
         loop {
             match kept.next_fact() {

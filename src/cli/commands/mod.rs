@@ -31,7 +31,7 @@ use super::confine::sandbox::Writable;
 use super::console::report_error;
 use super::error::{Error, RunOutcome};
 use super::evidence_dir;
-use super::observations::{self, ObservationFile};
+use super::observations::{ObservationFile, OpenObservations};
 use super::place::{Directory, FileMode, Target, Trusted};
 use super::save::{self, Saver};
 #[cfg(all(feature = "live", target_os = "linux"))]
@@ -48,8 +48,8 @@ struct OpenOutputs {
     /// The file, or the files, of packets; `None` for standard output.
     packets: Option<Target>,
     evidence: Option<Directory>,
-    /// The file of what each connection showed.
-    observations: Option<Target>,
+    /// Where what each connection showed goes.
+    observations: Option<OpenObservations>,
 }
 
 impl OpenOutputs {
@@ -67,7 +67,8 @@ impl OpenOutputs {
     ) -> Result<Self, Error> {
         let evidence = evidence.map(|it| evidence_dir::directory(it, trusted)).transpose()?;
         let packets = save.map(|save| save::open(save, trusted)).transpose()?.flatten();
-        let observations = observations.map(|it| observations::open(it, trusted)).transpose()?;
+        let observations =
+            observations.map(|it| OpenObservations::open(it, trusted)).transpose()?;
         Ok(Self { events: sinks::open_file(output, trusted)?, packets, evidence, observations })
     }
 
@@ -99,7 +100,14 @@ impl OpenOutputs {
             })
         });
         let evidence = self.evidence.as_ref().and_then(|it| it.to_make().ok());
-        files.chain(evidence.map(Writable::DirectoryWithRemoval)).collect()
+        let places = files.chain(evidence.map(Writable::DirectoryWithRemoval));
+        #[cfg(feature = "nats")]
+        let places = {
+            let published = self.observations.as_ref().and_then(|it| it.publishing.as_ref());
+            let spool = published.and_then(|(spool, _)| spool.directory().to_make().ok());
+            places.chain(spool.map(Writable::Directory))
+        };
+        places.collect()
     }
 
     /// Nothing is confined on this system.

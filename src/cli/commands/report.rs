@@ -3,8 +3,7 @@
 //! In: captures and files of events. Out: a page or a short text. Captures go through the run that analyses them without
 //! this command; events are read back. The library collects both and lays them out.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read};
+use std::io::{BufRead, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -82,9 +81,9 @@ fn read_ahead(
     limits: ReportLimits,
 ) -> (Vec<Arc<str>>, Box<dyn BufRead + Send>) {
     if path.is_file()
-        && let Ok(file) = File::open(path)
+        && let MixedInput::Events(again) = sources::open(path)
     {
-        return (input_names(BufReader::new(file), limits.inputs), lines);
+        return (input_names(again, limits.inputs), lines);
     }
     let mut head = Vec::new();
     // An error comes back with the next read.

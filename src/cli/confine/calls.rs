@@ -1,12 +1,14 @@
 //! The filter of system calls, as a program for the kernel.
 //!
-//! In: whether captures are read or packets captured. Out: a program that lets the calls of a table through. The kernel
+//! In: what the process is for. Out: a program that lets the calls of a table through. The kernel
 //! runs it once for each of its calls when it is set, and afterwards remembers which are always allowed: a search by halves
 //! takes 20 µs, where a chain of comparisons, which `seccompiler` makes, takes 300 µs of a run that takes 1.6 ms.
 
 use std::collections::BTreeMap;
 
 use seccompiler::{BpfProgram, sock_filter};
+
+use super::kind::SandboxKind;
 
 /// What becomes of a system call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,15 +20,14 @@ enum Action {
     Thread,
 }
 
-/// The program; `None` for a processor whose calls are not known. `reads`: for a run over captures, which starts threads.
-pub(super) fn filter(reads: bool) -> Option<BpfProgram> {
-    let more = if reads { READING_CALLS } else { &[] };
+/// The program; `None` for a processor whose calls are not known.
+pub(super) fn filter(kind: SandboxKind) -> Option<BpfProgram> {
     let calls = CALLS
         .iter()
-        .chain(more)
+        .chain(more_calls(kind))
         .filter_map(|call| Some((u32::try_from(*call).ok()?, Action::Allow)));
     let mut calls: BTreeMap<_, _> = calls.collect();
-    if reads {
+    if kind.has_threads() {
         calls.insert(u32::try_from(libc::SYS_clone).ok()?, Action::Thread);
         // Its flags are in memory, which no filter sees. The C library takes `clone` where `clone3` is not there.
         calls.insert(
@@ -126,8 +127,29 @@ const fn this_architecture() -> Option<u32> {
     Some(elf | 0x8000_0000 | 0x4000_0000)
 }
 
-/// System calls that reading captures needs beside [`CALLS`].
+/// System calls that a process needs beside [`CALLS`].
+const fn more_calls(kind: SandboxKind) -> &'static [libc::c_long] {
+    match kind {
+        SandboxKind::Live => &[],
+        SandboxKind::Reading => READING_CALLS,
+        #[cfg(feature = "nats")]
+        SandboxKind::Network => NETWORK_CALLS,
+    }
+}
+
+/// System calls that reading captures needs.
 const READING_CALLS: &[libc::c_long] = &[libc::SYS_fadvise64, libc::SYS_prlimit64];
+
+/// System calls that connections to servers need, and the C library to look up their names.
+#[cfg(feature = "nats")]
+#[rustfmt::skip] // a table reads best as a table
+const NETWORK_CALLS: &[libc::c_long] = &[
+    libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_getpeername, libc::SYS_shutdown,
+    libc::SYS_sendto, libc::SYS_sendmsg, libc::SYS_sendmmsg, libc::SYS_recvmsg, libc::SYS_recvmmsg,
+    libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_eventfd2, libc::SYS_pipe2, libc::SYS_uname,
+    libc::SYS_clock_getres, libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_prlimit64, libc::SYS_fadvise64,
+    libc::SYS_sysinfo,
+];
 
 /// System calls that the capture loop and the writing of files need. No new process or thread, no
 /// socket, no tracing.
@@ -192,8 +214,15 @@ mod tests {
     #[test]
     fn each_call_is_answered_as_the_tables_have_it() {
         let (allowed, refused) = (libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_ERRNO | 1);
-        for reads in [false, true] {
-            let program = filter(reads).unwrap();
+        let kinds = [
+            SandboxKind::Live,
+            SandboxKind::Reading,
+            #[cfg(feature = "nats")]
+            SandboxKind::Network,
+        ];
+        for kind in kinds {
+            let program = filter(kind).unwrap();
+            let starts_threads = kind.has_threads();
             assert!(program.len() < 300, "{}", program.len());
             let asked = |number: u32, flags: u32| {
                 let data = [
@@ -207,13 +236,11 @@ mod tests {
                 let call = libc::c_long::from(number);
                 let thread = libc::CLONE_THREAD.unsigned_abs();
                 let expected = match call {
-                    libc::SYS_clone if reads => [refused, allowed],
-                    libc::SYS_clone3 if reads => {
+                    libc::SYS_clone if starts_threads => [refused, allowed],
+                    libc::SYS_clone3 if starts_threads => {
                         [libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs(); 2]
                     }
-                    _ if CALLS.contains(&call) || reads && READING_CALLS.contains(&call) => {
-                        [allowed; 2]
-                    }
+                    _ if CALLS.contains(&call) || more_calls(kind).contains(&call) => [allowed; 2],
                     _ => [refused; 2],
                 };
                 assert_eq!([asked(number, 17), asked(number, thread | 17)], expected, "{number}");

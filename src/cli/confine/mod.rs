@@ -2,6 +2,9 @@
 
 #[cfg(target_os = "linux")]
 mod calls;
+mod kind;
+#[cfg(feature = "nats")]
+pub(super) mod network;
 pub(super) mod privileges;
 pub(super) mod reading;
 pub(super) mod sandbox;

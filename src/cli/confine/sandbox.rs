@@ -30,15 +30,7 @@ impl Writable {
     }
 }
 
-/// What a sandbox is for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::cli) enum SandboxKind {
-    /// Packets of interfaces. No thread starts any more.
-    Live,
-    /// Captures, which threads decompress.
-    Reading,
-}
-
+pub(in crate::cli) use super::kind::SandboxKind;
 #[cfg(target_os = "linux")]
 pub(in crate::cli) use linux::Sandbox;
 
@@ -72,7 +64,16 @@ mod linux {
             read: &[impl AsRef<Path>],
             writable: &[Writable],
         ) -> Self {
-            Self { files: is_wanted.then(|| restrict_files(read, writable)) }
+            Self { files: is_wanted.then(|| restrict_files(read, writable, false)) }
+        }
+
+        /// The same for a process that may connect to servers.
+        #[cfg(feature = "nats")]
+        pub(crate) fn restrict_files_of_client(
+            read: &[impl AsRef<Path>],
+            writable: &[Writable],
+        ) -> Self {
+            Self { files: Some(restrict_files(read, writable, true)) }
         }
 
         /// Whether the kernel restricts files.
@@ -90,11 +91,11 @@ mod linux {
         }
     }
 
-    fn restrict_files(read: &[impl AsRef<Path>], writable: &[Writable]) -> String {
-        let restricted = restricted(read, writable).or_else(|_| {
+    fn restrict_files(read: &[impl AsRef<Path>], writable: &[Writable], connects: bool) -> String {
+        let restricted = restricted(read, writable, connects).or_else(|_| {
             // A descriptor of a pipe or of memory takes no rule, and needs none.
             let read: Vec<_> = read.iter().filter(|path| takes_a_rule(path.as_ref())).collect();
-            restricted(&read, writable)
+            restricted(&read, writable, connects)
         });
         match restricted.map(|status| status.ruleset) {
             Ok(RulesetStatus::FullyEnforced) => "Landlock".to_owned(),
@@ -109,12 +110,15 @@ mod linux {
     fn restricted(
         read: &[impl AsRef<Path>],
         writable: &[Writable],
+        connects: bool,
     ) -> Result<RestrictionStatus, RulesetError> {
         let reading = AccessFs::ReadFile | AccessFs::ReadDir;
+        let closed = AccessNet::from_all(NEWEST);
+        let closed = if connects { closed & AccessNet::BindTcp } else { closed };
         Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(NEWEST))
-            .and_then(|rules| rules.handle_access(AccessNet::from_all(NEWEST)))
+            .and_then(|rules| rules.handle_access(closed))
             .and_then(|rules| rules.scope(Scope::from_all(NEWEST)))
             .and_then(|rules| rules.create())
             .and_then(|rules| rules.add_rules(path_beneath_rules(read, reading)))
@@ -150,7 +154,7 @@ mod linux {
     }
 
     fn restrict_calls(kind: SandboxKind) -> String {
-        let Some(filter) = calls::filter(kind == SandboxKind::Reading) else {
+        let Some(filter) = calls::filter(kind) else {
             return "no seccomp filter for this machine".to_owned();
         };
         match seccompiler::apply_filter_all_threads(&filter) {

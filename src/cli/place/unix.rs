@@ -227,6 +227,61 @@ impl Directory {
         Ok(openat(&self.directory, name, flags, Mode::from_raw_mode(PRIVATE))?.into())
     }
 
+    /// Opens a file that only its owner can read, and makes it where need be.
+    ///
+    /// # Errors
+    ///
+    /// The operating system refuses it, or what is there belongs to another user.
+    #[cfg(feature = "nats")]
+    pub(in crate::cli) fn open_private(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.directory, name, flags, Mode::from_raw_mode(PRIVATE))?;
+        if !self.users.has_files_of(fstat(&file)?.st_uid) {
+            return Err(refusal(format!("{name} belongs to another user")));
+        }
+        Ok(file.into())
+    }
+
+    /// Opens a file of this user, to be read.
+    ///
+    /// # Errors
+    ///
+    /// The operating system refuses it, or it is no file, or one of another user.
+    #[cfg(feature = "nats")]
+    pub(in crate::cli) fn read(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = openat(&self.directory, name, flags, Mode::empty())?;
+        let seen = fstat(&file)?;
+        if kind(&seen) != FileType::RegularFile || !self.users.has_files_of(seen.st_uid) {
+            return Err(refusal(format!("{name} is no file of this user")));
+        }
+        Ok(file.into())
+    }
+
+    /// The names in the directory, in any order.
+    ///
+    /// # Errors
+    ///
+    /// The operating system refuses it.
+    #[cfg(feature = "nats")]
+    pub(in crate::cli) fn names(&self) -> io::Result<Vec<String>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(&self.directory, ".", flags, Mode::empty())?;
+        let entries = rustix::fs::Dir::new(directory)?;
+        let name = |entry: Result<rustix::fs::DirEntry, Errno>| {
+            Ok(entry?.file_name().to_string_lossy().into_owned())
+        };
+        let is_other = |name: &io::Result<String>| !matches!(name.as_deref(), Ok("." | ".."));
+        entries.map(name).filter(is_other).collect()
+    }
+
+    /// Bytes of a file; `None` if there is none.
+    #[cfg(feature = "nats")]
+    pub(in crate::cli) fn file_size(&self, name: &str) -> Option<u64> {
+        let seen = statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        (kind(&seen) == FileType::RegularFile).then(|| u64::try_from(seen.st_size).unwrap_or(0))
+    }
+
     /// Whether a file may be made under a name, or take the place of the one that has it: one of this user, and none of
     /// the `kept` ones.
     pub(in crate::cli) fn is_free(&self, name: &str, kept: &[FileIdentity]) -> bool {

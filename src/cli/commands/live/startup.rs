@@ -109,8 +109,15 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
 
     // 4. Give what was made to the user, who writes there from now on.
     if let Some(account) = &account {
-        let directories = outputs.evidence.iter().flat_map(Directory::made).map(AsFd::as_fd);
-        let files = outputs.events.iter().chain(&outputs.packets).chain(&outputs.observations);
+        let made = outputs.evidence.iter();
+        #[cfg(feature = "nats")]
+        let made = {
+            let published = outputs.observations.iter().filter_map(|it| it.publishing.as_ref());
+            made.chain(published.map(|(spool, _)| spool.directory()))
+        };
+        let directories = made.flat_map(Directory::made).map(AsFd::as_fd);
+        let observed = outputs.observations.as_ref().and_then(|it| it.file.as_ref());
+        let files = outputs.events.iter().chain(&outputs.packets).chain(observed);
         let files = files.filter_map(|it| it.opened.as_ref()?.if_new()).map(AsFd::as_fd);
         directories.chain(files).for_each(|made| account.hand_over(made));
     }
@@ -123,9 +130,9 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         let limits = config.limits.evidence;
         EvidenceDir::new(settings, directory, (&saved_names, Vec::new()), limits, &evidence_failed)
     });
-    let observations = observations.as_ref().zip(outputs.observations).map(|(settings, target)| {
+    let observations = observations.as_ref().zip(outputs.observations).map(|(settings, opened)| {
         let sensor = if is_anonymized { None } else { host_name() };
-        ObservationFile::start(settings, target, sensor, &saved_names)
+        ObservationFile::start(settings, opened, sensor, &saved_names)
     });
     let observations = observations.transpose()?;
     let inputs_saved = SavedInputs { names: saved_names.clone(), snaplen: options.snaplen };

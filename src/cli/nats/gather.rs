@@ -1,0 +1,202 @@
+//! Messages of a stream become the lines of each run again.
+//!
+//! In: messages, in any order and any number of times. Out: for each run its lines in order, each once, and what is missing
+//! of them. Whether a line is an observation is not known here.
+
+use std::collections::BTreeMap;
+
+use beamscope::limits::MergeLimits;
+use beamscope::observe::{Anomaly, AnomalyKind};
+
+use super::process::StreamMessage;
+
+/// The messages of all runs so far.
+#[derive(Debug)]
+pub(in crate::cli) struct Gathering {
+    runs: BTreeMap<RunKey, RunLines>,
+    /// Messages that belong to no run, by sensor.
+    others: BTreeMap<String, u64>,
+    /// As many facts are still kept.
+    left: usize,
+}
+
+/// The name of a sensor in subjects, and the number of its run.
+type RunKey = (String, String);
+
+#[derive(Debug, Default)]
+struct RunLines {
+    lines: BTreeMap<u64, Vec<u8>>,
+    /// Number of messages with the number of another one, and other contents.
+    contradicting: u64,
+    /// Whether lines are left out, because there are too many in all.
+    is_cut: bool,
+}
+
+/// A run, as far as it is known.
+#[derive(Debug)]
+pub(in crate::cli) struct GatheredRun {
+    /// The run, for messages.
+    pub(in crate::cli) name: String,
+    /// Its name in subjects, for a run whose first line is missing.
+    pub(in crate::cli) sensor: String,
+    /// Its lines, as a file would have them.
+    pub(in crate::cli) lines: Vec<u8>,
+    /// Whether the first line, which describes the run, is there.
+    pub(in crate::cli) has_head: bool,
+    /// What is missing of it.
+    pub(in crate::cli) faults: Vec<Anomaly>,
+}
+
+impl Gathering {
+    /// Keeps as much as the bounds permit.
+    pub(in crate::cli) const fn new(limits: &MergeLimits) -> Self {
+        Self { runs: BTreeMap::new(), others: BTreeMap::new(), left: limits.facts }
+    }
+
+    /// Adds a message; one that is there already changes nothing.
+    pub(in crate::cli) fn add(&mut self, message: StreamMessage) {
+        let StreamMessage { subject, id, payload } = message;
+        let sensor = subject.rsplit('.').nth(1).unwrap_or_default().to_owned();
+        let Some((run, number)) = numbers(&id) else {
+            // So many sensors that their names would take room are not named one by one.
+            let name = if self.others.len() < MOST_OTHERS { sensor } else { String::new() };
+            *self.others.entry(name).or_default() += 1;
+            return;
+        };
+        let cost = MergeLimits::cost(payload.len());
+        let known = self.runs.entry((sensor, run.to_owned())).or_default();
+        match known.lines.get(&number) {
+            Some(line) if *line == payload => {}
+            Some(_) => known.contradicting += 1,
+            None if self.left < cost => known.is_cut = true,
+            None => {
+                self.left -= cost;
+                known.lines.insert(number, payload);
+            }
+        }
+    }
+
+    /// Number of messages that belong to no run, by the names of their sensors in subjects.
+    pub(in crate::cli) const fn others(&self) -> &BTreeMap<String, u64> {
+        &self.others
+    }
+
+    /// The runs, sorted by sensor and number.
+    pub(in crate::cli) fn runs(&self) -> impl Iterator<Item = GatheredRun> {
+        self.runs.iter().map(|((sensor, run), known)| known.gathered(sensor, run))
+    }
+}
+
+impl RunLines {
+    fn gathered(&self, sensor: &str, run: &str) -> GatheredRun {
+        let name = format!("run {run} of sensor {sensor}");
+        let mut lines = Vec::new();
+        for line in self.lines.values() {
+            // A message with several lines would pass for several observations.
+            lines.extend(line.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+            lines.push(b'\n');
+        }
+        let fault = |kind, what: String| Anomaly::new(kind, format!("{name}: {what}"));
+        let mut faults = Vec::new();
+        let last = self.lines.keys().next_back().map_or(0, |last| last.saturating_add(1));
+        let missing = last.saturating_sub(self.lines.len() as u64);
+        if missing > 0 {
+            let first = self.lines.keys().zip(0..).find(|(number, at)| *number != at);
+            let first = first.map_or(0, |(_, at)| at);
+            let what = format!(
+                "{missing} of {last} observations are missing, the first of them is number {first}"
+            );
+            faults.push(fault(AnomalyKind::InputTruncated, what));
+        }
+        if self.contradicting > 0 {
+            let what = format!(
+                "{} messages have the number of another one and are not used",
+                self.contradicting
+            );
+            faults.push(fault(AnomalyKind::InputCorrupt, what));
+        }
+        if self.is_cut {
+            let what = "more facts than --max-memory permits of all inputs: the rest of this run is not used";
+            faults.push(fault(AnomalyKind::Limit, what.to_owned()));
+        }
+        let (sensor, has_head) = (sensor.to_owned(), self.lines.contains_key(&0));
+        GatheredRun { name, sensor, lines, has_head, faults }
+    }
+}
+
+/// The run of a message id, and the number of the line.
+fn numbers(id: &str) -> Option<(&str, u64)> {
+    let (run, number) = id.split_once('-')?;
+    let is_run = run.len() == RUN_DIGITS && run.bytes().all(|it| it.is_ascii_hexdigit());
+    is_run.then_some((run, number.parse().ok()?))
+}
+
+/// Digits of the number of a run.
+const RUN_DIGITS: usize = 16;
+
+/// Sensors whose messages are counted apart.
+const MOST_OTHERS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: &str, payload: &str) -> StreamMessage {
+        let (subject, id) = ("beamscope.a.run".to_owned(), id.to_owned());
+        StreamMessage { subject, id, payload: payload.as_bytes().to_vec() }
+    }
+
+    fn gathered(messages: &[(&str, &str)]) -> Gathering {
+        let mut gathering = Gathering::new(&MergeLimits::default());
+        messages.iter().for_each(|(id, payload)| gathering.add(message(id, payload)));
+        gathering
+    }
+
+    #[test]
+    fn the_order_of_messages_and_how_often_they_come_changes_nothing() {
+        let [zero, one, two] =
+            [("00000000000000aa-0", "0"), ("00000000000000aa-1", "1"), ("00000000000000aa-2", "2")];
+        for messages in [&[zero, one, two][..], &[two, one, zero, one, two, two]] {
+            let runs: Vec<_> = gathered(messages).runs().collect();
+            let [run] = &*runs else { panic!("{runs:?}") };
+            assert_eq!((&*run.lines, run.has_head, run.faults.len()), (&b"0\n1\n2\n"[..], true, 0));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_contradicts_is_named() {
+        let gathering = gathered(&[
+            ("00000000000000aa-1", "1"),
+            ("00000000000000aa-4", "4"),
+            ("00000000000000aa-4", "other\nlines"),
+            ("00000000000000bb-0", "a\nb"),
+            ("", "garbage"),
+            ("x-1", "garbage"),
+            ("00000000000000aa-x", "garbage"),
+        ]);
+        let runs: Vec<_> = gathering.runs().collect();
+        let [first, second] = &*runs else { panic!("{runs:?}") };
+        let details: Vec<_> = first.faults.iter().map(|it| &*it.detail).collect();
+        let run = "run 00000000000000aa of sensor a";
+        assert_eq!(
+            details,
+            [
+                format!("{run}: 3 of 5 observations are missing, the first of them is number 0"),
+                format!("{run}: 1 messages have the number of another one and are not used"),
+            ]
+        );
+        assert_eq!((&*first.lines, first.has_head), (&b"1\n4\n"[..], false));
+        assert_eq!((&*second.lines, second.has_head), (&b"a b\n"[..], true));
+        assert_eq!(gathering.others().iter().collect::<Vec<_>>(), [(&"a".to_owned(), &3)]);
+    }
+
+    #[test]
+    fn what_is_beyond_the_bound_is_not_kept() {
+        let limits = MergeLimits { facts: 2, ..MergeLimits::default() };
+        let mut gathering = Gathering::new(&limits);
+        (0..5).for_each(|n| gathering.add(message(&format!("00000000000000aa-{n}"), "x")));
+        let runs: Vec<_> = gathering.runs().collect();
+        assert_eq!(runs[0].lines, b"x\nx\n");
+        assert!(runs[0].faults[0].detail.contains("--max-memory"));
+    }
+}

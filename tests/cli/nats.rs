@@ -1,0 +1,539 @@
+//! `--publish` and `merge --nats` with a real nats-server: the answer is that of one run, also when the server, the sensor or
+//! the reader ends in the middle, and when messages come twice; what is missing is named.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::live::wait_until;
+use crate::support::{SEED, TestDir, beamscope, lines_of, skip};
+
+/// A capture with 26 attempts to connect, of which the first ones are over at half of its bytes.
+const LOOP: &str = "captures/ping-loop-old-cookie.pcap";
+
+/// A server on loopback that keeps its messages in a folder.
+struct Server {
+    child: Option<Child>,
+    arguments: Vec<String>,
+    port: u16,
+}
+
+impl Server {
+    /// A server that is not running yet.
+    fn away(dir: &TestDir, more: &[&str]) -> Option<Self> {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        let own = ["-js", "-a", "127.0.0.1", "-p"].map(str::to_owned).into_iter();
+        let store = [port.to_string(), "-sd".to_owned(), dir.file("store")];
+        let arguments = own.chain(store).chain(more.iter().map(|it| (*it).to_owned())).collect();
+        let server = Self { child: None, arguments, port };
+        if let Err(error) = server.command().arg("--version").output() {
+            skip("NATS", &format!("nats-server: {error}; scripts/setup --full installs it"));
+            return None;
+        }
+        Some(server)
+    }
+
+    fn running(dir: &TestDir) -> Option<Self> {
+        let mut server = Self::away(dir, &[])?;
+        server.start();
+        Some(server)
+    }
+
+    fn command(&self) -> Command {
+        // Debian has it among the programs of administrators.
+        let path = env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("nats-server");
+        command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin")).args(&self.arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn start(&mut self) {
+        self.child = Some(self.command().spawn().unwrap());
+        // The server greets before it has read its store.
+        wait_until("no nats-server", LIMIT, || self.try_ask("$JS.API.INFO", "").is_some());
+    }
+
+    /// Kills it: it has no time to write anything.
+    fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    fn connect(&self) -> std::io::Result<TcpStream> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.write_all(b"CONNECT {\"verbose\":false,\"headers\":true}\r\n")?;
+        Ok(stream)
+    }
+
+    /// Publishes a message, and waits until the server has taken it.
+    fn publish(&self, subject: &str, id: Option<&str>, payload: &str) {
+        let mut stream = self.connect().unwrap();
+        let headers =
+            id.map_or_else(String::new, |id| format!("NATS/1.0\r\nNats-Msg-Id: {id}\r\n\r\n"));
+        let (head, all) = (headers.len(), headers.len() + payload.len());
+        let message = match id {
+            Some(_) => format!("HPUB {subject} {head} {all}\r\n{headers}{payload}\r\nPING\r\n"),
+            None => format!("PUB {subject} {all}\r\n{payload}\r\nPING\r\n"),
+        };
+        stream.write_all(message.as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line == "PONG"));
+    }
+
+    /// The answer to a question of the API.
+    fn try_ask(&self, subject: &str, payload: &str) -> Option<String> {
+        let mut stream = self.connect().ok()?;
+        let length = payload.len();
+        let question = format!("SUB a 1\r\nPUB {subject} a {length}\r\n{payload}\r\nPING\r\n");
+        stream.write_all(question.as_bytes()).ok()?;
+        let lines = BufReader::new(stream).lines().map_while(Result::ok);
+        lines.skip_while(|line| !line.starts_with("MSG a ")).nth(1)
+    }
+
+    /// Number of messages in the stream.
+    fn messages(&self) -> u64 {
+        let answer = self.try_ask("$JS.API.STREAM.INFO.BEAMSCOPE", "").unwrap_or_default();
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        answer["state"]["messages"].as_u64().unwrap_or(0)
+    }
+
+    /// What a merge prints, its errors, and its exit status.
+    fn merged(&self) -> (String, String, i32) {
+        ended(beamscope(&["merge", "--json", "--nats", &self.url()]).output().unwrap())
+    }
+
+    /// What a merge of everything prints.
+    fn whole(&self) -> String {
+        let (printed, errors, status) = self.merged();
+        assert_eq!((&*errors, status), ("", 0));
+        printed
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+fn ended(output: Output) -> (String, String, i32) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr), output.status.code().unwrap())
+}
+
+/// Publishes what a run over a capture shows, with more arguments. What it prints, its errors and its status.
+fn publish(
+    url: &str,
+    spool: &str,
+    (capture, sensor): (&str, &str),
+    more: &[&str],
+) -> (String, String, i32) {
+    let run = ["--json", capture, "--sensor", sensor, "--publish", url, "--spool", spool];
+    ended(beamscope(&[&run, more].concat()).output().unwrap())
+}
+
+/// The same, where nothing may be wrong.
+fn published(url: &str, spool: &str, of: (&str, &str)) {
+    let (_, errors, status) = publish(url, spool, of, &[]);
+    assert_eq!((&*errors, status), ("", 0), "{of:?}");
+}
+
+/// Files of a spool, without that which locks it.
+fn spooled(spool: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(spool).into_iter().flatten().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|it| it == "spool")).collect()
+}
+
+/// The rules of findings above info.
+fn accused(printed: &str) -> Vec<String> {
+    let events = printed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let findings = events.filter(|it| it["event_type"] == "finding");
+    let findings = findings.filter(|it| it["finding"]["severity"] != "info");
+    findings.map(|it| it["finding"]["rule"].to_string()).collect()
+}
+
+/// The final statistics, by which something is missing.
+fn incomplete(printed: &str) -> Value {
+    let last: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event_type"], &last["stats"]["complete"]), (&"stats".into(), &false.into()));
+    last
+}
+
+#[test]
+fn what_sensors_publish_gives_the_output_of_one_run() {
+    let dir = TestDir::new("nats-equal");
+    let Some(server) = Server::running(&dir) else { return };
+    let (url, spool) = (server.url(), dir.file("spool"));
+    published(&url, &spool, (SEED, "host-a"));
+    assert_eq!(spooled(&spool), [""; 0].map(PathBuf::from), "all was acknowledged");
+    let run = lines_of(&["--json", SEED]);
+    assert_eq!(server.whole(), run);
+    // The same run again, in a run of another number.
+    published(&url, &spool, (SEED, "host-a"));
+    assert_eq!(server.whole(), run);
+    assert_eq!(lines_of(&["merge", "--text", "--nats", &url]), lines_of(&["--text", SEED]));
+    // With a second sensor, and in any mix with files.
+    let captures =
+        ["dialer", "acceptor"].map(|end| format!("captures/translated-both-at-{end}.pcap"));
+    let files = captures.each_ref().map(|capture| {
+        let file = dir.file(&format!("{}.ndjson", capture.len()));
+        published(&url, &dir.file("other"), (capture, capture));
+        let run =
+            ["--json", capture, "-o", "/dev/null", "--sensor", capture, "--observations", &file];
+        lines_of(&run);
+        file
+    });
+    let alone = dir.file("seed.ndjson");
+    lines_of(&["--json", "-o", "/dev/null", SEED, "--sensor", "host-a", "--observations", &alone]);
+    let of_files = lines_of(&["merge", "--json", &files[0], &files[1], &alone]);
+    assert_eq!(server.whole(), of_files);
+    assert_eq!(lines_of(&["merge", "--json", &files[1], "--nats", &url]), of_files);
+}
+
+#[test]
+fn a_sensor_without_a_server_keeps_what_it_saw_for_the_next_run() {
+    let dir = TestDir::new("nats-away");
+    let Some(mut server) = Server::away(&dir, &[]) else { return };
+    let (url, spool) = (server.url(), dir.file("spool"));
+    let (printed, errors, status) = publish(&url, &spool, (SEED, "host-a"), &[]);
+    assert_eq!((printed, status), (lines_of(&["--json", SEED]), 0));
+    assert!(
+        errors.contains(&format!("warning: cannot connect to 127.0.0.1:{}", server.port)),
+        "{errors}"
+    );
+    assert!(errors.contains("they wait in"), "{errors}");
+    let files = spooled(&spool);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(files.iter().map(|it| mode(it)).collect::<Vec<_>>(), [0o600]);
+    assert_eq!(mode(Path::new(&spool)), 0o700);
+    let kept = files.iter().map(|it| (it.clone(), fs::read(it).unwrap())).collect::<Vec<_>>();
+    server.start();
+    published(&url, &spool, (LOOP, "host-b"));
+    assert_eq!(spooled(&spool).len(), 0);
+    let both = server.whole();
+    let other = TestDir::new("nats-away-other");
+    let files = [(SEED, "host-a"), (LOOP, "host-b")].map(|(capture, sensor)| {
+        let file = other.file(sensor);
+        lines_of(&[
+            "--json",
+            "-o",
+            "/dev/null",
+            capture,
+            "--sensor",
+            sensor,
+            "--observations",
+            &file,
+        ]);
+        file
+    });
+    assert_eq!(both, lines_of(&["merge", "--json", &files[0], &files[1]]));
+    // The acknowledgement did not arrive: the next run sends all again, under the same numbers.
+    let messages = server.messages();
+    kept.iter().for_each(|(path, lines)| fs::write(path, lines).unwrap());
+    published(&url, &spool, (LOOP, "host-b"));
+    let lines = fs::read_to_string(&files[1]).unwrap().lines().count() as u64;
+    assert_eq!(server.messages(), messages + lines, "only the second run is new");
+    assert_eq!(server.whole(), both);
+}
+
+/// A sensor that reads packets as they are given to it.
+fn sensor_of_packets(url: &str, spool: &str) -> Child {
+    let run = ["--json", "-", "--sensor", "a", "--publish", url, "--spool", spool];
+    let mut command = beamscope(&run);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn a_server_that_is_killed_in_the_middle_loses_nothing_and_counts_nothing_twice() {
+    let dir = TestDir::new("nats-killed");
+    let Some(mut server) = Server::running(&dir) else { return };
+    let capture = fs::read(LOOP).unwrap();
+    let (first, second) = capture.split_at(capture.len() / 2);
+    let mut sensor = sensor_of_packets(&server.url(), &dir.file("spool"));
+    let mut packets = sensor.stdin.take().unwrap();
+    packets.write_all(first).unwrap();
+    packets.flush().unwrap();
+    wait_until("nothing is published", LIMIT, || server.messages() > 3);
+    // So far: a run without an end.
+    let (printed, _, status) = server.merged();
+    assert_eq!(status, 2);
+    incomplete(&printed);
+    server.kill();
+    // A reader that has nothing to read from.
+    let reader = beamscope(&["merge", "--nats", &server.url()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    packets.write_all(second).unwrap();
+    drop(packets);
+    server.start();
+    let (_, errors, status) = ended(sensor.wait_with_output().unwrap());
+    assert_eq!(status, 0, "{errors}");
+    let whole = {
+        let mut run = beamscope(&["--json", "-"]);
+        let run = run.stdin(fs::File::open(LOOP).unwrap()).output().unwrap();
+        ended(run).0
+    };
+    assert_eq!(server.whole(), whole);
+    // Readers that are killed leave nothing behind.
+    let mut reader = reader;
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    let mut other = beamscope(&["merge", "--json", "--nats", &server.url()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    other.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(server.whole(), whole);
+}
+
+#[test]
+fn a_sensor_that_is_killed_is_incomplete_and_its_next_run_sends_the_rest() {
+    let dir = TestDir::new("nats-sensor-killed");
+    let Some(mut server) = Server::away(&dir, &[]) else { return };
+    let (url, spool) = (server.url(), dir.file("spool"));
+    let capture = fs::read(LOOP).unwrap();
+    let mut sensor = sensor_of_packets(&url, &spool);
+    let mut packets = sensor.stdin.take().unwrap();
+    packets.write_all(&capture[..capture.len() / 2]).unwrap();
+    let bytes = || spooled(&spool).iter().map(|it| fs::metadata(it).unwrap().len()).sum::<u64>();
+    wait_until("nothing is in the spool", LIMIT, || bytes() > 4096);
+    sensor.kill().unwrap();
+    sensor.wait().unwrap();
+    server.start();
+    // Its publisher may be sending still: the server counts once what both send.
+    published(&url, &spool, (SEED, "b"));
+    let (printed, _, status) = server.merged();
+    assert_eq!(status, 2);
+    incomplete(&printed);
+    assert!(printed.contains("the observations have no end"), "{printed}");
+    let single = [LOOP, SEED].map(|it| accused(&lines_of(&["--json", it]))).concat();
+    assert!(accused(&printed).iter().all(|it| single.contains(it)), "{printed}");
+}
+
+#[test]
+fn messages_that_come_twice_count_once_also_where_the_server_takes_them_twice() {
+    let dir = TestDir::new("nats-twice");
+    let Some(mut server) = Server::running(&dir) else { return };
+    // A stream of the user's own, which forgets the numbers of messages at once.
+    let stream = r#"{"name":"BEAMSCOPE","subjects":["beamscope.>"],"storage":"file","num_replicas":1,"retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"discard":"old","duplicate_window":100000000}"#;
+    let made = server.try_ask("$JS.API.STREAM.CREATE.BEAMSCOPE", stream).unwrap();
+    assert!(made.contains("\"did_create\":true"), "{made}");
+    let (url, spool) = (server.url(), dir.file("spool"));
+    server.kill();
+    publish(&url, &spool, (SEED, "a"), &[]);
+    let kept =
+        spooled(&spool).iter().map(|it| (it.clone(), fs::read(it).unwrap())).collect::<Vec<_>>();
+    server.start();
+    published(&url, &spool, (LOOP, "b"));
+    let (whole, messages) = (server.whole(), server.messages());
+    kept.iter().for_each(|(path, lines)| fs::write(path, lines).unwrap());
+    published(&url, &spool, (LOOP, "b"));
+    let lines = |capture| {
+        let file = dir.file("lines");
+        lines_of(&["--json", "-o", "/dev/null", capture, "--observations", &file]);
+        fs::read_to_string(file).unwrap().lines().count() as u64
+    };
+    assert_eq!(server.messages(), messages + lines(SEED) + lines(LOOP));
+    assert_eq!(server.whole(), whole);
+}
+
+#[test]
+fn garbage_and_old_messages_are_named_and_accuse_no_node() {
+    let dir = TestDir::new("nats-garbage");
+    let Some(server) = Server::running(&dir) else { return };
+    published(&server.url(), &dir.file("spool"), (SEED, "a"));
+    let findings = accused(&server.whole());
+    server.publish("beamscope.bad.run", None, "\u{1b}[2Jgarbage\r\n{}");
+    server.publish("beamscope.bad.x.y.z", Some("no number"), "");
+    server.publish("beamscope.worse.run", Some("00000000000000aa-0"), "{\"v\":4}");
+    server.publish("beamscope.old.run", Some("00000000000000bb-0"), OLD);
+    server.publish("beamscope.late.run", Some("00000000000000cc-7"), "not an observation");
+    let (printed, errors, status) = server.merged();
+    assert_eq!(status, 2);
+    for words in [
+        "error: 1 messages of sensor \"bad\" have no number of an observation",
+        "error: run 00000000000000aa of sensor worse: expected what beamscope --observations writes",
+        "error: run 00000000000000bb of sensor old: version 3 of the format is not read",
+    ] {
+        assert!(errors.contains(words), "{errors}");
+    }
+    assert!(!errors.contains('\x1b'), "{errors}");
+    incomplete(&printed);
+    assert!(
+        printed.contains("run 00000000000000cc of sensor late: 7 of 8 observations are missing"),
+        "{printed}"
+    );
+    assert_eq!(accused(&printed), findings);
+}
+
+const OLD: &str = r#"{"v":3,"type":"observations","sensor":"old","inputs":["old.pcap"]}"#;
+
+#[test]
+fn a_full_spool_loses_what_finds_no_room_which_the_merge_reports() {
+    let dir = TestDir::new("nats-full");
+    let Some(mut server) = Server::away(&dir, &[]) else { return };
+    let (url, spool) = (server.url(), dir.file("spool"));
+    let (printed, errors, status) = publish(&url, &spool, (LOOP, "a"), &["--spool-size", "64k"]);
+    assert_eq!((printed, status), (lines_of(&["--json", LOOP]), 2));
+    assert!(errors.contains("takes no more: it has reached --spool-size"), "{errors}");
+    assert!(errors.contains("observations found no room in"), "{errors}");
+    let bytes: u64 = spooled(&spool).iter().map(|it| fs::metadata(it).unwrap().len()).sum();
+    assert!(bytes <= 64 << 10, "{bytes}");
+    server.start();
+    published(&url, &spool, (SEED, "b"));
+    let (printed, _, status) = server.merged();
+    assert_eq!(status, 2);
+    incomplete(&printed);
+    let single = [LOOP, SEED].map(|it| accused(&lines_of(&["--json", it]))).concat();
+    assert!(accused(&printed).iter().all(|it| single.contains(it)), "{printed}");
+}
+
+#[test]
+fn a_server_that_refuses_is_named_without_the_password() {
+    let dir = TestDir::new("nats-refuses");
+    let Some(mut server) = Server::away(&dir, &["--user", "beam", "--pass", "s3cret"]) else {
+        return;
+    };
+    server.child = Some(server.command().spawn().unwrap());
+    wait_until("no nats-server", LIMIT, || server.connect().is_ok());
+    let port = server.port;
+    let with = |login: &str| format!("nats://{login}@127.0.0.1:{port}");
+    published(&with("beam:s3cre%74"), &dir.file("spool"), (SEED, "a"));
+    let right = lines_of(&["merge", "--json", "--nats", &with("beam:s3cret")]);
+    assert_eq!(right, lines_of(&["--json", SEED]));
+    let merge = beamscope(&["merge", "--nats", &with("beam:wr0ng")]).output().unwrap();
+    let (printed, errors, status) = ended(merge);
+    assert_eq!((&*printed, status), ("", 2));
+    assert!(errors.contains("authorization violation"), "{errors}");
+    assert!(!errors.contains("wr0ng") && !errors.contains("s3cret"), "{errors}");
+    for (option, file, words) in [
+        ("--nats-creds", SEED, "cannot read"),
+        ("--nats-creds", "README.md", "is none of NATS credentials"),
+    ] {
+        let spool = dir.file("other");
+        let (_, errors, status) = publish(&with("a:wr0ng"), &spool, (SEED, "a"), &[option, file]);
+        assert_eq!(status, 2, "{errors}");
+        assert!(errors.contains(words) && !errors.contains("wr0ng"), "{errors}");
+    }
+    let (_, errors, status) = publish("http://a:wr0ng@b", &dir.file("other"), (SEED, "a"), &[]);
+    assert_eq!(status, 2);
+    assert!(errors.contains("expected nats://HOST:PORT"), "{errors}");
+}
+
+/// Makes the certificates of a server, and of who signs it.
+fn certificates(dir: &TestDir) -> bool {
+    let script = "set -e; cd \"$0\"
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out own.csr -subj /CN=localhost
+        printf 'subjectAltName=DNS:localhost,IP:127.0.0.1' > names
+        openssl x509 -req -in own.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out own.pem";
+    let run = Command::new("sh").args(["-c", script, dir.0.to_str().unwrap()]).output();
+    run.is_ok_and(|it| it.status.success())
+}
+
+#[test]
+fn tls_trusts_the_named_certificates_alone() {
+    let dir = TestDir::new("nats-tls");
+    if !certificates(&dir) {
+        return skip("NATS with TLS", "openssl");
+    }
+    let files = ["own.pem", "key.pem", "ca.pem", "ca.key"].map(|name| dir.file(name));
+    let tls = ["--tls", "--tlscert", &files[0], "--tlskey", &files[1]];
+    let Some(mut server) = Server::away(&dir, &tls) else { return };
+    server.child = Some(server.command().spawn().unwrap());
+    wait_until("no nats-server", LIMIT, || server.connect().is_ok());
+    let url = format!("tls://localhost:{}", server.port);
+    let trusted = ["--nats-ca", &files[2]];
+    let (_, errors, status) = publish(&url, &dir.file("spool"), (SEED, "a"), &trusted);
+    assert_eq!((&*errors, status), ("", 0));
+    let merged = lines_of(&["merge", "--json", "--nats", &url, trusted[0], trusted[1]]);
+    assert_eq!(merged, lines_of(&["--json", SEED]));
+    let (_, errors, status) =
+        publish(&url, &dir.file("other"), (SEED, "a"), &["--nats-ca", "README.md"]);
+    assert_eq!(status, 0);
+    assert!(errors.contains("they wait in"), "{errors}");
+    assert_eq!(server.try_ask("$JS.API.INFO", ""), None, "the server speaks TLS alone");
+}
+
+/// The processes that a process started.
+fn children(of: u32) -> Vec<u32> {
+    let tasks = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap();
+    tasks.split_whitespace().map(|it| it.parse().unwrap()).collect()
+}
+
+#[test]
+fn the_process_that_talks_to_the_server_has_no_rights_and_that_which_reads_packets_no_network() {
+    let dir = TestDir::new("nats-confined");
+    let Some(server) = Server::running(&dir) else { return };
+    let mut sensor = sensor_of_packets(&server.url(), &dir.file("spool"));
+    let mut packets = sensor.stdin.take().unwrap();
+    packets.write_all(&fs::read(SEED).unwrap()).unwrap();
+    wait_until("nothing is published", LIMIT, || server.messages() > 0);
+    let [publisher] = *children(sensor.id()) else { panic!("one process publishes") };
+    for process in [sensor.id(), publisher] {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let value = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim_start_matches(':').trim().to_owned()
+        };
+        assert_eq!((&*value("CapEff"), &*value("Seccomp")), ("0000000000000000", "2"), "{process}");
+    }
+    let sockets = |process: u32| {
+        let files = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+        let files = files.filter_map(|it| fs::read_link(it.unwrap().path()).ok());
+        files.filter(|it| it.to_string_lossy().starts_with("socket:")).count()
+    };
+    assert_eq!(sockets(sensor.id()), 0);
+    assert!(sockets(publisher) > 0);
+    drop(packets);
+    assert_eq!(ended(sensor.wait_with_output().unwrap()).2, 0);
+}
+
+#[test]
+fn two_runs_do_not_share_a_spool() {
+    let dir = TestDir::new("nats-shared");
+    let Some(server) = Server::running(&dir) else { return };
+    let (url, spool) = (server.url(), dir.file("spool"));
+    let mut first = sensor_of_packets(&url, &spool);
+    wait_until("no spool", LIMIT, || Path::new(&spool).join("lock").exists());
+    wait_until("no lock", LIMIT, || children(first.id()).len() == 1);
+    let (_, errors, status) = publish(&url, &spool, (SEED, "b"), &[]);
+    assert_eq!(status, 2);
+    assert!(errors.contains("another run has this spool; each needs its own"), "{errors}");
+    drop(first.stdin.take());
+    first.wait().unwrap();
+}
+
+#[test]
+fn a_stream_without_observations_is_an_error() {
+    let dir = TestDir::new("nats-none");
+    let Some(server) = Server::running(&dir) else { return };
+    let stream = r#"{"name":"BEAMSCOPE","subjects":["beamscope.>"],"storage":"file","num_replicas":1,"retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"discard":"old"}"#;
+    server.try_ask("$JS.API.STREAM.CREATE.BEAMSCOPE", stream).unwrap();
+    let (printed, errors, status) = server.merged();
+    assert_eq!((&*printed, &*errors, status), ("", "error: the stream has no observations\n", 2));
+}
+
+/// Longest wait for another program.
+const LIMIT: Duration = Duration::from_secs(30);
