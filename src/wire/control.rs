@@ -3,6 +3,7 @@
 //! In: the bytes of a control term, which follow a distribution header. Out: its operation and its fields by name.
 //! The message term behind it is not read here.
 
+use super::term::tag::{SMALL_INTEGER_EXT, SMALL_TUPLE_EXT};
 use super::term::{Term, cut_term, skip_term};
 use super::{WireError, WireErrorKind};
 
@@ -277,9 +278,6 @@ impl Field {
         }
     }
 }
-
-pub(super) const SMALL_TUPLE_EXT: u8 = 104;
-pub(super) const SMALL_INTEGER_EXT: u8 = 97;
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,8 @@ use nom::number::streaming::{be_u8, be_u16, be_u32, be_u64};
 use nom::{IResult, Parser};
 
 use super::WireErrorKind;
-use super::control::{Operation, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT};
+use super::control::Operation;
+use super::term::tag::{SMALL_INTEGER_EXT, SMALL_TUPLE_EXT};
 
 /// What a frame of an established connection carries, by the first bytes behind its length.
 ///
@@ -140,14 +141,19 @@ impl<'a> AtomReferences<'a> {
 /// The bytes end in the header, or are no header.
 #[inline]
 pub fn header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), WireErrorKind> {
-    let read = match (kind, body) {
+    match usual_header(kind, body) {
+        Some((references, rest)) => Ok((Header { fragment: None, references }, rest)),
+        None => any_header(kind, body),
+    }
+}
+
+/// [`header`] of a message in one frame which brings no new atom; `None` for every other frame.
+#[inline(always)]
+pub fn usual_header(kind: FrameKind, body: &[u8]) -> Option<(AtomReferences<'_>, &[u8])> {
+    match (kind, body) {
         (FrameKind::Normal, _) => known_atoms(body),
         (FrameKind::PassThrough, [_, rest @ ..]) => Some((AtomReferences::default(), rest)),
         _ => None,
-    };
-    match read {
-        Some((references, rest)) => Ok((Header { fragment: None, references }, rest)),
-        None => any_header(kind, body),
     }
 }
 

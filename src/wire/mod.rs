@@ -18,6 +18,7 @@ pub mod proxy;
 pub mod suites;
 pub mod term;
 pub mod tls;
+pub mod usual;
 pub mod x509;
 
 use std::fmt;

@@ -13,6 +13,7 @@ use crate::memory::Reservation;
 use crate::observe::{LargestMessage, MessageSums, NameCount};
 use crate::packet::PacketRef;
 use crate::wire::control::Operation;
+use crate::wire::usual::UsualMessage;
 
 /// Messages, and their bytes with all frames.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -63,6 +64,16 @@ impl MessageAccount {
             count.messages += 1;
             count.bytes += bytes;
         }
+    }
+
+    /// Counts a message that was read in one pass.
+    #[inline]
+    pub(super) fn on_usual(&mut self, message: &UsualMessage<'_>, bytes: u64, mark: &PacketRef) {
+        self.on_message(message.operation, bytes);
+        if let Some(name) = message.name {
+            self.names.add_bytes(name, bytes);
+        }
+        self.on_whole(message.operation, bytes, mark);
     }
 
     /// Counts a further frame of a message.
@@ -144,9 +155,15 @@ impl Busiest {
     }
 
     fn add(&mut self, name: &str, bytes: u64) {
+        self.add_bytes(name.as_bytes(), bytes);
+    }
+
+    /// The same for a name whose bytes were not yet found to be text.
+    #[inline]
+    fn add_bytes(&mut self, name: &[u8], bytes: u64) {
         let count = match self.counts.get_mut(self.last) {
-            Some((last, count)) if **last == *name => count,
-            _ => match self.find(name) {
+            Some((last, count)) if last.as_bytes() == name => count,
+            _ => match str::from_utf8(name).ok().and_then(|name| self.find(name)) {
                 Some(count) => count,
                 None => return,
             },

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::memory::Reservation;
 use crate::wire::header::{AtomReferences, CACHE_SLOTS};
-use crate::wire::term::{Atoms, Spelling};
+use crate::wire::term::{AtomRole, Atoms, Spelling};
 
 /// The known part of the atom cache that a node keeps for one direction of a connection.
 #[derive(Debug)]
@@ -34,12 +34,14 @@ pub(super) struct AtomCache {
 struct Atom {
     text: Arc<str>,
     has_quotes: Option<bool>,
+    role: AtomRole,
 }
 
 impl From<Arc<str>> for Atom {
     fn from(text: Arc<str>) -> Self {
         let has_quotes = Spelling::of(text.as_bytes()).map(|spelling| spelling.has_quotes);
-        Self { text, has_quotes }
+        let role = AtomRole::of(text.as_bytes());
+        Self { text, has_quotes, role }
     }
 }
 
@@ -61,13 +63,19 @@ impl AtomCache {
         self.is_latin1 = true;
     }
 
-    /// Applies the references of the next header.
-    pub(super) fn apply(&mut self, references: AtomReferences<'_>) {
+    /// Goes on to a header that brings no new atom. Once a connection is busy, nearly all are such, and few of their
+    /// references are looked up.
+    #[inline(always)]
+    pub(super) fn apply_known(&mut self) {
         self.header.clear();
         if !self.replaced.is_empty() {
             self.free_replaced();
         }
-        // Once a connection is busy, nearly all references are known, and few of them are looked up.
+    }
+
+    /// Applies the references of the next header.
+    pub(super) fn apply(&mut self, references: AtomReferences<'_>) {
+        self.apply_known();
         if !references.has_new_atoms() {
             return;
         }
@@ -145,6 +153,7 @@ impl AtomCache {
     }
 
     /// Frees the atoms that the last header replaced: no term refers to them any more.
+    #[cold]
     fn free_replaced(&mut self) {
         for place in self.replaced.drain(..) {
             let atom = usize::from(place).checked_sub(1).and_then(|at| self.atoms.get_mut(at));
@@ -208,8 +217,13 @@ impl Atoms for HeaderAtoms<'_> {
 
     #[inline]
     fn spelling(&self, reference: u8) -> Option<Spelling<'_>> {
-        let Atom { text, has_quotes } = self.get(reference)?;
+        let Atom { text, has_quotes, .. } = self.get(reference)?;
         Some(Spelling { text: text.as_bytes(), has_quotes: (*has_quotes)? })
+    }
+
+    #[inline]
+    fn role(&self, reference: u8) -> AtomRole {
+        self.get(reference).map_or(AtomRole::Unknown, |atom| atom.role)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::packet::PacketRef;
 use crate::time::{Timestamp, micros};
 use crate::wire::otp::RequestKind;
 use crate::wire::term::{AtomText, Term};
+use crate::wire::usual::UsualCall;
 
 /// The calls of one connection: requests that wait for an answer, and counts of the others.
 ///
@@ -54,15 +55,28 @@ pub(super) struct CallRequest {
 /// A message that answers a request.
 #[derive(Clone, Copy, Debug)]
 struct CallAnswer {
+    kind: AnswerKind,
+    mark: PacketRef,
+}
+
+/// The kind of an answer, and what decides its outcome.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct AnswerKind {
     kind: RequestKind,
     has_reason: bool,
     is_noproc: bool,
-    mark: PacketRef,
+}
+
+impl AnswerKind {
+    /// That of `{Tag, Reply}`.
+    const REPLY: Self = Self { kind: RequestKind::GenReply, has_reason: false, is_noproc: false };
 }
 
 /// What a message means for the calls of one side.
 #[derive(Clone, Copy, Debug)]
 struct CallEvent {
+    key: RequestKey,
+    mark: PacketRef,
     /// The direction in which the caller sends.
     caller: Direction,
     step: CallStep,
@@ -70,12 +84,14 @@ struct CallEvent {
 
 #[derive(Clone, Copy, Debug)]
 enum CallStep {
-    /// A request. It has no key where its reference is cut off.
-    Request(Option<RequestKey>, CallRequest),
+    /// A request with a whole reference.
+    Request(CallKind),
+    /// A request whose reference is cut off: it has no key.
+    Unnamed(CallKind),
     /// An answer from the other side.
-    Answer(RequestKey, CallAnswer),
+    Answer(AnswerKind),
     /// The caller no longer waits for an answer.
-    GiveUp(RequestKey, PacketRef),
+    GiveUp,
 }
 
 /// The last items of some kind, by reference and with their times.
@@ -183,7 +199,24 @@ impl PendingCalls {
     /// Takes a message in whose latency is not printed.
     #[inline]
     pub(super) fn note(&mut self, message: &CallMessage<'_>) {
-        let Some(event) = self.event(message) else { return };
+        if let Some(event) = self.event(message) {
+            self.note_event(event);
+        }
+    }
+
+    /// The same, for a message that was read in one pass.
+    #[inline]
+    pub(super) fn note_usual(&mut self, from: Direction, call: UsualCall<'_>, mark: &PacketRef) {
+        let (caller, step, id) = match call {
+            UsualCall::Request(id) => (from, CallStep::Request(CallKind::GenCall), id),
+            UsualCall::Reply(id) => (from.reverse(), CallStep::Answer(AnswerKind::REPLY), id),
+            UsualCall::Demonitor(id) => (from, CallStep::GiveUp, id),
+        };
+        self.note_event(CallEvent { key: self.key_of(id), mark: *mark, caller, step });
+    }
+
+    #[inline(always)]
+    fn note_event(&mut self, event: CallEvent) {
         if self.noted.len() == self.noted.capacity() && !self.make_room() {
             self.pair_event(event);
             return;
@@ -223,23 +256,25 @@ impl PendingCalls {
     #[inline(always)]
     fn event(&self, message: &CallMessage<'_>) -> Option<CallEvent> {
         let CallMessage { from, role, reference, mark } = *message;
-        let mark = *mark;
-        let kind = match role {
-            CallRole::Demonitor => {
-                let step = CallStep::GiveUp(self.key(reference)?, mark);
-                return Some(CallEvent { caller: from, step });
+        let key = self.key(reference);
+        let asks = |kind| match key {
+            Some(_) => CallStep::Request(kind),
+            None => CallStep::Unnamed(kind),
+        };
+        let (caller, step) = match role {
+            CallRole::Demonitor => (from, CallStep::GiveUp),
+            CallRole::Convention(RequestKind::GenCall, _) => (from, asks(CallKind::GenCall)),
+            CallRole::Convention(RequestKind::RpcCall | RequestKind::ErpcCall, _) => {
+                (from, asks(CallKind::Rpc))
             }
-            CallRole::Convention(RequestKind::GenCall, _) => CallKind::GenCall,
-            CallRole::Convention(RequestKind::RpcCall | RequestKind::ErpcCall, _) => CallKind::Rpc,
-            CallRole::Convention(RequestKind::Spawn, _) => CallKind::Spawn,
+            CallRole::Convention(RequestKind::Spawn, _) => (from, asks(CallKind::Spawn)),
             CallRole::Convention(
                 kind @ (RequestKind::GenReply | RequestKind::Down | RequestKind::SpawnReply),
                 reason,
             ) => {
                 let is_noproc = reason.is_some_and(|reason| reason == "noproc");
-                let answer = CallAnswer { kind, has_reason: reason.is_some(), is_noproc, mark };
-                let step = CallStep::Answer(self.key(reference)?, answer);
-                return Some(CallEvent { caller: from.reverse(), step });
+                let answer = AnswerKind { kind, has_reason: reason.is_some(), is_noproc };
+                (from.reverse(), CallStep::Answer(answer))
             }
             CallRole::Convention(
                 RequestKind::GenCast
@@ -250,42 +285,47 @@ impl PendingCalls {
                 _,
             ) => return None,
         };
-        let step = CallStep::Request(self.key(reference), CallRequest { kind, mark });
-        Some(CallEvent { caller: from, step })
+        let key = match step {
+            CallStep::Unnamed(_) => 0,
+            _ => key?,
+        };
+        Some(CallEvent { key, mark: *mark, caller, step })
     }
 
     /// The key of a request. The name of the node that made the reference is left out: it is the caller's.
     #[inline]
     fn key(&self, reference: Term<'_>) -> Option<RequestKey> {
-        reference.reference_id(|id| {
-            let mut hasher = self.seed.build_hasher();
-            hasher.write(id);
-            hasher.finish()
-        })
+        reference.reference_id(|id| self.key_of(id))
+    }
+
+    /// The key of a request from creation and words of its reference.
+    #[inline]
+    fn key_of(&self, id: &[u8]) -> RequestKey {
+        let mut hasher = self.seed.build_hasher();
+        hasher.write(id);
+        hasher.finish()
     }
 
     fn pair_event(&mut self, event: CallEvent) -> Option<u64> {
         let Self { callers, memory, .. } = self;
-        let caller = &mut callers[event.caller];
-        match event.step {
-            CallStep::Request(key, request) => caller.on_request(key, request, memory),
-            CallStep::Answer(key, answer) => return caller.on_answer(key, answer, memory),
-            CallStep::GiveUp(key, mark) => caller.on_give_up(key, mark, memory),
+        let CallEvent { key, mark, caller, step } = event;
+        let caller = &mut callers[caller];
+        match step {
+            CallStep::Request(kind) => caller.on_request(key, CallRequest { kind, mark }, memory),
+            CallStep::Unnamed(kind) => caller.counts_of(kind).asked += 1,
+            CallStep::Answer(kind) => {
+                return caller.on_answer(key, CallAnswer { kind, mark }, memory);
+            }
+            CallStep::GiveUp => caller.on_give_up(key, mark, memory),
         }
         None
     }
 }
 
 impl Caller {
-    fn on_request(
-        &mut self,
-        key: Option<RequestKey>,
-        request: CallRequest,
-        memory: &mut Reservation,
-    ) {
+    fn on_request(&mut self, key: RequestKey, request: CallRequest, memory: &mut Reservation) {
         let CallRequest { kind, mark } = request;
         self.counts_of(kind).asked += 1;
-        let Some(key) = key else { return };
         // A spawned call has two answers: the process, and then the result.
         while let Some(early) = self.early.take(key, mark.at) {
             if let Some(outcome) = early.outcome(kind) {
@@ -377,12 +417,13 @@ impl Caller {
 impl CallAnswer {
     /// The outcome of a request of this kind; `None` where another answer follows.
     fn outcome(self, request: CallKind) -> Option<CallOutcome> {
-        Some(match self.kind {
+        let AnswerKind { kind, has_reason, is_noproc } = self.kind;
+        Some(match kind {
             RequestKind::GenReply => CallOutcome::Reply,
-            RequestKind::Down if self.is_noproc => CallOutcome::NoProcess,
+            RequestKind::Down if is_noproc => CallOutcome::NoProcess,
             // `erpc` gives its result as the reason, which begins with a reference.
-            RequestKind::Down if !self.has_reason && request == CallKind::Rpc => CallOutcome::Reply,
-            RequestKind::SpawnReply if self.has_reason => CallOutcome::Down,
+            RequestKind::Down if !has_reason && request == CallKind::Rpc => CallOutcome::Reply,
+            RequestKind::SpawnReply if has_reason => CallOutcome::Down,
             RequestKind::SpawnReply if request == CallKind::Spawn => CallOutcome::Reply,
             RequestKind::SpawnReply => return None,
             _ => CallOutcome::Down,

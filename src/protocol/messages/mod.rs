@@ -31,9 +31,10 @@ use crate::packet::{FrameRef, PacketRef};
 use crate::record::Role;
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
-use crate::wire::header::{AtomReferences, FragmentId, FrameKind, Header, header};
+use crate::wire::header::{AtomReferences, FragmentId, FrameKind, Header, header, usual_header};
 use crate::wire::otp::{self, LostConnection, OtpRequest, RequestKind};
 use crate::wire::term::{Term, TermKind};
+use crate::wire::usual::{UsualCall, usual_message};
 use crate::wire::{WireError, WireErrorKind};
 
 /// Which messages are printed, and how much of them.
@@ -488,6 +489,38 @@ impl MessageDecoder {
     ///
     /// The field for which a node would refuse the frame.
     fn on_frame(
+        &mut self,
+        frame: &DistFrame<'_>,
+        context: &mut FrameContext<'_>,
+    ) -> Result<(), &'static str> {
+        let reads_usual = context.detail == MessageDetail::None && !self.finds_records;
+        if reads_usual && !frame.is_cut && self.on_usual(frame, context) {
+            return Ok(());
+        }
+        self.on_any(frame, context)
+    }
+
+    /// Decodes a frame whose message can be read in one pass; false for every other frame.
+    #[inline(always)] // called once, for nearly every frame
+    fn on_usual(&mut self, frame: &DistFrame<'_>, context: &mut FrameContext<'_>) -> bool {
+        let Some((references, rest)) = usual_header(frame.kind, frame.head) else { return false };
+        self.cache.apply_known();
+        let is_versioned = frame.kind == FrameKind::PassThrough;
+        let atoms = self.cache.header(references);
+        let Some(message) = usual_message(rest, is_versioned, PARSED, &atoms) else { return false };
+        self.account.on_usual(&message, PREFIX + u64::from(frame.len), context.mark);
+        let Some(call) = message.call else { return true };
+        // If neither side made a call yet, a `DEMONITOR_P` is almost surely not the end of one.
+        if context.calls.is_some() || !matches!(call, UsualCall::Demonitor(_)) {
+            let (from, mark) = (context.direction, context.mark);
+            context.calls().note_usual(from, call, mark);
+        }
+        true
+    }
+
+    /// Decodes a frame of any kind but a tick.
+    #[inline(never)] // few frames get here where no message is printed
+    fn on_any(
         &mut self,
         frame: &DistFrame<'_>,
         context: &mut FrameContext<'_>,

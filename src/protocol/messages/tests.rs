@@ -548,3 +548,143 @@ fn the_tick_period_is_that_of_the_usual_pauses() {
     let many: Vec<_> = (0..40).flat_map(|n| [15_000, 200 + n * 97]).collect();
     assert!(period(&many).is_some_and(|period| period > 10_000), "of all lengths");
 }
+
+/// Random bytes, and random choices.
+struct Choices(u32);
+
+impl Choices {
+    fn below(&mut self, below: usize) -> usize {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 8) as usize % below
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+
+    /// An atom as text, or as one of six references.
+    fn atom(&mut self) -> Vec<u8> {
+        match self.below(9) {
+            0..6 => vec![82, self.below(7) as u8],
+            6 => atom(self.of(&NAMES)),
+            7 => atom("a@h"),
+            _ => atom("a-name@of-a-node-which-is-longer"),
+        }
+    }
+
+    fn pid(&mut self) -> Vec<u8> {
+        [&[88][..], &self.atom(), &[0, 0, 0, self.below(9) as u8, 0, 0, 0, 0, 0, 0, 0, 1]].concat()
+    }
+
+    fn tag(&mut self) -> Vec<u8> {
+        let words = 1 + self.below(3);
+        let id = [0, 0, 0, self.below(9) as u8].repeat(1 + words);
+        let reference = [&[90, 0, words as u8][..], &self.atom(), &id].concat();
+        match self.below(5) {
+            0 | 1 => reference,
+            2 | 3 => [&[108, 0, 0, 0, 1][..], &self.atom(), &reference].concat(),
+            _ => tuple(&[&reference, &self.atom()]),
+        }
+    }
+
+    /// A term of any kind.
+    fn any(&mut self) -> Vec<u8> {
+        match self.below(7) {
+            0 => self.atom(),
+            1 => self.tag(),
+            2 => b"m\0\0\0\x06secret".to_vec(),
+            3 => [97, self.below(9) as u8].to_vec(),
+            4 => b"l\0\0\0\x01a\x07j".to_vec(),
+            5 => tuple(&[&self.atom(), &self.atom(), &self.atom(), b"j", &self.pid()]),
+            _ => tuple(&[&self.atom(), &[97, 1]]),
+        }
+    }
+
+    /// A control message, and a message behind it where it has one.
+    fn message(&mut self) -> [Vec<u8>; 2] {
+        let (from, to, id) = (self.pid(), self.pid(), self.tag());
+        let process = if self.below(2) == 0 { self.pid() } else { self.atom() };
+        let control = match self.below(9) {
+            0 | 1 => tuple(&[&[97, 22], &from, &to]),
+            2 => tuple(&[&[97, 2], &self.atom(), &to]),
+            3 => tuple(&[&[97, 33], &from, &id]),
+            4 | 5 => tuple(&[&[97, 6], &from, &self.atom(), &self.atom()]),
+            6 => return [tuple(&[&[97, 19], &from, &process, &id]), vec![]],
+            7 => return [tuple(&[&[97, 20], &from, &to, &id]), vec![]],
+            _ => tuple(&[&[97, 28], &from, &to, &id]),
+        };
+        let call = [if self.below(2) == 0 { atom("$gen_call") } else { self.atom() }];
+        let cast = [if self.below(2) == 0 { atom("$gen_cast") } else { self.atom() }];
+        let message = match self.below(8) {
+            0..3 => tuple(&[&call[0], &tuple(&[&from, &self.tag()]), &self.any()]),
+            3 | 4 => tuple(&[&self.tag(), &self.any()]),
+            5 => tuple(&[&cast[0], &self.any()]),
+            6 => tuple(&[&self.atom(), &self.any(), &self.any(), &self.any()]),
+            _ => self.any(),
+        };
+        [control, message]
+    }
+
+    /// A frame: without a header, or with one of six references, some of them new.
+    fn frame(&mut self) -> Vec<u8> {
+        let [control, message] = self.message();
+        if self.below(3) == 0 {
+            let version: &[u8] = if message.is_empty() { b"" } else { b"\x83" };
+            return framed(&[b"p\x83", &control, version, &message]);
+        }
+        let (mut flags, mut references) = ([0_u8; 4], Vec::new());
+        for index in 0..6 {
+            references.push(index as u8);
+            if self.below(40) == 0 {
+                flags[index / 2] |= 8 << (index % 2 * 4);
+                let text = self.of(&NAMES);
+                references.extend([&[text.len() as u8][..], text.as_bytes()].concat());
+            }
+        }
+        framed(&[b"\x83D\x06", &flags, &references, &control, &message])
+    }
+}
+
+const NAMES: [&str; 8] =
+    ["$gen_call", "$gen_cast", "call", "cast", "global_name_server", "rex", "ok", "alias"];
+
+#[test]
+fn a_message_that_is_read_in_one_pass_is_counted_as_any_other() {
+    let mut choices = Choices(1);
+    let mut in_one_pass = 0;
+    for round in 0..400 {
+        let mut both = [MessageDetail::None, MessageDetail::Operations]
+            .map(|detail| TwoNodes { detail, ..TwoNodes::new() });
+        for _ in 0..60 {
+            let mut bytes = choices.frame();
+            // Half of the connections have frames with other bytes in them, or that end earlier.
+            if round % 2 == 0 && choices.below(4) == 0 {
+                let at = 6 + choices.below(bytes.len() - 6);
+                if choices.below(2) == 0 {
+                    bytes[at] = choices.below(256) as u8;
+                } else {
+                    bytes.truncate(at);
+                    let len = at as u32 - 4;
+                    bytes[..4].copy_from_slice(&len.to_be_bytes());
+                }
+            }
+            if let [_, _, _, _, b'p', 131, terms @ ..] = &*bytes {
+                let versioned = [&[131], terms].concat();
+                in_one_pass +=
+                    u32::from(usual_message(&versioned, true, PARSED, &NoAtoms).is_some());
+            }
+            let direction = choices.of(&[LowToHigh, HighToLow]);
+            for nodes in &mut both {
+                nodes.send(direction, &bytes);
+            }
+        }
+        let [quick, full] = both.map(|mut nodes| {
+            let streams = [&nodes.up, &nodes.down]
+                .map(|stream| format!("{:?} {:?}", stream.sums(nodes.at), stream.corrupt()));
+            let calls = [LowToHigh, HighToLow].map(|direction| nodes.calls(direction));
+            format!("{streams:?} {calls:?}")
+        });
+        assert_eq!(quick, full, "{round}");
+    }
+    assert!(in_one_pass > 2000, "{in_one_pass}");
+}

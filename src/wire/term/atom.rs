@@ -18,6 +18,44 @@ pub trait Atoms {
     fn spelling(&self, reference: u8) -> Option<Spelling<'_>> {
         Spelling::of(self.atom(reference)?.as_bytes())
     }
+
+    /// What reference number `reference` means in the conventions of OTP.
+    #[inline]
+    fn role(&self, reference: u8) -> AtomRole {
+        self.atom(reference).map_or(AtomRole::Unknown, |text| AtomRole::of(text.as_bytes()))
+    }
+}
+
+/// What an atom means in the conventions of OTP: known once for each entry of an atom cache, so that the text is not
+/// compared for each message.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum AtomRole {
+    /// The text is not known.
+    #[default]
+    Unknown,
+    /// It begins no message that follows a convention, or one that its first atom alone does not identify.
+    Other,
+    /// `'$gen_call'`, the first element of a call.
+    GenCall,
+    /// `'$gen_cast'`, the first element of a cast.
+    GenCast,
+    /// `call`, `block_call` and `cast`: the first element of a request to `rex`.
+    Rex,
+    /// `global_name_server`, the registered name of `global`.
+    Global,
+}
+
+impl AtomRole {
+    /// The role of the atom with this text.
+    pub fn of(text: &[u8]) -> Self {
+        match text {
+            b"$gen_call" => Self::GenCall,
+            b"$gen_cast" => Self::GenCast,
+            b"call" | b"block_call" | b"cast" => Self::Rex,
+            b"global_name_server" => Self::Global,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl<T: Atoms + ?Sized> Atoms for &T {
@@ -27,6 +65,10 @@ impl<T: Atoms + ?Sized> Atoms for &T {
 
     fn spelling(&self, reference: u8) -> Option<Spelling<'_>> {
         (**self).spelling(reference)
+    }
+
+    fn role(&self, reference: u8) -> AtomRole {
+        (**self).role(reference)
     }
 }
 

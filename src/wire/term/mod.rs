@@ -15,13 +15,13 @@ mod number;
 #[cfg(test)]
 mod samples;
 mod scan;
-mod tag;
+pub(super) mod tag;
 mod text;
 mod view;
 
 use std::fmt;
 
-pub use atom::{AtomText, Atoms, NoAtoms, Spelling};
+pub use atom::{AtomRole, AtomText, Atoms, NoAtoms, Spelling};
 pub use compressed::{Compressed, External, InflateError, cut_external};
 pub use erlang::{Erlang, PrintLimits};
 pub use identifier::{Export, Fun, NativeRecord, Numbered, Pid, Port, Reference, ReferenceKey};
@@ -61,6 +61,19 @@ pub fn cut_term(input: &[u8]) -> Result<(Term<'_>, &[u8]), WireError> {
     };
     let (bytes, rest) = input.split_at(input.len() - rest.len());
     Ok((Term { bytes }, rest))
+}
+
+/// The bytes behind the term at the front of `input`, where that is an atom, a pid, a reference or a small integer as
+/// OTP 23 and later write them. `None` for every other term, and for one that is cut short.
+#[inline(always)]
+pub(super) fn skip_common(input: &[u8]) -> Option<&[u8]> {
+    scan::skip_common(input)
+}
+
+/// The same, where that term is an atom.
+#[inline(always)]
+pub(super) fn skip_common_atom(input: &[u8]) -> Option<&[u8]> {
+    scan::skip_common_atom(input)
 }
 
 /// The bytes behind the term at the front of `input`; `None` where [`cut_term`] gives an error, which takes longer

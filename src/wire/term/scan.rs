@@ -42,13 +42,17 @@ pub(super) fn skip_common_atom(input: &[u8]) -> Option<&[u8]> {
 }
 
 /// Whether the first `len` bytes are ASCII. Most atoms have fewer than sixteen bytes: those are tested at once,
-/// because a branch on their length is mispredicted.
+/// because a branch on their length is mispredicted. Names of nodes have some more.
 #[inline]
 fn begins_in_ascii(bytes: &[u8], len: u8) -> bool {
-    match bytes.first_chunk() {
-        Some(chunk) if len < 16 => {
-            let upper_bits = u128::from_le_bytes(*chunk) & u128::from_ne_bytes([0x80; 16]);
-            upper_bits & ((1 << (8 * len)) - 1) == 0
+    const UPPER: u128 = u128::from_ne_bytes([0x80; 16]);
+    match (bytes.first_chunk(), len) {
+        (Some(chunk), ..16) => u128::from_le_bytes(*chunk) & UPPER & ((1 << (8 * len)) - 1) == 0,
+        (Some(first), 16..=32) => {
+            let last = bytes.get(..usize::from(len)).and_then(<[u8]>::last_chunk);
+            let is_ascii =
+                |last| (u128::from_le_bytes(*first) | u128::from_le_bytes(last)) & UPPER == 0;
+            last.copied().is_some_and(is_ascii)
         }
         _ => bytes.get(..usize::from(len)).is_some_and(<[u8]>::is_ascii),
     }
