@@ -258,7 +258,7 @@ impl Default for KeyLogLimits {
 /// Bounds of a merge of what several sensors saw.
 #[derive(Clone, Copy, Debug)]
 pub struct MergeLimits {
-    /// Facts kept until all inputs are read, of about 3 KiB each. A connection has five to ten. One with more than
+    /// Facts kept until all inputs are read, of about 2.5 KiB each. A connection has five to ten. One with more than
     /// [`FACT_BYTES`](Self::FACT_BYTES) of text counts as several.
     pub facts: usize,
     /// Captures and interfaces of all sensors, each with a name.

@@ -1,6 +1,9 @@
 //! What scripts/bench and scripts/guard are made of.
 //!
 //!     measure make KIND MEGABYTES FILE    writes a capture of such traffic
+//!     measure cluster SENSORS CONNECTIONS FOLDER
+//!                                         writes what the sensors of a cluster see, one capture each
+//!     measure merge BEAMSCOPE FOLDER      writes the observations of each of them, and prints how fast they are merged
 //!     measure compare BEAMSCOPE FOLDER    runs it beside tcpdump and tshark over the captures in a folder,
 //!                                         KIND.pcap, and prints a table in Markdown
 //!
@@ -14,7 +17,7 @@ mod traffic;
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{BufWriter, Read};
+use std::io::{BufWriter, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -26,9 +29,15 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match *arguments {
         ["make", kind, megabytes, file] => make(kind, megabytes, Path::new(file)),
+        ["cluster", sensors, connections, folder] => {
+            cluster(sensors, connections, Path::new(folder))
+        }
+        ["merge", beamscope, folder] => merge(beamscope, Path::new(folder)),
         ["compare", beamscope, folder] => compare(beamscope, Path::new(folder)),
         _ => {
-            Err("usage: measure make KIND MEGABYTES FILE | measure compare BEAMSCOPE FOLDER".into())
+            let commands = "make KIND MEGABYTES FILE | cluster SENSORS CONNECTIONS FOLDER | merge BEAMSCOPE FOLDER | \
+                            compare BEAMSCOPE FOLDER";
+            Err(format!("usage: measure {commands}").into())
         }
     };
     match done {
@@ -53,6 +62,42 @@ fn make(kind: &str, megabytes: &str, file: &Path) -> Done {
     out.into_inner()?.sync_all()?;
     fs::rename(&part, file)?;
     println!("{packets}");
+    Ok(())
+}
+
+fn cluster(sensors: &str, connections: &str, folder: &Path) -> Done {
+    fs::create_dir_all(folder)?;
+    let file = |sensor| File::create(folder.join(format!("host-{sensor:04}.pcap")));
+    let outs = (0..sensors.parse::<usize>()?).map(|sensor| file(sensor).map(BufWriter::new));
+    let mut outs = outs.collect::<Result<Vec<_>, _>>()?;
+    traffic::write_cluster(connections.parse()?, &mut outs)?;
+    outs.iter_mut().try_for_each(BufWriter::flush)?;
+    Ok(())
+}
+
+fn merge(beamscope: &str, folder: &Path) -> Done {
+    let all = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut captures = all.collect::<Result<Vec<_>, _>>()?;
+    captures.retain(|path| path.extension().is_some_and(|it| it == "pcap"));
+    let (mut files, mut facts) = (Vec::new(), 0);
+    for capture in &captures {
+        let written = capture.with_extension("ndjson").to_string_lossy().into_owned();
+        let capture = capture.to_string_lossy();
+        run(&[beamscope, "--json", "--quiet", &capture, "--observations", &written])?;
+        // One line describes the run.
+        facts += fs::read_to_string(&written)?.lines().count() - 1;
+        files.push(written);
+    }
+    let command = [beamscope, "merge", "--json"];
+    let command: Vec<&str> = command.into_iter().chain(files.iter().map(String::as_str)).collect();
+    let mut seconds = (0..ROUNDS).map(|_| timed(&command)).collect::<Result<Vec<_>, _>>()?;
+    let seconds = median(&mut seconds);
+    println!(
+        "{facts} facts of {} sensors: {seconds:.2} s, {:.0} facts a second, {} MiB of memory",
+        files.len(),
+        facts as f64 / seconds,
+        memory(&command).map_or_else(|| "–".to_owned(), |mib| format!("{mib:.0}")),
+    );
     Ok(())
 }
 

@@ -16,10 +16,16 @@ pub(super) enum Sizes {
 /// A node that dials another.
 pub(super) struct Node {
     number: u32,
+    /// The IPv4 addresses of both.
+    hosts: [[u8; 4]; 2],
+    /// The alive names of both.
+    alive: [String; 2],
     port: u16,
     /// Bytes that it and its peer will still send.
     left: u64,
     sizes: Sizes,
+    /// Whether the node that dials sends the challenge of the other one as its own.
+    is_echo: bool,
     /// How many of a thousand segments overtake their neighbour, and as many come twice.
     disorder: usize,
     stage: Stage,
@@ -41,10 +47,14 @@ enum Stage {
 
 impl Node {
     pub(super) fn new(number: u32, left: u64, sizes: Sizes, disorder: usize) -> Self {
+        let [.., high, low] = number.to_be_bytes();
         Self {
             number,
+            hosts: [[10, 9, high, low], [10, 10, high, low]],
+            alive: [format!("cli{number}"), format!("srv{number}")],
             port: 40_000 + (number % 20_000) as u16,
             left,
+            is_echo: true,
             sizes,
             disorder,
             stage: Stage::LookUp,
@@ -54,15 +64,24 @@ impl Node {
         }
     }
 
-    /// The IPv4 addresses of both.
-    pub(super) fn hosts(&self) -> [[u8; 4]; 2] {
-        let [.., high, low] = self.number.to_be_bytes();
-        [[10, 9, high, low], [10, 10, high, low]]
+    /// One of a cluster, which sends some messages to another one; `ends` are the numbers of both, and `hosts` those of
+    /// their hosts.
+    pub(super) fn in_cluster(number: u32, ends: [usize; 2], hosts: [usize; 2]) -> Self {
+        let hosts = hosts.map(|host| {
+            let [.., high, low] = (host as u32).to_be_bytes();
+            [10, 9, high, low]
+        });
+        let (alive, port) = (ends.map(|end| format!("n{end}")), 40_000 + ends[1] as u16);
+        Self { hosts, alive, port, is_echo: false, ..Self::new(number, 3000, Sizes::Small, 0) }
+    }
+
+    pub(super) const fn hosts(&self) -> [[u8; 4]; 2] {
+        self.hosts
     }
 
     fn name(&self, side: usize) -> String {
-        let [a, b, c, d] = self.hosts()[side];
-        format!("{}{}@{a}.{b}.{c}.{d}", ["cli", "srv"][side], self.number)
+        let [a, b, c, d] = self.hosts[side];
+        format!("{}@{a}.{b}.{c}.{d}", self.alive[side])
     }
 
     /// Sends the next message; false when there is none left.
@@ -97,7 +116,7 @@ impl Node {
     }
 
     fn look_up(&self, link: &mut Link, ready: &mut VecDeque<Vec<u8>>) {
-        let alive = format!("srv{}", self.number);
+        let alive = &self.alive[1];
         link.open(ready);
         let request = [&[0x7a], alive.as_bytes()].concat();
         ready.push_back(link.frame(0, &sized(&request), DATA));
@@ -119,7 +138,8 @@ impl Node {
         let hello = [b"N", &flags.to_be_bytes()[..], &creation, &sized(name.as_bytes())].concat();
         let answer =
             [b"N", &flags.to_be_bytes()[..], &challenge, &creation, &sized(peer.as_bytes())];
-        let reply = [b"r", &challenge[..], &digest].concat();
+        let own = if self.is_echo { challenge } else { challenge.map(|byte| !byte) };
+        let reply = [b"r", &own[..], &digest].concat();
         let ack = [b"a", &digest[..]].concat();
         link.open(ready);
         for (from, message) in

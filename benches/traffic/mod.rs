@@ -57,10 +57,7 @@ impl Kind {
 
 /// Writes about `bytes` of traffic as a capture to `out`, and prints the number of packets.
 pub(crate) fn write(kind: Kind, bytes: u64, out: &mut impl Write) -> io::Result<u64> {
-    let header: [u32; 6] = [0xa1b2_c3d4, 4 << 16 | 2, 0, 0, 262_144, 1];
-    for word in header {
-        out.write_all(&word.to_le_bytes())?;
-    }
+    write_header(out)?;
     let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ kind.name().len() as u64);
     let pool: Vec<u8> = (0..POOL).map(|_| random.next() as u8).collect();
     let mut source = Source { kind, bytes, made: 0, flows: 0, erlang: 0 };
@@ -82,15 +79,60 @@ pub(crate) fn write(kind: Kind, bytes: u64, out: &mut impl Write) -> io::Result<
                 break;
             };
             micros += 100 + random.below(500) as u64;
-            let len = frame.len() as u32;
-            for word in [(micros / 1_000_000) as u32, (micros % 1_000_000) as u32, len, len] {
-                out.write_all(&word.to_le_bytes())?;
-            }
-            out.write_all(&frame)?;
-            source.made += 16 + u64::from(len);
+            write_record(micros, &frame, out)?;
+            source.made += 16 + frame.len() as u64;
             packets += 1;
         }
     }
+}
+
+/// Writes what the sensor on each host of a cluster sees of so many connections between its nodes, which look each other up
+/// first: one capture for each of `outs`. A host has five nodes.
+pub(crate) fn write_cluster(connections: u32, outs: &mut [impl Write]) -> io::Result<()> {
+    outs.iter_mut().try_for_each(write_header)?;
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let pool: Vec<u8> = (0..POOL).map(|_| random.next() as u8).collect();
+    let (mut live, mut made, mut micros) = (Vec::new(), 0, 1_700_000_000_000_000u64);
+    loop {
+        while live.len() < 100 && made < connections {
+            made += 1;
+            let from = random.below(outs.len());
+            let hosts = [from, (from + 1 + random.below(outs.len() - 1)) % outs.len()];
+            let ends = hosts.map(|host| host * NODES_OF_A_HOST + random.below(NODES_OF_A_HOST));
+            let node = Node::in_cluster(made, ends, hosts);
+            let flow = Flow::new(Link::to_epmd(&node, &mut random), Talk::Erlang(Box::new(node)));
+            live.push((hosts, flow));
+        }
+        if live.is_empty() {
+            return Ok(());
+        }
+        let turn = random.below(live.len());
+        let (hosts, flow) = &mut live[turn];
+        let Some(frame) = flow.next(&mut random, &pool) else {
+            live.swap_remove(turn);
+            continue;
+        };
+        micros += 100 + random.below(500) as u64;
+        for host in *hosts {
+            write_record(micros, &frame, &mut outs[host])?;
+        }
+    }
+}
+
+/// Nodes of each host of a cluster.
+const NODES_OF_A_HOST: usize = 5;
+
+fn write_header(out: &mut impl Write) -> io::Result<()> {
+    let header: [u32; 6] = [0xa1b2_c3d4, 4 << 16 | 2, 0, 0, 262_144, 1];
+    header.iter().try_for_each(|word| out.write_all(&word.to_le_bytes()))
+}
+
+fn write_record(micros: u64, frame: &[u8], out: &mut impl Write) -> io::Result<()> {
+    let len = frame.len() as u32;
+    for word in [(micros / 1_000_000) as u32, (micros % 1_000_000) as u32, len, len] {
+        out.write_all(&word.to_le_bytes())?;
+    }
+    out.write_all(frame)
 }
 
 /// A capture in memory.

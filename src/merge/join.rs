@@ -7,13 +7,12 @@
 //! contradicts.
 
 use std::cmp::{Ordering, Reverse};
-use std::fmt::Debug;
 
 use crate::observe::{
     CallSums, CloseFacts, CookieTest, CorruptFrame, Delivery, EpmdObservation, EpmdOutcome,
     EpmdPackets, FrameTraffic, HandshakeFacts, Hello, MessageSums, NativeRecords, Observation,
-    Occasion, OddChallenge, OpenedTls, Opening, Orientation, PerRole, Received, Role, SealedRecord,
-    SynFacts, TcpFacts, TcpSide, TlsProgress, TlsSide,
+    Occasion, OddChallenge, OpenedTls, Opening, Orientation, PerRole, Rare, Received, Role,
+    SealedRecord, SynFacts, TcpFacts, TcpSide, TlsProgress, TlsSide,
 };
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
@@ -48,7 +47,7 @@ pub(super) fn join(a: Observation, b: Observation) -> Observation {
         tcp: tcp_facts(tcp, b.tcp),
         handshake: handshake_facts(handshake, b.handshake),
         proxy: some(proxy, b.proxy, |a, b| pick(a, b, |it| Reverse(order(it.mark)))),
-        tls: per_role(tls, b.tls, tls_side),
+        tls: per_role(tls, b.tls, rare_tls_side),
         opened_tls: pick(opened_tls, b.opened_tls, |it: &OpenedTls| {
             (it.has_data, it.records, Reverse(it.unopened))
         }),
@@ -57,7 +56,7 @@ pub(super) fn join(a: Observation, b: Observation) -> Observation {
             some(a, b, |a, b| pick(a, b, |it| Reverse(order(it.mark))))
         }),
         messages: per_role(messages, b.messages, |a, b| {
-            some(a, b, |a, b| pick(a, b, message_count))
+            some(a, b, |a, b| pick(a, b, |it| message_count(it)))
         }),
     }
 }
@@ -117,11 +116,11 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
 }
 
 /// The totals of messages of one side, from the sensor that read most of them. A sensor of one direction has no answers.
-fn messages(parts: &[Observation], role: Role) -> Option<MessageSums> {
+fn messages(parts: &[Observation], role: Role) -> Option<Box<MessageSums>> {
     let of = |both_seen: bool| {
         let sums = parts.iter().filter(|it| it.tcp.both_seen == both_seen);
         let sums = sums.filter_map(|it| it.messages[role].clone());
-        sums.reduce(|a, b| pick(a, b, message_count))
+        sums.reduce(|a, b| pick(a, b, |it| message_count(it)))
     };
     of(true).or_else(|| {
         let mut sums = of(false)?;
@@ -142,14 +141,12 @@ fn has_messages(handshake: &HandshakeFacts, role: Role) -> bool {
     }
 }
 
-/// The one with the higher rank. Of equal rank, that whose text sorts first, so that the choice does not depend on their
-/// order.
-fn pick<T: Debug, K: Ord>(a: T, b: T, rank: impl Fn(&T) -> K) -> T {
+/// The one with the higher rank. Of equal rank, the lesser one, so that the choice does not depend on their order.
+fn pick<T: Ord, K: Ord>(a: T, b: T, rank: impl Fn(&T) -> K) -> T {
     match rank(&a).cmp(&rank(&b)) {
         Ordering::Greater => a,
         Ordering::Less => b,
-        Ordering::Equal if format!("{a:?}") <= format!("{b:?}") => a,
-        Ordering::Equal => b,
+        Ordering::Equal => a.min(b),
     }
 }
 
@@ -317,7 +314,7 @@ fn deliveries(a: Delivery, b: Delivery) -> Delivery {
 }
 
 /// The first sight of a message, with its content there.
-fn received<T: Debug>(a: Option<Received<T>>, b: Option<Received<T>>) -> Option<Received<T>> {
+fn received<T: Ord>(a: Option<Received<T>>, b: Option<Received<T>>) -> Option<Received<T>> {
     some(a, b, |a, b| pick(a, b, |it| Reverse(order(it.mark))))
 }
 
@@ -375,6 +372,10 @@ const fn cookie_rank(it: &CookieTest) -> u8 {
         CookieTest::NoneFits => 1,
         CookieTest::Fits(_) => 2,
     }
+}
+
+fn rare_tls_side(a: Rare<TlsSide>, b: Rare<TlsSide>) -> Rare<TlsSide> {
+    if a == b { a } else { Rare::new(tls_side(a.into_inner(), b.into_inner())) }
 }
 
 fn tls_side(a: TlsSide, b: TlsSide) -> TlsSide {
@@ -499,9 +500,12 @@ pub(super) fn rebase(it: &mut Observation, role: Role, base: u32) {
     if let Some(close) = it.tcp.close.as_mut().filter(|close| close.by == Some(role.peer())) {
         offsets.extend(close.received.as_mut());
     }
-    let TlsSide { sealed, progress: TlsProgress { finished, alert, .. }, .. } = &mut it.tls[role];
-    let records = sealed.iter_mut().chain(finished).chain(alert);
-    offsets.extend(records.map(|record| &mut record.end));
+    if let Some(TlsSide { sealed, progress: TlsProgress { finished, alert, .. }, .. }) =
+        it.tls[role].as_mut()
+    {
+        let records = sealed.iter_mut().chain(finished).chain(alert);
+        offsets.extend(records.map(|record| &mut record.end));
+    }
     let HandshakeFacts {
         send_name,
         status,
@@ -638,7 +642,7 @@ fn epmd_packets(a: EpmdPackets, b: EpmdPackets) -> EpmdPackets {
         icmp: icmp.max(b.icmp),
         foreign: some(foreign, b.foreign, |a, b| pick(a, b, |it| Reverse(order(it.mark)))),
         proxy: some(proxy, b.proxy, |a, b| pick(a, b, |it| Reverse(order(it.mark)))),
-        tls: per_role(tls, b.tls, tls_side),
+        tls: per_role(tls, b.tls, rare_tls_side),
         closed_by: some(closed_by, b.closed_by, Ord::min),
         is_whole: is_whole || b.is_whole,
         is_acknowledged: is_acknowledged || b.is_acknowledged,

@@ -61,8 +61,9 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
     parts.sort_by(|a, b| (&a.sensor, &a.digest).cmp(&(&b.sensor, &b.digest)));
     parts.dedup_by(|a, b| a.digest == b.digest);
     let mut inputs = InputTable::new(&parts, limits.inputs);
-    let (mut facts, mut totals, mut end) = (Vec::new(), Totals::default(), None);
     let shifts = align::align(&parts);
+    let all = parts.iter().map(|part| part.facts.len()).sum();
+    let (mut facts, mut totals, mut end) = (Vec::with_capacity(all), Totals::default(), None);
     for (rank, (mut part, shift)) in parts.into_iter().zip(shifts).enumerate() {
         let own = if part.inputs.is_empty() { &[Arc::clone(&part.sensor)] } else { &*part.inputs };
         let numbers = own.iter().map(|name| inputs.number(&part.sensor, name)).collect();

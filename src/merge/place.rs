@@ -5,11 +5,11 @@
 
 use crate::names::{Question, Resolved, Unresolved};
 use crate::observe::{
-    CallSums, CertificateFacts, CloseFacts, CorruptFrame, Delivery, EpmdObservation, EpmdPackets,
-    Fact, Foreign, ForeignBytes, FrameTraffic, HandshakeFacts, IcmpAboutBytes, LargestMessage,
-    MessageSums, NativeRecords, Observation, Occasion, Opening, PauseSpan, PerRole,
-    ProxyHeaderFacts, Received, Recorded, SealedRecord, Settled, SlowestCall, Stall, SynFacts,
-    TcpFacts, TcpSide, TlsProgress, TlsSide, Totals, TriggerMessage,
+    Blank, CallSums, CertificateFacts, CloseFacts, CorruptFrame, Delivery, EpmdObservation,
+    EpmdPackets, Fact, Foreign, ForeignBytes, FrameTraffic, HandshakeFacts, IcmpAboutBytes,
+    LargestMessage, MessageSums, NativeRecords, Observation, Occasion, Opening, PauseSpan, PerRole,
+    ProxyHeaderFacts, Rare, Received, Recorded, SealedRecord, Settled, SlowestCall, Stall,
+    SynFacts, TcpFacts, TcpSide, TlsProgress, TlsSide, Totals, TriggerMessage,
 };
 use crate::packet::{FrameRef, PacketRef};
 use crate::questions::NoNeighbour;
@@ -72,6 +72,14 @@ impl<T: Placed> Placed for Vec<T> {
 impl<T: Placed> Placed for Box<T> {
     fn place(&mut self, to: &SensorPlace) {
         (**self).place(to);
+    }
+}
+
+impl<T: Placed + Blank> Placed for Rare<T> {
+    fn place(&mut self, to: &SensorPlace) {
+        if let Some(value) = self.as_mut() {
+            value.place(to);
+        }
     }
 }
 

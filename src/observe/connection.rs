@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Delivery, Foreign, HandshakeFacts, MessageKind, MessageSums, OpenedTls, PauseSpan, PerRole,
-    ProxyHeaderFacts, Received, Role, TlsSide,
+    ProxyHeaderFacts, Rare, Received, Role, TlsSide, is_default,
 };
 use crate::decode::Endpoint;
 use crate::packet::PacketRef;
@@ -30,6 +30,7 @@ pub struct Observation {
     pub is_final: bool,
     /// Time up to which the capture is known to have lost packets. Before it, a packet that is not in the capture may
     /// have been sent.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub lost_until: Option<Timestamp>,
     /// How the roles were determined.
     pub orientation: Orientation,
@@ -37,29 +38,35 @@ pub struct Observation {
     pub ends: PerRole<Endpoint>,
     /// Whether the node behind each side may have another address: the same handshake was seen there on another TCP
     /// connection, or the address is that of a translator. Known to a merge alone, by what another sensor saw.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub passed_on: PerRole<bool>,
     /// Facts from its TCP segments.
     pub tcp: TcpFacts,
     /// Messages of the handshake.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub handshake: HandshakeFacts,
     /// The PROXY protocol header in front of the initiator's bytes.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub proxy: Option<ProxyHeaderFacts>,
     /// TLS records of each side.
-    pub tls: PerRole<TlsSide>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tls: PerRole<Rare<TlsSide>>,
     /// What was opened of TLS with the secrets of a key log.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub opened_tls: OpenedTls,
     /// Frames of each side after the handshake.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub traffic: PerRole<FrameTraffic>,
     /// The first bytes of each side, if they are not a handshake, and the protocol that they look like.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub foreign: PerRole<Option<ForeignBytes>>,
     /// Totals of the messages of each side after the handshake.
-    pub messages: PerRole<Option<MessageSums>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub messages: PerRole<Option<Box<MessageSums>>>,
 }
 
 /// The reason of an observation.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Occasion {
     /// The handshake has just completed.
@@ -89,22 +96,30 @@ pub struct TcpFacts {
     /// Result of the SYN.
     pub opening: Opening,
     /// An ICMP "destination unreachable" about the SYN.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub icmp: Option<IcmpUnreachable>,
     /// The first close by either side.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub close: Option<CloseFacts>,
     /// Whether both directions were seen.
     pub both_seen: bool,
     /// Whether segments were retransmitted, so that a pause may be the time of a retransmission.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub is_lossy: bool,
     /// Round-trip time between the ends, if the packets of the opening show it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub round_trip: Option<Duration>,
     /// Number of gaps in the streams that were skipped.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub gaps: u64,
     /// Number of bytes in these gaps.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub gap_bytes: u64,
     /// Number of segments that differ from earlier bytes at the same offset.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub conflicts: u64,
     /// Facts about the segments of each side.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub sides: PerRole<TcpSide>,
 }
 
@@ -118,42 +133,54 @@ impl TcpFacts {
 }
 
 /// Facts about the segments of one side of a TCP connection.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct TcpSide {
     /// SYN or SYN-ACK of this side.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub syn: Option<SynFacts>,
     /// Sequence number of its first byte, if the SYN or an acknowledgement before the first byte shows it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub start: Option<u32>,
     /// Sequence number of the byte at [`TcpOffset::BASE`], if anything of the stream was seen.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub base: Option<u32>,
     /// Length of the stream as far as seen, without retransmissions.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub bytes: u64,
     /// Number of bytes known to have been sent and not captured.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub missing_bytes: u64,
     /// Number of bytes that were retransmitted.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub retransmitted_bytes: u64,
     /// Offset after the last byte of the stream.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub end: TcpOffset,
     /// When it last sent bytes before the close, retransmissions included.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub last_bytes: Option<Timestamp>,
     /// When it last sent a segment of any kind.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub last_segment: Option<Timestamp>,
     /// Time since which bytes of this side are unacknowledged; `None` if all are acknowledged.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub unanswered: Option<Timestamp>,
     /// When it sent its FIN or RST; `None` if it did not, or the capture lacks it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub closed_at: Option<Timestamp>,
     /// Whether it sent a FIN that the capture lacks.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub fin_unseen: bool,
     /// The longest time for which its receive window was closed.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub stall: Option<Stall>,
     /// What of its bytes arrived at the other side.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub delivery: Delivery,
 }
 
 /// The SYN of one side, with its copies.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct SynFacts {
     /// Packet of the first copy.
     pub mark: PacketRef,
@@ -180,7 +207,7 @@ impl SynFacts {
 }
 
 /// The result of a SYN.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Opening {
     /// The responder answered, or the capture began after the opening.
@@ -204,7 +231,7 @@ impl Opening {
 }
 
 /// An ICMP "destination unreachable" message.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct IcmpUnreachable {
     /// Type of the ICMP message.
     pub kind: u8,
@@ -215,7 +242,7 @@ pub struct IcmpUnreachable {
 }
 
 /// The first close of a connection.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct CloseFacts {
     /// The side that closed; `None` if the capture does not show which of two closes came first.
     pub by: Option<Role>,
@@ -224,11 +251,14 @@ pub struct CloseFacts {
     /// The packet with the FIN or RST.
     pub mark: PacketRef,
     /// Offset up to which the closing side had received the other's stream; `None` if its RST does not show it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub received: Option<TcpOffset>,
     /// Whether it is the RST of a host without this connection: it answers a segment and has no acknowledgement
     /// (RFC 9293, section 3.5.2, group 3).
+    #[serde(default, skip_serializing_if = "is_default")]
     pub is_answer: bool,
     /// Whether the capture has everything that the closing side sent, and that it had received by then.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub is_whole: bool,
 }
 
@@ -240,7 +270,9 @@ impl CloseFacts {
 }
 
 /// How a connection ended, or why an open one is reported.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum CloseKind {
     /// A side sent a FIN first.
@@ -254,7 +286,9 @@ pub enum CloseKind {
 }
 
 /// The state of a connection.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// The handshake has just completed.
@@ -266,7 +300,9 @@ pub enum State {
 }
 
 /// How the roles of the two sides were determined.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Orientation {
     /// By the SYN or SYN-ACK.
@@ -280,7 +316,7 @@ pub enum Orientation {
 }
 
 /// A period in which the other side could send nothing, because the receive window of this side was closed.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Stall {
     /// The first segment with a window of zero.
     pub since: PacketRef,
@@ -291,29 +327,36 @@ pub struct Stall {
 }
 
 /// The frames that one side sent after the handshake.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct FrameTraffic {
     /// Number of frames with ticks, as far as they are certainly frames.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub frames: u64,
     /// Number of messages sent.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub messages: u64,
     /// Number of ticks sent.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub ticks: u64,
     /// Shortest time from one tick to the next.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub tick_period: Option<Duration>,
     /// The last packet with a frame or a part of one.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub last: Option<PacketRef>,
     /// The longest time without bytes of this side before that packet.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub longest_pause: Option<PauseSpan>,
     /// The first frame that a node would reject.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub corrupt: Option<CorruptFrame>,
     /// The messages with native records, if the receiver does not know such terms.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub native_records: Option<NativeRecords>,
 }
 
 /// Messages with native records (tag 67, OTP 29) to a node whose hello lacks `DFLAG_NATIVE_RECORDS`.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct NativeRecords {
     /// The packet that completed the first of them, as far as it is parsed.
     pub first: PacketRef,
@@ -322,7 +365,7 @@ pub struct NativeRecords {
 }
 
 /// A frame that a node would reject as malformed.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct CorruptFrame {
     /// The packet that shows the frame.
     pub mark: PacketRef,
@@ -331,7 +374,7 @@ pub struct CorruptFrame {
 }
 
 /// The first bytes of another protocol.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct ForeignBytes {
     /// The packet with the first of them.
     pub mark: PacketRef,

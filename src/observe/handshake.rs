@@ -4,28 +4,36 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DistFlags, MessageKind, PerRole, Role};
+use super::{DistFlags, MessageKind, PerRole, Role, is_default};
 use crate::packet::PacketRef;
 use crate::stream::TcpOffset;
 
 /// The first message of each kind in one handshake.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct HandshakeFacts {
     /// The initiator's `send_name`, with the flags and creation that a `complement` added.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub send_name: Option<Received<Hello>>,
     /// The first status of the acceptor, before its challenge.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub status: Option<Received<StatusText>>,
     /// The initiator's answer to status `alive`: whether it was `true`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub alive_reply: Option<Received<bool>>,
     /// The acceptor's `challenge` with its flags and name.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub challenge: Option<Received<Hello>>,
     /// The initiator's `complement` of an old `send_name`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub complement: Option<Received<()>>,
     /// A status `not_allowed` in place of `challenge_ack`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub late_refusal: Option<Received<()>>,
     /// The `challenge_reply` of the initiator.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub reply: Option<Received<()>>,
     /// The `challenge_ack` of the acceptor.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub ack: Option<Received<()>>,
     /// What distinguishes this handshake from any other wherever it is seen: a digest of both names and both challenges, once all of
     /// them were seen.
@@ -33,20 +41,24 @@ pub struct HandshakeFacts {
     /// It has 64 random bits, those of the two challenges, so that it can be compared across sensors and cannot be turned
     /// back into them by trying. One challenge alone has 32, which can be tried, and gives no fingerprint. The digests are
     /// not in it: a challenge with its digest lets a reader try cookies.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub fingerprint: Option<u64>,
     /// The way in which the initiator's challenge in `challenge_reply` is not random, if it is not.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub odd_challenge: Option<OddChallenge>,
     /// Whether the capture lacks a part of a message of each side.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub is_torn: PerRole<bool>,
     /// Whether the protocol state of each side was never known, or was lost at a gap.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub is_lost: PerRole<bool>,
     /// Result of the candidate cookies for the digest of each side.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub cookies: PerRole<CookieTest>,
 }
 
 /// A message of one side with the packet of its last byte and its end in the TCP stream.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Received<T> {
     /// Content of the message.
     pub what: T,
@@ -57,24 +69,26 @@ pub struct Received<T> {
 }
 
 /// Name, flags and creation of a side, in `send_name` or `challenge`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Hello {
     /// Handshake version of the message, 5 or 6.
     pub version: u8,
     /// Distribution flags of the node.
     pub flags: DistFlags,
     /// Creation of the node, which version 5 does not have.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub creation: Option<u32>,
     /// Node name, or only its host in a request for a dynamic name.
     pub name: Arc<str>,
     /// Exact bytes of `name` in hex if they are not UTF-8.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub name_hex: Option<String>,
     /// False for a name that a node must refuse.
     pub is_legal: bool,
 }
 
 /// Text of the acceptor's status, which decides how the handshake continues.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusText {
     /// `ok`: the handshake continues.
@@ -109,7 +123,7 @@ impl StatusText {
 }
 
 /// The kind of a challenge that is not a random number.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OddChallenge {
     /// A constant that simple programs send each time: 0, or the bytes 1 to 4.
@@ -119,7 +133,7 @@ pub enum OddChallenge {
 }
 
 /// The candidate cookie that a digest was made with.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CookieTest {
     /// The digest or the challenge was not seen, or there are no candidates.
@@ -249,31 +263,43 @@ pub struct HandshakeObservation {
     /// The side that sent it.
     pub from: Role,
     /// Handshake version of the message, 5 or 6, if it has one.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub version: Option<u8>,
     /// Names of the two nodes, as far as this message and those before it have shown them.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub nodes: NodeNames,
     /// Node name, or only its host in a request for a dynamic name.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub name: Option<Arc<str>>,
     /// Exact bytes of `name` in hex if they are not UTF-8.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub name_hex: Option<String>,
     /// Distribution flags; a `complement` has the upper 32 bits only, at their position.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub flags: Option<DistFlags>,
     /// Creation of the node.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub creation: Option<u32>,
     /// Text of a `status` message.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub status: Option<String>,
     /// Dynamic name granted by a `named:` status.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub assigned_name: Option<Arc<str>>,
     /// Exact bytes of `assigned_name` in hex if they are not UTF-8.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub assigned_name_hex: Option<String>,
     /// Label of the candidate cookie that the digest was made with.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub cookie: Option<Arc<str>>,
     /// The number in the challenge; only with `--include-secrets`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub challenge: Option<u32>,
     /// The digest in hex; only with `--include-secrets`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub digest: Option<String>,
     /// The fingerprint of the handshake, as in [`HandshakeFacts`], if this message completes what it is made of.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub fingerprint: Option<u64>,
 }
 

@@ -14,6 +14,7 @@ mod ids;
 pub mod messages;
 mod per_role;
 mod proxy;
+mod rare;
 mod sums;
 mod tls;
 mod totals;
@@ -27,6 +28,7 @@ pub use self::ids::*;
 pub use self::messages::{Execution, RuleTrigger};
 pub use self::per_role::{PerRole, Role};
 pub use self::proxy::*;
+pub use self::rare::{Blank, Rare};
 pub use self::sums::*;
 pub use self::tls::*;
 pub use self::totals::Totals;
@@ -36,9 +38,11 @@ pub use crate::wire::flags::DistFlags;
 pub use crate::wire::handshake::MessageKind;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::names::{Resolved, Unresolved};
@@ -179,8 +183,10 @@ pub struct Settled {
     /// Capture time of that packet, or the moment on the capture's clock at which the fact was settled without one.
     pub at: Timestamp,
     /// The packet that settled the fact, if one did.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub frame: Option<FrameRef>,
     /// Input of the connection, if no packet settled the fact.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub input: Option<u16>,
     /// Identifiers of the TCP connection.
     pub connection: Arc<ConnectionIds>,
@@ -199,7 +205,7 @@ impl Settled {
 }
 
 /// First bytes of another protocol.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Foreign {
     /// The side that sent them.
     pub from: Role,
@@ -209,10 +215,40 @@ pub struct Foreign {
     pub looks_like: Cow<'static, str>,
 }
 
+/// Whether a field is left out of the serialized form: most connections lack most of what one can show.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Reads a list into no more memory than it needs: most have one entry, and a list that grows has room for four.
+fn exact<'de, D: Deserializer<'de>, T: Deserialize<'de>>(source: D) -> Result<Vec<T>, D::Error> {
+    Vec::deserialize(source).map(|mut list: Vec<T>| {
+        list.shrink_to_fit();
+        list
+    })
+}
+
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Option::<Cow<'_, str>>::deserialize(deserializer)?;
-        let time = text.map(|text| text.parse().map_err(serde::de::Error::custom));
-        time.transpose().map(Option::unwrap_or_default)
+        deserializer.deserialize_any(TimestampVisitor)
+    }
+}
+
+/// Reads a time from its text, without a copy of that; from null, as of a capture without times, the earliest one.
+struct TimestampVisitor;
+
+impl Visitor<'_> for TimestampVisitor {
+    type Value = Timestamp;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time or null")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Timestamp, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_unit<E>(self) -> Result<Timestamp, E> {
+        Ok(Timestamp::default())
     }
 }

@@ -46,7 +46,7 @@ impl fmt::Display for Role {
 }
 
 /// One value for each side of a connection.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct PerRole<T> {
     /// The value of the initiator.
     pub initiator: T,

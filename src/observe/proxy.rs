@@ -6,7 +6,7 @@ use crate::decode::Endpoint;
 use crate::packet::PacketRef;
 
 /// A PROXY protocol header, which a load balancer put before the bytes of its client.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct ProxyHeaderFacts {
     /// Version of the header: 1 is text, 2 is binary.
     pub version: u8,

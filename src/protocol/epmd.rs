@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use crate::memory::{MemoryBudget, Reservation};
 use crate::observe::{
     Anomaly, AnomalyKind, EpmdObservation, EpmdOutcome, EpmdPackets, Foreign, PerRole,
-    ProxyHeaderFacts, RegisteredName, Role, TlsSide,
+    ProxyHeaderFacts, Rare, RegisteredName, Role, TlsSide,
 };
 use crate::packet::PacketRef;
 use crate::record::{Charset, hex, wire_text};
@@ -509,7 +509,7 @@ impl EpmdConnection {
             icmp: tcp.icmp().map(|icmp| (icmp.kind, icmp.code, icmp.reporter)),
             foreign: self.malformed.clone(),
             proxy: carrier.proxy,
-            tls: carrier.tls.clone(),
+            tls: carrier.tls.clone().map(Rare::new),
             closed_by: close.and_then(|close| close.by).map(role),
             is_whole: is_whole(tcp),
             is_acknowledged: requester.stream.acked().is_some_and(|acked| acked >= sent_end),

@@ -12,9 +12,9 @@ use crate::decode::Endpoint;
 use crate::flow::{Direction, PerDirection};
 use crate::observe::{
     Anomaly, AnomalyKind, CloseFacts, CloseKind, ConnectionIds, Delivery, IcmpAboutBytes,
-    IcmpUnreachable, Observation, Occasion, Opening, Orientation, PerRole, ProxyHeaderFacts, Role,
-    SealedLengths, Stall, SynFacts, TcpFacts, TcpSide, TlsSide, TransportProtocol, community_id,
-    short_id,
+    IcmpUnreachable, Observation, Occasion, Opening, Orientation, PerRole, ProxyHeaderFacts, Rare,
+    Role, SealedLengths, Stall, SynFacts, TcpFacts, TcpSide, TlsSide, TransportProtocol,
+    community_id, short_id,
 };
 use crate::packet::PacketRef;
 use crate::stream::tcp::{ClosedWindow, ClosingFlag, Opened, TcpDirection};
@@ -269,13 +269,14 @@ impl Connection {
             tcp: self.tcp_facts(initiator),
             handshake: distribution.exchange.observation(),
             proxy: self.proxy(initiator),
-            tls: self.tls(initiator),
+            tls: self.tls(initiator).map(Rare::new),
             opened_tls: self.transport.opener().map(TlsOpener::facts).unwrap_or_default(),
             traffic: PerRole::from_fn(|role| distribution.traffic(direction(role))),
             foreign: PerRole::from_fn(|role| distribution.foreign(direction(role))),
             messages: PerRole::from_fn(|role| {
                 let direction = direction(role);
-                distribution.messages(direction, std::mem::take(&mut calls[direction]), &self.tcp)
+                let calls = std::mem::take(&mut calls[direction]);
+                distribution.messages(direction, calls, &self.tcp).map(Box::new)
             }),
         })
     }

@@ -150,8 +150,8 @@ pub struct PacketLink {
 
 impl Messages {
     /// The record of the messages of both sides; `None` if neither side sent any.
-    pub fn of(sums: &PerRole<Option<MessageSums>>) -> Option<Self> {
-        let account = |sums: &Option<MessageSums>| sums.as_ref().map(Account::of);
+    pub fn of(sums: &PerRole<Option<Box<MessageSums>>>) -> Option<Self> {
+        let account = |sums: &Option<Box<MessageSums>>| sums.as_deref().map(Account::of);
         let (initiator, acceptor) = (account(&sums.initiator), account(&sums.acceptor));
         (initiator.is_some() || acceptor.is_some()).then_some(Self { initiator, acceptor })
     }

@@ -13,7 +13,7 @@ use crate::packet::PacketRef;
 use crate::time::Timestamp;
 
 /// The first bytes of a direction that were sent more than once.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Resent {
     /// Offset of the first of them.
     pub offset: TcpOffset,

@@ -19,7 +19,7 @@ use super::{Creation, Parsed};
 /// First byte of an EPMD message. Values this crate does not know stay representable.
 ///
 /// Spec: *Distribution Protocol*, "EPMD Protocol".
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct EpmdTag(pub u8);
 
@@ -61,7 +61,7 @@ impl EpmdTag {
 /// Type of node, as the node itself declares it when it registers. EPMD stores the byte blindly and echoes it.
 ///
 /// Spec: *Distribution Protocol*, "Register a Node in EPMD".
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct EpmdNodeType(pub u8);
 

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 /// What a node can do, one bit each, sent in `send_name` and `challenge`.
 ///
 /// Spec: *Distribution Protocol*, "Distribution Flags". The consts keep the name after `DFLAG_`.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(transparent)]
 pub struct DistFlags(pub u64);
 
