@@ -68,6 +68,7 @@ impl Link {
             window: 64_000,
             ip_id: None,
             ttl: 64,
+            ip_header: &[],
             header: &[],
             payload,
             missing: 0,

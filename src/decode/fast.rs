@@ -131,6 +131,10 @@ impl<'a> TcpView<'a> {
                 IpHeader::V4(&[_, _, _, _, _, _, _, _, ttl, ..]) => ttl,
                 IpHeader::V6(&[_, _, _, _, _, _, _, limit, ..]) => limit,
             },
+            ip_header: match self.ip {
+                IpHeader::V4(header) => header,
+                IpHeader::V6(_) => &[],
+            },
             header: self.header(frame),
             payload: self.payload,
             missing: self.missing(),

@@ -24,6 +24,8 @@ pub(super) struct Datagram<'a> {
     pub(super) id: Option<u16>,
     /// Time to live, or hop limit.
     pub(super) ttl: u8,
+    /// The IPv4 header; empty for IPv6, and for what was reassembled.
+    header: &'a [u8],
     /// Set if `payload` is only a fragment.
     pub(super) fragment: Option<IpFragment>,
     /// Protocol of `payload`, after all extension headers.
@@ -58,7 +60,7 @@ impl<'a> Datagram<'a> {
         payload: PacketSlice<'a>,
     ) -> Result<Self, Skip> {
         let (protocol, payload, fragment) = skip_extensions(protocol, payload)?;
-        Ok(Self { fragment, protocol, payload, ..self })
+        Ok(Self { header: &[], fragment, protocol, payload, ..self })
     }
 
     fn read_v4(slice: PacketSlice<'a>) -> Result<Self, Skip> {
@@ -89,6 +91,7 @@ impl<'a> Datagram<'a> {
             dst: header.destination_addr().into(),
             id: Some(header.identification()),
             ttl: header.ttl(),
+            header: header.slice(),
             fragment,
             protocol,
             payload,
@@ -114,6 +117,7 @@ impl<'a> Datagram<'a> {
             dst: header.destination_addr().into(),
             id: None,
             ttl: header.hop_limit(),
+            header: &[],
             fragment,
             protocol,
             payload,
@@ -158,6 +162,7 @@ pub(super) fn segment<'a>(
         window: header.window_size(),
         ip_id: datagram.id,
         ttl: datagram.ttl,
+        ip_header: datagram.header,
         header: slice.bytes.get(..header_len).unwrap_or_default(),
         payload,
         missing,
@@ -321,9 +326,10 @@ mod tests {
     use super::super::samples::{
         NAMES_REQ, decoder, ethernet, frame, ipv4, ipv6, request, request_v6, segment_in, tcp, udp,
     };
+    use super::super::{folded, sum_of};
     use super::*;
     use crate::capture::LinkType;
-    use crate::decode::Decoded;
+    use crate::decode::{ChecksumState, Decoded};
 
     #[test]
     fn a_segment_has_the_fields_of_its_headers() {
@@ -339,6 +345,65 @@ mod tests {
         let bytes = request_v6();
         let Decoded::Tcp(segment) = decoder.decode(&frame(LinkType::RAW, &bytes)) else { panic!() };
         assert_eq!((segment.src().ip.to_string().as_str(), segment.ip_id), ("fd00::1", None));
+    }
+
+    /// What the checksums of a request show; `change` is given the datagram when both are right.
+    fn checksum_of(datagram: &[u8], change: fn(&mut [u8])) -> ChecksumState {
+        let mut bytes = datagram.to_vec();
+        let is_v4 = datagram[0] == 0x45;
+        let (addresses, tcp) = if is_v4 { (12..20, 20) } else { (8..40, 40) };
+        bytes[tcp + 16..tcp + 18].fill(0);
+        let len = u64::try_from(bytes.len() - tcp).unwrap();
+        let pseudo = sum_of(&bytes[addresses]) + 6 + len;
+        let sums = [pseudo + sum_of(&bytes[tcp..]), sum_of(&bytes[..20])].map(folded);
+        let [of_tcp, of_ip] = sums.map(|sum| (!u16::try_from(sum).unwrap()).to_be_bytes());
+        bytes[tcp + 16..tcp + 18].copy_from_slice(&of_tcp);
+        if is_v4 {
+            bytes[10..12].copy_from_slice(&of_ip);
+        }
+        change(&mut bytes);
+        let mut decoder = decoder();
+        let Decoded::Tcp(segment) = decoder.decode(&frame(LinkType::RAW, &bytes)) else { panic!() };
+        segment.checksum()
+    }
+
+    #[test]
+    fn a_segment_is_damaged_if_its_ipv4_header_is() {
+        use ChecksumState::{Right, Unknown, Wrong};
+
+        let v4 = |change| checksum_of(&request(), change);
+        assert_eq!(v4(|_| {}), Right);
+        assert_eq!(v4(|bytes| bytes[5] ^= 1), Wrong, "identification");
+        assert_eq!(v4(|bytes| bytes[11] ^= 1), Wrong);
+        assert_eq!(v4(|bytes| bytes[10..12].fill(0)), Right, "left to the network card");
+        assert_eq!(v4(|bytes| *bytes.last_mut().unwrap() ^= 1), Wrong, "payload");
+        let left_to_card = |bytes: &mut [u8]| {
+            let pseudo = folded(sum_of(&bytes[12..20]) + 6);
+            bytes[36..38].copy_from_slice(&u16::try_from(pseudo).unwrap().to_be_bytes());
+            bytes[5] ^= 1;
+        };
+        assert_eq!(v4(left_to_card), Unknown, "the card may fill in both");
+        assert_eq!(checksum_of(&request_v6(), |_| {}), Right);
+        assert_eq!(checksum_of(&request_v6(), |bytes| bytes[3] ^= 1), Right, "flow label");
+    }
+
+    #[test]
+    fn timestamps_are_found_among_the_options() {
+        let of = |options: &[u8]| {
+            let header = [&[0; 20], options].concat();
+            let end = Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port: 1 };
+            Segment { header: &header, ..Segment::between(end, end) }.timestamps()
+        };
+        let stamps = [8, 10, 0, 0, 0, 7, 0, 1, 0, 0];
+        let behind = |options: &[u8]| of(&[options, &stamps].concat());
+        for before in [&[][..], &[1, 1], &[4, 2], &[2, 4, 5, 180, 1], &[3, 3, 7]] {
+            assert_eq!(behind(before), Some((7, 0x1_0000)), "{before:?}");
+        }
+        for before in [&[0][..], &[5, 0], &[5, 1], &[5, 40], &[8, 9]] {
+            assert_eq!(behind(before), None, "{before:?}");
+        }
+        assert_eq!(of(&stamps[..9]), None, "cut");
+        assert_eq!(of(&[8]), None);
     }
 
     #[test]

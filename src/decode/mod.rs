@@ -272,6 +272,8 @@ pub struct Segment<'a> {
     pub ip_id: Option<u16>,
     /// Time to live of the IPv4 header, hop limit of the IPv6 header; 0 if it is not known.
     pub ttl: u8,
+    /// The IPv4 header with its options; empty if it was not kept, the datagram came in fragments, or it is of IPv6.
+    pub ip_header: &'a [u8],
     /// The TCP header with its options; empty if it was not kept, or was not captured completely.
     pub header: &'a [u8],
     /// Payload bytes that were captured.
@@ -282,14 +284,14 @@ pub struct Segment<'a> {
     pub layers: &'a [Layer],
 }
 
-/// What the checksum of a segment shows.
+/// What the checksums of a segment show.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ChecksumState {
-    /// It fits the bytes.
+    /// They fit the bytes.
     Right,
-    /// It does not fit the bytes: they were damaged.
+    /// One does not fit the bytes: they were damaged.
     Wrong,
-    /// Not all of the bytes were captured, or the checksum is left to the network card: it has the sum of the pseudo
+    /// Not all of the bytes were captured, or the checksum of TCP is left to the network card: it has the sum of the pseudo
     /// header alone, as for packets that go out, and for those that were joined when they came in.
     Unknown,
 }
@@ -305,7 +307,8 @@ impl Segment<'_> {
         self.flow.end(self.direction.reverse())
     }
 
-    /// Verifies the checksum over the pseudo header, the header and the payload (RFC 9293, section 3.1).
+    /// Verifies the checksum over the pseudo header, the header and the payload (RFC 9293, section 3.1), and where that
+    /// is right, the checksum of the IPv4 header (RFC 791, section 3.1).
     pub fn checksum(&self) -> ChecksumState {
         if self.header.is_empty() || self.missing > 0 {
             return ChecksumState::Unknown;
@@ -319,7 +322,11 @@ impl Segment<'_> {
         let pseudo = addresses.iter().sum::<u64>() + u64::from(ip_number::TCP.0);
         let len = (len >> 16) + (len & 0xffff);
         if folded(pseudo + len + sum_of(self.header) + sum_of(self.payload)) == 0xffff {
-            return ChecksumState::Right;
+            return if self.is_ip_header_damaged() {
+                ChecksumState::Wrong
+            } else {
+                ChecksumState::Right
+            };
         }
         let field = self.header.get(16..18).map_or(0, sum_of);
         // Where the card also cuts the segment into smaller ones, the length is left to it as well.
@@ -330,12 +337,39 @@ impl Segment<'_> {
         }
     }
 
+    /// Whether the checksum of the IPv4 header does not fit. A zero is left to the network card.
+    fn is_ip_header_damaged(&self) -> bool {
+        self.ip_header.get(10..12).is_some_and(|field| field != [0, 0])
+            && folded(sum_of(self.ip_header)) != 0xffff
+    }
+
+    /// The value of its timestamps option, and the timestamp of the other side that it repeats (RFC 7323, section 3.2).
+    pub fn timestamps(&self) -> Option<(u32, u32)> {
+        let mut options = self.header.get(20..)?;
+        loop {
+            options = match *options {
+                [NO_OPERATION, ref rest @ ..] => rest,
+                [TIMESTAMPS, 10, v0, v1, v2, v3, r0, r1, r2, r3, ..] => {
+                    let [value, repeated] = [[v0, v1, v2, v3], [r0, r1, r2, r3]];
+                    return Some((u32::from_be_bytes(value), u32::from_be_bytes(repeated)));
+                }
+                [END_OF_OPTIONS, ..] | [] | [_] | [_, 0 | 1, ..] => return None,
+                [_, len, ..] => options.get(usize::from(len)..)?,
+            };
+        }
+    }
+
     /// Whether it has payload, captured or not.
     #[inline]
     pub const fn has_bytes(&self) -> bool {
         !self.payload.is_empty() || self.missing > 0
     }
 }
+
+/// Kinds of TCP options (RFC 9293, section 3.1; RFC 7323, section 3.2).
+const END_OF_OPTIONS: u8 = 0;
+const NO_OPERATION: u8 = 1;
+const TIMESTAMPS: u8 = 8;
 
 /// A sum in 16 bits, with the carries added (RFC 1071).
 const fn folded(mut sum: u64) -> u64 {

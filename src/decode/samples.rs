@@ -42,6 +42,7 @@ impl Segment<'static> {
             window: 1000,
             ip_id: None,
             ttl: 0,
+            ip_header: &[],
             header: &[],
             payload: &[],
             missing: 0,

@@ -233,9 +233,9 @@ impl<S: EventSink> Engine<S> {
         ends
     }
 
-    /// Whether the connection with this key is followed.
-    pub fn follows(&self, key: &FlowKey) -> bool {
-        self.core.flows.has(key)
+    /// Whether the connection with this key is followed, or would be by an engine that has had to follow fewer.
+    pub fn may_follow(&self, key: &FlowKey) -> bool {
+        self.core.flows.has(key) || self.core.flows.has_evicted()
     }
 
     /// The connections that are followed.

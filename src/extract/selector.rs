@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -170,13 +169,14 @@ impl<I> Selector<I> {
     #[inline(always)]
     fn take(&mut self, frame: &Frame<'_>, is_first: bool, out: &mut impl KeptItems<I>) {
         self.chosen.frames += 1;
-        let is_leap = frame.at > self.chosen.until.after(LEAP);
         self.chosen.until = self.chosen.until.max(frame.at);
         let taken = self.chosen.waiting.taken();
         self.select(frame, out);
         // The first frame of an input is kept in any case, for its time and its link type.
-        if (is_leap || is_first) && self.chosen.waiting.taken() == taken {
+        if is_first && self.chosen.waiting.taken() == taken {
             self.chosen.waiting.keep(frame, out);
+        } else if frame.at > self.chosen.waiting.holds_from() {
+            self.chosen.waiting.hold(frame);
         }
     }
 
@@ -246,6 +246,7 @@ impl<I> Selector<I> {
     fn on_undecided(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
         let chosen = &mut self.chosen;
         let taken = chosen.waiting.taken();
+        let mut is_other = false;
         match &self.decoder.decode_full(frame) {
             Decoded::Tcp(segment) => {
                 let (src, dst) = segment.ports();
@@ -259,16 +260,23 @@ impl<I> Selector<I> {
             Decoded::Unreachable(error) => {
                 let key = FlowKey::new(error.src, error.dst).0;
                 if chosen.is_followed(&key, error.src.port, error.dst.port) {
-                    chosen.note_addresses(&key);
+                    chosen.keep(frame, key, out);
+                } else {
+                    chosen.waiting.keep(frame, out);
                 }
-                chosen.waiting.keep(frame, out);
             }
             Decoded::Names(_) | Decoded::Neighbour(_) => chosen.waiting.keep(frame, out),
-            Decoded::Other => {}
+            Decoded::Other => is_other = true,
         }
-        // Without one fragment, the others are of no use, and would count as lost.
-        if self.decoder.has_read_fragment() && chosen.waiting.taken() == taken {
-            chosen.waiting.keep(frame, out);
+        if self.decoder.has_read_fragment() {
+            // Without one fragment, the others are of no use, and would count as lost.
+            if chosen.waiting.taken() == taken {
+                chosen.waiting.keep(frame, out);
+            }
+            // The learner reads the frame that completes the datagram when that shows a connection.
+            if is_other {
+                chosen.learner.push_frame(frame);
+            }
         }
     }
 }
@@ -395,7 +403,8 @@ impl<I> Chosen<I> {
     }
 
     fn keep_opening(&mut self, opening: &TcpOpening, out: &mut impl KeptItems<I>) {
-        let Self { waiting, learner, .. } = self;
+        let Self { waiting, learner, until, .. } = self;
+        learner.advance(*until);
         for number in frames_of(opening) {
             waiting.with_frame(number, |frame| learner.push_frame(frame));
         }
@@ -468,8 +477,10 @@ impl<I> Chosen<I> {
         if is_first {
             self.note_addresses(&key);
         }
+        // The clock of an engine follows the frames that are left out as well.
+        self.learner.advance(self.until);
         self.learner.push_frame(frame);
-        if !is_sure && !self.learner.follows(&key) {
+        if !is_sure && !self.learner.may_follow(&key) {
             // It is over, or none of Erlang: what comes later is as of an unknown connection.
             self.followed.remove(&key);
             self.first_frames.end(&key);
@@ -490,10 +501,6 @@ fn frames_of(opening: &TcpOpening) -> impl Iterator<Item = u64> {
 fn both(key: &FlowKey) -> [Endpoint; 2] {
     [Direction::LowToHigh, Direction::HighToLow].map(|side| key.end(side))
 }
-
-/// A frame that is so much later than all before it is kept: the clock of an engine follows it, also where it is wrong and
-/// the next ones are earlier.
-const LEAP: Duration = Duration::from_secs(1);
 
 /// Endpoints that are remembered.
 const MOST_ENDS: usize = 1 << 18;

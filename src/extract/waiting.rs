@@ -2,8 +2,12 @@
 //!
 //! Frames leave in the order in which they came. A frame that opens a connection matters if the first payload does, so it
 //! waits for that; the frames behind it wait with it.
+//!
+//! The clock of an engine follows the latest frame. A frame matters if it comes behind later ones and the last of those is
+//! left out, so that one is held until it is known whether such a frame follows.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::capture::{Comment, Frame, LinkType};
 use crate::packet::FrameRef;
@@ -36,6 +40,18 @@ pub(super) struct WaitingItems<I> {
     taken: u64,
     /// Whether the next frame is kept whatever becomes of it.
     keeps_next: bool,
+    clock: LatestFrame,
+    /// Latest time of a frame that is kept or held.
+    clock_at: Timestamp,
+}
+
+/// The latest frame, as long as it is not kept: all that matter are earlier, or before it.
+#[derive(Debug, Default)]
+struct LatestFrame {
+    frame: Option<FrameInQueue>,
+    bytes: Vec<u8>,
+    /// The number by which it waits.
+    waits_as: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -76,7 +92,7 @@ struct FrameBytes {
 }
 
 /// Place of the bytes of one frame: in one block.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct BytesRange {
     block: u64,
     start: usize,
@@ -129,7 +145,8 @@ enum ItemState {
 impl<I> Default for WaitingItems<I> {
     fn default() -> Self {
         let (items, bytes) = (VecDeque::new(), FrameBytes::default());
-        Self { items, left: 0, bytes, taken: 0, keeps_next: false }
+        let (clock, clock_at) = (LatestFrame::default(), Timestamp::default());
+        Self { items, left: 0, bytes, taken: 0, keeps_next: false, clock, clock_at }
     }
 }
 
@@ -148,10 +165,67 @@ impl<I> WaitingItems<I> {
     pub(super) fn keep(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
         self.taken += 1;
         self.keeps_next = false;
+        self.keep_held_before(frame.at, out);
+        self.keep_in_place(frame, out);
+    }
+
+    fn keep_in_place(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) {
+        self.set_clock(frame.at);
         if self.items.is_empty() {
             out.on_kept(KeptItem::Frame(frame));
         } else {
             self.push(frame, ItemState::Kept, out);
+        }
+    }
+
+    /// The time behind which a frame is [held](Self::hold), unless it is kept.
+    #[inline(always)] // the loop over frames
+    pub(super) fn holds_from(&self) -> Timestamp {
+        self.clock_at.after(CLOSE)
+    }
+
+    /// Holds the latest frame, which is not kept so far.
+    #[inline(never)] // the loop over frames
+    pub(super) fn hold(&mut self, frame: &Frame<'_>) {
+        let Frame { id, at, link, interface, wire_len, bytes, comments } = *frame;
+        let last = self.items.back().and_then(|item| match &item.what {
+            Owned::Frame(last) if item.state == ItemState::Undecided => Some(last.id),
+            _ => None,
+        });
+        let number = (self.left + self.items.len() as u64).saturating_sub(1);
+        let LatestFrame { frame: held, bytes: copy, waits_as } = &mut self.clock;
+        *waits_as = (last == Some(id)).then_some(number);
+        copy.clear();
+        copy.extend_from_slice(bytes);
+        let (bytes, comments) = (BytesRange::default(), comments.into());
+        *held = Some(FrameInQueue { id, at, link, interface, wire_len, bytes, comments });
+        self.clock_at = at;
+    }
+
+    /// Keeps the frame that is held, if one of time `at` comes behind it and is earlier.
+    #[inline]
+    fn keep_held_before(&mut self, at: Timestamp, out: &mut impl KeptItems<I>) {
+        if at < self.clock_at {
+            self.keep_held(out);
+        }
+    }
+
+    #[cold] // most captures are in order
+    fn keep_held(&mut self, out: &mut impl KeptItems<I>) {
+        let LatestFrame { frame, bytes, waits_as } = std::mem::take(&mut self.clock);
+        match (frame, waits_as) {
+            (Some(_), Some(number)) => self.settle([number], true, out),
+            (Some(frame), None) => self.keep_in_place(&frame.with(&bytes), out),
+            (None, _) => {}
+        }
+    }
+
+    /// A frame of this time is kept: an earlier one that is held is of no use.
+    #[inline]
+    fn set_clock(&mut self, at: Timestamp) {
+        if at >= self.clock_at {
+            self.clock_at = at;
+            self.clock.frame = None;
         }
     }
 
@@ -168,15 +242,14 @@ impl<I> WaitingItems<I> {
     /// Lets a frame wait, unless it is [to be kept](Self::keep_next). Returns its number, by which it is
     /// [settled](Self::settle).
     pub(super) fn wait(&mut self, frame: &Frame<'_>, out: &mut impl KeptItems<I>) -> u64 {
+        self.keep_held_before(frame.at, out);
         let number = self.left + self.items.len() as u64;
         self.taken += 1;
         if !std::mem::take(&mut self.keeps_next) {
             self.push(frame, ItemState::Undecided, out);
-        } else if self.items.is_empty() {
-            self.left += 1;
-            out.on_kept(KeptItem::Frame(frame));
         } else {
-            self.push(frame, ItemState::Kept, out);
+            self.left += u64::from(self.items.is_empty());
+            self.keep_in_place(frame, out);
         }
         number
     }
@@ -221,10 +294,16 @@ impl<I> WaitingItems<I> {
     ) {
         for number in numbers {
             let index = number.checked_sub(self.left).and_then(|index| usize::try_from(index).ok());
-            if let Some(item) = index.and_then(|index| self.items.get_mut(index))
-                && item.state == ItemState::Undecided
-            {
-                item.state = if is_kept { ItemState::Kept } else { ItemState::Dropped };
+            let item = index.and_then(|index| self.items.get_mut(index));
+            let Some(item) = item.filter(|item| item.state == ItemState::Undecided) else {
+                continue;
+            };
+            item.state = if is_kept { ItemState::Kept } else { ItemState::Dropped };
+            if let (true, Owned::Frame(frame)) = (is_kept, &item.what) {
+                let at = frame.at;
+                self.set_clock(at);
+            } else if self.clock.waits_as == Some(number) {
+                self.clock.waits_as = None;
             }
         }
         while self.items.front().is_some_and(|item| item.state != ItemState::Undecided) {
@@ -245,6 +324,7 @@ impl<I> WaitingItems<I> {
         match item.what {
             Owned::Frame(frame) => {
                 if item.state != ItemState::Dropped {
+                    self.set_clock(frame.at);
                     out.on_kept(KeptItem::Frame(&frame.borrowed(&self.bytes)));
                 }
                 self.bytes.leave(frame.bytes);
@@ -256,10 +336,18 @@ impl<I> WaitingItems<I> {
 
 impl FrameInQueue {
     fn borrowed<'a>(&'a self, of: &'a FrameBytes) -> Frame<'a> {
-        let Self { id, at, link, interface, wire_len, bytes, ref comments } = *self;
-        Frame { id, at, link, interface, wire_len, bytes: of.get(bytes), comments }
+        self.with(of.get(self.bytes))
+    }
+
+    fn with<'a>(&'a self, bytes: &'a [u8]) -> Frame<'a> {
+        let Self { id, at, link, interface, wire_len, ref comments, .. } = *self;
+        Frame { id, at, link, interface, wire_len, bytes, comments }
     }
 }
+
+/// A frame that is later by less than this than the last one that was kept or held is not held: that takes a copy. No timer
+/// is as short.
+const CLOSE: Duration = Duration::from_micros(100);
 
 /// Bytes of frames that wait. Beyond, the first that waits is kept.
 const MOST_BYTES: usize = 4 << 20;
@@ -329,6 +417,59 @@ mod tests {
         assert_eq!(seen.0, [1, 3, 4]);
         waiting.release(&mut seen);
         assert_eq!(seen.0, [1, 3, 4, 5, 6]);
+    }
+
+    /// A frame of this number, captured so many seconds late.
+    fn late(number: u64, seconds: u64) -> Frame<'static> {
+        Frame { at: Timestamp::new(seconds, 0), ..frame(number, b"late") }
+    }
+
+    #[test]
+    fn the_latest_frame_is_kept_if_an_earlier_one_behind_it_is() {
+        let kept = |take: fn(&mut WaitingItems<&'static str>, &mut Seen)| {
+            let (mut waiting, mut seen) = (WaitingItems::default(), Seen::default());
+            waiting.keep(&late(1, 1), &mut seen);
+            assert!(waiting.holds_from() > late(1, 1).at && waiting.holds_from() < late(2, 2).at);
+            take(&mut waiting, &mut seen);
+            waiting.keep(&late(9, 1), &mut seen);
+            waiting.release(&mut seen);
+            seen.0
+        };
+        let none = kept(|_, _| {});
+        assert_eq!(none, [1, 9]);
+        let held = kept(|waiting, _| waiting.hold(&late(2, 5)));
+        assert_eq!(held, [1, 2, 9]);
+        let two =
+            kept(|waiting, _| [late(2, 5), late(3, 6)].iter().for_each(|it| waiting.hold(it)));
+        assert_eq!(two, [1, 3, 9], "the latest of them");
+        let behind = kept(|waiting, seen| {
+            waiting.hold(&late(2, 5));
+            waiting.keep(&late(3, 7), seen);
+        });
+        assert_eq!(behind, [1, 3, 9], "one that is kept is later");
+        let waits = kept(|waiting, seen| {
+            waiting.wait(&late(2, 5), seen);
+            waiting.hold(&late(2, 5));
+        });
+        assert_eq!(waits, [1, 2, 9]);
+        let dropped = kept(|waiting, seen| {
+            let number = waiting.wait(&late(2, 5), seen);
+            waiting.hold(&late(2, 5));
+            waiting.settle([number], false, seen);
+        });
+        assert_eq!(dropped, [1, 2, 9]);
+        let settled = kept(|waiting, seen| {
+            let number = waiting.wait(&late(2, 5), seen);
+            waiting.hold(&late(2, 5));
+            waiting.settle([number], true, seen);
+        });
+        assert_eq!(settled, [1, 2, 9], "once");
+        let undecided = kept(|waiting, seen| {
+            waiting.hold(&late(2, 5));
+            let number = waiting.wait(&late(3, 3), seen);
+            waiting.settle([number], false, seen);
+        });
+        assert_eq!(undecided, [1, 2, 9], "before one that waits");
     }
 
     #[test]

@@ -130,6 +130,7 @@ impl TcpOpening {
             window: header.window,
             ip_id: self.key.is_v4().then_some(header.ip_id),
             ttl: 0,
+            ip_header: &[],
             header: &[],
             payload: &[],
             missing: 0,

@@ -23,6 +23,7 @@ pub struct FlowTable<C> {
     /// The next slot that an eviction looks at.
     hand: usize,
     capacity: usize,
+    has_evicted: bool,
 }
 
 #[derive(Debug)]
@@ -43,6 +44,7 @@ impl<C> FlowTable<C> {
             free: Vec::new(),
             hand: 0,
             capacity,
+            has_evicted: false,
         }
     }
 
@@ -98,6 +100,11 @@ impl<C> FlowTable<C> {
     /// Whether a connection with this key is in the table.
     pub fn has(&self, key: &FlowKey) -> bool {
         self.ids.contains_key(key)
+    }
+
+    /// Whether a connection had to make room for another.
+    pub const fn has_evicted(&self) -> bool {
+        self.has_evicted
     }
 
     /// The keys of all connections, in no particular order.
@@ -157,6 +164,7 @@ impl<C> FlowTable<C> {
             self.hand = (hand + 1) % self.slots.len().max(1);
             let slot = self.slots.get_mut(hand)?;
             if slot.entry.is_some() && !std::mem::take(&mut slot.used) {
+                self.has_evicted = true;
                 return self.remove(FlowId(u32::try_from(hand).ok()?));
             }
         }

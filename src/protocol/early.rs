@@ -39,8 +39,9 @@ struct EarlySegment {
     ip_id: Option<u16>,
     ttl: u8,
     missing: u32,
+    ip_header_len: usize,
     header_len: usize,
-    /// The TCP header and the payload.
+    /// The IPv4 header, the TCP header and the payload.
     bytes: Box<[u8]>,
 }
 
@@ -251,13 +252,15 @@ impl EarlySegment {
             ip_id: segment.ip_id,
             ttl: segment.ttl,
             missing: segment.missing,
+            ip_header_len: segment.ip_header.len(),
             header_len: segment.header.len(),
-            bytes: [segment.header, segment.payload].concat().into(),
+            bytes: [segment.ip_header, segment.header, segment.payload].concat().into(),
         }
     }
 
     fn segment(&self) -> Segment<'_> {
-        let (header, payload) = self.bytes.split_at_checked(self.header_len).unwrap_or_default();
+        let (ip_header, rest) = self.bytes.split_at_checked(self.ip_header_len).unwrap_or_default();
+        let (header, payload) = rest.split_at_checked(self.header_len).unwrap_or_default();
         Segment {
             frame: self.frame,
             at: self.at,
@@ -269,6 +272,7 @@ impl EarlySegment {
             window: self.window,
             ip_id: self.ip_id,
             ttl: self.ttl,
+            ip_header,
             header,
             payload,
             missing: self.missing,
@@ -282,7 +286,7 @@ impl EarlySegment {
     }
 
     fn payload(&self) -> &[u8] {
-        self.bytes.get(self.header_len..).unwrap_or_default()
+        self.bytes.get(self.ip_header_len + self.header_len..).unwrap_or_default()
     }
 
     /// The sequence number behind its bytes and its FIN.

@@ -44,7 +44,16 @@ const FIN: TcpFlags = TcpFlags(0x01);
 const PSH: TcpFlags = TcpFlags(0x08);
 const SYN_ACK: TcpFlags = TcpFlags(0x12);
 
-const DECOYS: [Decoy; 16] = [
+/// The same segment, sent before others of its connection as its timestamp has it.
+fn old(decoy: Owned, next: &Owned) -> Owned {
+    let (value, repeated) = next.borrowed().timestamps().unwrap_or_default();
+    decoy.stamped(value.wrapping_sub(OLDER), repeated)
+}
+
+/// Ticks of the clock of timestamps by which a decoy is older.
+const OLDER: u32 = 100_000;
+
+const DECOYS: [Decoy; 21] = [
     Decoy { name: "RST before the window", make: |next| bare(next, RST, next.seq.wrapping_sub(9)) },
     Decoy { name: "RST in the window", make: |next| bare(next, RST, next.seq.wrapping_add(9)) },
     Decoy {
@@ -74,6 +83,23 @@ const DECOYS: [Decoy; 16] = [
         make: |next| Owned { ttl: 2, ..with_payload(next, STATUS) },
     },
     Decoy { name: "ack with a wrong checksum", make: |next| with_payload(next, ACK).damaged() },
+    Decoy {
+        name: "RST with a wrong checksum of IPv4",
+        make: |next| bare(next, RST_ACK, next.seq).damaged_in_ip(),
+    },
+    Decoy {
+        name: "ack with a wrong checksum of IPv4",
+        make: |next| with_payload(next, ACK).damaged_in_ip(),
+    },
+    Decoy {
+        name: "status with an old timestamp",
+        make: |next| old(with_payload(next, STATUS), next),
+    },
+    Decoy { name: "ack with an old timestamp", make: |next| old(with_payload(next, ACK), next) },
+    Decoy {
+        name: "FIN with an old timestamp",
+        make: |next| old(bare(next, FIN_ACK, next.seq), next),
+    },
     Decoy {
         name: "ack that does not arrive",
         make: |next| Owned { ttl: 2, ..with_payload(next, ACK) },
@@ -138,7 +164,7 @@ fn packets_that_no_receiver_takes_change_no_verdict() {
         let mut wrong = Vec::new();
         for place in places(&scene.segments, &mut Dice(1)) {
             for decoy in &DECOYS {
-                if decoy.name.contains("checksum") && !shows_checksums(&scene.segments, place) {
+                if !is_shown(decoy, &scene.segments, place) {
                     continue;
                 }
                 let mut segments = scene.segments.clone();
@@ -204,6 +230,32 @@ fn a_syn_beside_one_that_waits_for_its_answer_changes_no_verdict() {
         }
         wrong
     });
+}
+
+/// Whether what comes before that place shows that the receiver drops the decoy.
+fn is_shown(decoy: &Decoy, segments: &[Owned], place: usize) -> bool {
+    let (name, header) = (decoy.name, &segments[place].ip_header);
+    (!name.contains("checksum") || shows_checksums(segments, place))
+        // It is left to the network card, or IPv6 has none.
+        && (!name.contains("IPv4") || header.get(10..12).is_some_and(|field| field != [0, 0]))
+        && (!name.contains("timestamp") || shows_timestamps(segments, place))
+}
+
+/// Whether the receiver of the segment at that place has repeated a timestamp of its sender. That of a SYN is not kept.
+fn shows_timestamps(segments: &[Owned], place: usize) -> bool {
+    let next = &segments[place];
+    let sent = segments[..place].iter().enumerate().filter(|(_, before)| {
+        (before.src, before.dst) == (next.src, next.dst) && !before.payload.is_empty()
+    });
+    sent.filter_map(|(at, before)| Some((at, before.borrowed().timestamps()?.0))).any(
+        |(at, value)| {
+            segments[at..place].iter().any(|answer| {
+                (answer.src, answer.dst) == (next.dst, next.src)
+                    && answer.flags.has(TcpFlags::ACK)
+                    && answer.borrowed().timestamps().is_some_and(|(_, repeated)| repeated == value)
+            })
+        },
+    )
 }
 
 /// Whether a segment before that place shows that the checksums of its direction are right where they are captured.

@@ -91,6 +91,7 @@ impl<S: EventSink> Flood<S> {
             window: 1000,
             ip_id: None,
             ttl: 0,
+            ip_header: &[],
             header: &[],
             payload,
             missing: 0,

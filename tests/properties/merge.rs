@@ -137,6 +137,32 @@ fn a_part_without_its_end_makes_the_merge_incomplete() {
     });
 }
 
+/// The rules of findings that accuse a node.
+fn accusations(events: &[Event]) -> BTreeSet<String> {
+    let finding = |event: &Event| match &event.body {
+        Body::Finding { finding } if finding.severity > Severity::Low => {
+            Some(finding.rule.to_string())
+        }
+        _ => None,
+    };
+    events.iter().filter_map(finding).collect()
+}
+
+#[test]
+fn a_run_that_was_cut_accuses_no_node_that_the_whole_one_does_not() {
+    check_all(|path| {
+        let (events, facts) = run_engine(path, Run::Plain);
+        let whole = accusations(&events);
+        let trials = (0..8).filter_map(|seed| {
+            let facts = &facts[..random(path, 0, seed) as usize % facts.len()];
+            let found = accusations(&merged(vec![part("a", "a.pcap", facts)], Run::Plain));
+            let invented: Vec<_> = found.difference(&whole).collect();
+            (!invented.is_empty()).then(|| format!("{seed}: {invented:?}"))
+        });
+        trials.collect()
+    });
+}
+
 /// What a sensor records of a capture.
 fn part_of_frames(sensor: &str, capture: Vec<u8>) -> Part {
     let facts = Arc::new(Mutex::new(Vec::new()));

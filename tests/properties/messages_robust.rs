@@ -504,6 +504,7 @@ impl Wire {
             flags: TcpFlags(flags),
             ip_id: None,
             ttl: 64,
+            ip_header: Vec::new(),
             header: Vec::new(),
             payload: bytes.to_vec(),
             missing: 0,

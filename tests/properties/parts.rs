@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use beamscope::capture::save::{Encoder, InterfaceInfo, SaveFormat};
 use beamscope::capture::{
@@ -14,8 +15,9 @@ use beamscope::extract::{ExtractEnd, Facts, KeptItem, KeptItems, Selector};
 use beamscope::record::{AnomalyKind, Body, Event};
 use beamscope::time::Timestamp;
 
-use crate::support::captures;
+use crate::support::capture_builder::{CaptureBuilder, End, checksum};
 use crate::support::pieces::{Kept, frames_of, pcap};
+use crate::support::{TestDir, captures};
 
 /// Random numbers that are the same in each run.
 struct Random(u64);
@@ -83,7 +85,11 @@ fn inputs_of(captures: &[Vec<u8>]) -> Inputs {
 
 /// The events of one run over several captures.
 fn events_of(captures: &[Vec<u8>]) -> Vec<Event> {
-    let mut engine = Engine::new(Config::default(), Vec::new());
+    events_with(captures, Config::default())
+}
+
+fn events_with(captures: &[Vec<u8>], config: Config) -> Vec<Event> {
+    let mut engine = Engine::new(config, Vec::new());
     drive::run(&mut inputs_of(captures), &mut engine, &mut ()).unwrap();
     engine.finish()
 }
@@ -127,8 +133,16 @@ impl Receiver for Selecting {
 
 /// An extract of captures, the number of its frames, and what was selected.
 fn extract(captures: &[Vec<u8>], facts: &Facts) -> (Vec<u8>, u64, ExtractEnd) {
+    extract_with(captures, facts, &Config::default())
+}
+
+fn extract_with(
+    captures: &[Vec<u8>],
+    facts: &Facts,
+    config: &Config,
+) -> (Vec<u8>, u64, ExtractEnd) {
     let mut inputs = inputs_of(captures);
-    let selector = Selector::new(&Config::default(), facts);
+    let selector = Selector::new(config, facts);
     let encoder = Encoder::new(SaveFormat::Extract);
     let mut out = ToFile { encoder, bytes: Vec::new(), frames: 0 };
     out.encoder.begin("", &inputs.names(), &mut out.bytes);
@@ -177,6 +191,127 @@ fn an_extract_gives_the_events_of_its_capture() {
         }
     }
     assert!(kept < all, "{kept} of {all} frames");
+}
+
+/// Ends of connections on ports of which nothing is known.
+const DIALED: &str = "10.0.0.2:9100";
+const OTHER: &str = "10.0.0.4:9200";
+const DIALS: &str = "10.0.0.1:40000";
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A capture whose first frame is of no connection: the first of a file is kept in any case.
+fn begun() -> CaptureBuilder {
+    let mut capture = CaptureBuilder::new();
+    capture.dns_question("10.0.0.1:5000", "10.0.0.9:53", "b.example");
+    capture
+}
+
+/// Asserts that the extract of a capture, whose frames are changed first, gives the events of all of it, and has fewer frames.
+fn assert_extracted(capture: &CaptureBuilder, config: &Config, change: impl Fn(&mut Vec<Kept>)) {
+    let folder = TestDir::new("extracted");
+    let (link, mut frames) = frames_of(&capture.write(&folder, "all.pcap")).unwrap();
+    change(&mut frames);
+    let all = pcap(link, &frames.iter().collect::<Vec<_>>(), 0);
+    let (extract, kept, selected) =
+        extract_with(std::slice::from_ref(&all), &Facts::default(), config);
+    let [expected, found] = [all, extract].map(|bytes| events_with(&[bytes], config.clone()));
+    let difference = difference(&expected, &found);
+    assert!(difference.is_none(), "{}", difference.unwrap_or_default());
+    assert!(kept < selected.frames, "{kept} of {} frames", selected.frames);
+}
+
+/// A connection of another protocol, none of whose frames matters.
+fn add_other_protocol(capture: &mut CaptureBuilder) {
+    let mut web = capture.connect("10.0.0.1:41000", "10.0.0.3:80");
+    web.send(End::Initiator, b"GET / HTTP/1.1\r\n\r\n").close(End::Initiator);
+}
+
+#[test]
+fn an_extract_has_late_frames_of_a_connection_where_the_clock_had_leapt() {
+    let mut capture = begun();
+    add_other_protocol(&mut capture);
+    let mut leaps = vec![capture.frames()];
+    add_other_protocol(&mut capture);
+    let paused = capture.connect(DIALS, DIALED).send_name("a@10.0.0.1").pause();
+    leaps.push(capture.frames());
+    add_other_protocol(&mut capture);
+    let mut dial = capture.resume(paused);
+    dial.close(End::Initiator).wait(2 * MINUTE);
+    dial.decoy(End::Initiator, b"late").wait(MINUTE).decoy(End::Acceptor, b"late");
+    for leap in leaps {
+        assert_extracted(&capture, &Config::default(), |frames| {
+            // The clock of the engine is then far ahead, so that it does not forget the connection.
+            frames[leap].nanos += 3_600 * 1_000_000_000;
+        });
+    }
+}
+
+#[test]
+fn an_extract_has_late_frames_of_a_connection_with_an_icmp_error() {
+    let mut capture = begun();
+    add_other_protocol(&mut capture);
+    let mut dial = capture.dial(DIALS, DIALED);
+    dial.send_name("a@10.0.0.1").wait(Duration::from_secs(100));
+    dial.unreachable_about(1_000).wait(Duration::from_secs(55));
+    dial.send(End::Initiator, b"late").send(End::Initiator, b"later");
+    assert_extracted(&capture, &Config::default(), |_| {});
+}
+
+#[test]
+fn an_extract_has_late_frames_of_a_connection_that_made_room_in_another_table() {
+    let mut config = Config::default();
+    config.limits.connections = 2;
+    let mut capture = begun();
+    add_other_protocol(&mut capture);
+    let mut waits = capture.connect(DIALS, DIALED);
+    let paused = waits.send_name("a@10.0.0.1").pause();
+    let mut long = capture.connect("10.0.0.1:40001", OTHER);
+    long.send_name("a@10.0.0.1").send_status("ok");
+    for _ in 0..70 {
+        long.acknowledge(End::Initiator);
+    }
+    long.close(End::Initiator).wait(2 * MINUTE);
+    capture.connect("10.0.0.1:40002", OTHER).send_name("a@10.0.0.1");
+    capture.resume(paused).close(End::Acceptor);
+    assert_extracted(&capture, &config, |_| {});
+}
+
+#[test]
+fn an_extract_has_the_frames_of_a_connection_that_begins_in_ip_fragments() {
+    let mut capture = begun();
+    add_other_protocol(&mut capture);
+    let mut dial = capture.connect(DIALS, DIALED);
+    let begins = dial.frames();
+    dial.send_name("a@10.0.0.1").acknowledge(End::Acceptor).acknowledge(End::Initiator);
+    dial.close(End::Initiator);
+    assert_extracted(&capture, &Config::default(), |frames| {
+        let whole = frames.remove(begins);
+        for (place, part) in fragments(&whole).into_iter().enumerate() {
+            frames.insert(begins + place, part);
+        }
+    });
+}
+
+/// A frame of Ethernet and IPv4 without options, in two fragments.
+fn fragments(whole: &Kept) -> [Kept; 2] {
+    const IP: usize = 14;
+    const BODY: usize = 34;
+    const FIRST: usize = 32;
+    let part = |body: &[u8], place: u16| {
+        let mut bytes = [&whole.bytes[..BODY], body].concat();
+        let len = (bytes.len() - IP) as u16;
+        bytes[IP + 2..IP + 4].copy_from_slice(&len.to_be_bytes());
+        bytes[IP + 6..IP + 8].copy_from_slice(&place.to_be_bytes());
+        bytes[IP + 10..IP + 12].fill(0);
+        let sum = checksum(&bytes[IP..BODY]);
+        bytes[IP + 10..IP + 12].copy_from_slice(&sum);
+        let (nanos, wire_len) = (whole.nanos, bytes.len() as u32);
+        Kept { nanos, wire_len, bytes, direction: None }
+    };
+    let (first, second) = whole.bytes[BODY..].split_at(FIRST);
+    // The flag that more fragments follow, and the offset in words of eight bytes (RFC 791, section 3.1).
+    [part(first, 0x2000), part(second, FIRST as u16 / 8)]
 }
 
 #[test]

@@ -183,6 +183,7 @@ fn hostile(dice: &mut Dice, place: usize, clock_leaps: bool) -> Owned {
         flags: TcpFlags(flags),
         ip_id: (dice.roll(2) == 0).then(|| dice.roll(4) as u16),
         ttl: if dice.roll(9) == 0 { dice.roll(256) as u8 } else { 64 },
+        ip_header: Vec::new(),
         header: Vec::new(),
         payload,
         missing: if dice.roll(20) == 0 { dice.roll(70_000) as u32 } else { 0 },

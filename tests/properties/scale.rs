@@ -106,6 +106,7 @@ impl Storm {
                 window: 1000,
                 ip_id: None,
                 ttl: 0,
+                ip_header: &[],
                 header: &[],
                 payload,
                 missing: 0,

@@ -13,6 +13,7 @@ use super::TestDir;
 pub(crate) struct CaptureBuilder {
     pcap: Vec<u8>,
     now: Duration,
+    frames: usize,
 }
 
 /// One end of a connection: where a packet comes from.
@@ -50,12 +51,17 @@ impl CaptureBuilder {
         pcap.extend([0; 8]);
         pcap.extend(0x4_0000_u32.to_le_bytes());
         pcap.extend(1_u32.to_le_bytes());
-        Self { pcap, now: Duration::from_secs(1_795_000_000) }
+        Self { pcap, now: Duration::from_secs(1_795_000_000), frames: 0 }
     }
 
     /// Lets time pass before the next packet.
     pub(crate) fn wait(&mut self, time: Duration) {
         self.now += time;
+    }
+
+    /// Number of frames so far.
+    pub(crate) const fn frames(&self) -> usize {
+        self.frames
     }
 
     /// Writes the capture into a folder and returns its path.
@@ -200,6 +206,7 @@ impl CaptureBuilder {
     }
 
     fn frame(&mut self, ethernet: &[u8]) {
+        self.frames += 1;
         self.now += Duration::from_millis(1);
         self.pcap.extend((self.now.as_secs() as u32).to_le_bytes());
         self.pcap.extend(self.now.subsec_micros().to_le_bytes());
@@ -214,6 +221,11 @@ impl Connection<'_> {
     pub(crate) const fn pause(&self) -> PausedConnection {
         let Self { addresses, next_seq, arrived, .. } = *self;
         PausedConnection { addresses, next_seq, arrived }
+    }
+
+    /// Number of frames of the capture so far.
+    pub(crate) const fn frames(&self) -> usize {
+        self.capture.frames()
     }
 
     /// Lets time pass before the next packet.
@@ -318,9 +330,14 @@ impl Connection<'_> {
 
     /// An ICMP error about the SYN, by the acceptor: port unreachable (RFC 792).
     pub(crate) fn unreachable(&mut self) -> &mut Self {
+        self.unreachable_about(self.next_seq[0].wrapping_sub(1))
+    }
+
+    /// The same, about the segment of the initiator with this sequence number.
+    pub(crate) fn unreachable_about(&mut self, seq: u32) -> &mut Self {
         let [source, target] = self.addresses;
         let mut tcp = [source.port(), target.port()].map(u16::to_be_bytes).concat();
-        tcp.extend(self.next_seq[0].wrapping_sub(1).to_be_bytes());
+        tcp.extend(seq.to_be_bytes());
         let quoted = &ethernet(source.ip(), target.ip(), TCP, &tcp)[14..];
         let mut icmp = [&[3, 3, 0, 0, 0, 0, 0, 0][..], quoted].concat();
         let sum = checksum(&icmp);
@@ -488,7 +505,7 @@ fn mac(host: IpAddr) -> Vec<u8> {
 }
 
 /// The Internet checksum, RFC 1071.
-fn checksum(bytes: &[u8]) -> [u8; 2] {
+pub(crate) fn checksum(bytes: &[u8]) -> [u8; 2] {
     let words =
         bytes.chunks(2).map(|it| u32::from(it[0]) << 8 | u32::from(*it.get(1).unwrap_or(&0)));
     let mut sum: u32 = words.sum();

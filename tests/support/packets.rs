@@ -26,6 +26,8 @@ pub(crate) struct Owned {
     pub(crate) flags: TcpFlags,
     pub(crate) ip_id: Option<u16>,
     pub(crate) ttl: u8,
+    /// Empty where it was not kept.
+    pub(crate) ip_header: Vec<u8>,
     /// Empty where the payload is not that of the packet: then nothing shows whether the checksum is right.
     pub(crate) header: Vec<u8>,
     pub(crate) payload: Vec<u8>,
@@ -46,6 +48,7 @@ impl Owned {
             window: 64_000,
             ip_id: self.ip_id,
             ttl: self.ttl,
+            ip_header: &self.ip_header,
             header: &self.header,
             payload: &self.payload,
             missing: self.missing,
@@ -57,13 +60,36 @@ impl Owned {
 impl Owned {
     /// Writes a header without options that fits the other fields, with a checksum that is right or not.
     pub(crate) fn fill_header(&mut self, is_right: bool) {
+        self.fill_header_with(&[], is_right);
+    }
+
+    /// The same with these options, which are a multiple of four bytes.
+    fn fill_header_with(&mut self, options: &[u8], is_right: bool) {
         let mut header = [self.src.port, self.dst.port].map(u16::to_be_bytes).concat();
         header.extend([self.seq, self.ack].map(u32::to_be_bytes).concat());
-        header.extend([0x50, self.flags.0, 0xfa, 0, 0, 0, 0, 0]);
+        let words = 5 + options.len() as u8 / 4;
+        header.extend([words << 4, self.flags.0, 0xfa, 0, 0, 0, 0, 0]);
+        header.extend(options);
         let segment = [&header[..], &self.payload].concat();
         let [high, low] = tcp_checksum(self.src.ip, self.dst.ip, &segment);
         header[16..18].copy_from_slice(&[if is_right { high } else { !high }, low]);
         self.header = header;
+    }
+
+    /// The same with a right checksum, and these timestamps.
+    pub(crate) fn stamped(mut self, value: u32, repeated: u32) -> Self {
+        // Two of no operation, and the kind and length of the option (RFC 7323, appendix A).
+        let stamps = [value, repeated].map(u32::to_be_bytes).concat();
+        self.fill_header_with(&[&[1, 1, 8, 10], &stamps[..]].concat(), true);
+        self
+    }
+
+    /// The same, whose IPv4 header does not fit its checksum.
+    pub(crate) fn damaged_in_ip(mut self) -> Self {
+        if let Some(id) = self.ip_header.get_mut(4) {
+            *id ^= 0x55;
+        }
+        self
     }
 
     /// The same with a wrong checksum.
@@ -108,6 +134,7 @@ pub(crate) fn load(path: &Path) -> Scene {
                 flags: s.flags,
                 ip_id: s.ip_id,
                 ttl: s.ttl,
+                ip_header: s.ip_header.to_vec(),
                 header: s.header.to_vec(),
                 payload: s.payload.to_vec(),
                 missing: s.missing,

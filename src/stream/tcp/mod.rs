@@ -7,6 +7,7 @@
 mod close;
 mod delivery;
 mod opening;
+mod stamps;
 mod taken;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub(crate) use self::close::{ClosingFlag, FirstClose, REFUSAL_GRACE};
 use self::close::{Fin, Rst};
 use self::delivery::LargestSegment;
 pub(crate) use self::opening::{Opened, Syn};
+use self::stamps::Stamps;
 pub(crate) use self::taken::NotTaken;
 use self::taken::RstFate;
 pub(crate) use self::window::ClosedWindow;
@@ -74,6 +76,7 @@ pub(crate) struct TcpDirection {
     ttl: u8,
     /// Whether the checksum of a segment with a SYN or bytes was right: then others are not left to the network card.
     has_right_checksum: bool,
+    stamps: Stamps,
     /// Whether nothing of it is expected any more.
     is_finished: bool,
 }
@@ -308,8 +311,8 @@ impl TcpConnection {
         due.into_iter().chain(doubt).min()
     }
 
-    /// Notes the time to live of the first segment of a direction, and whether its checksums are right. Returns false
-    /// for a segment that was damaged on its way: its receiver drops it.
+    /// Notes the time to live of the first segment of a direction, its timestamps, and whether its checksums are right.
+    /// Returns false for a segment that was damaged on its way, or that is too old: its receiver drops it.
     #[cold] // before the handshake is complete, and for SYN, FIN and RST
     pub(crate) fn is_intact(&mut self, segment: &Segment<'_>) -> bool {
         let side = &mut self.sides[segment.direction];
@@ -326,6 +329,14 @@ impl TcpConnection {
             self.note_not_taken(mark, "bytes beyond the window of the receiver");
             return false;
         }
+        if self.is_too_old(segment) {
+            let mark = PacketRef { frame: segment.frame, at: segment.at };
+            self.note_not_taken(
+                mark,
+                "a segment with an older timestamp than the receiver has taken",
+            );
+            return false;
+        }
         let side = &mut self.sides[segment.direction];
         // A system computes the checksum of an RST itself where it leaves that of others to the network card.
         if segment.has_bytes() || segment.flags.has(TcpFlags::SYN) {
@@ -334,6 +345,7 @@ impl TcpConnection {
                 side.ttl = segment.ttl;
             }
         }
+        self.note_stamps(segment);
         true
     }
 }
@@ -358,6 +370,7 @@ impl TcpDirection {
             doubtful_rst: None,
             ttl: 0,
             has_right_checksum: false,
+            stamps: Stamps::default(),
             is_finished: false,
         }
     }

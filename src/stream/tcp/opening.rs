@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::stamps::Stamps;
 use super::taken::ROUND_TRIP;
 use super::{COPIED_WITHIN, TcpConnection, TcpDirection};
 use crate::decode::{Segment, TcpFlags, Unreachable};
@@ -201,6 +202,7 @@ impl TcpConnection {
             side.segments = 0;
             side.ttl = 0;
             side.has_right_checksum = false;
+            side.stamps = Stamps::default();
             side.stream.forget();
             self.note_not_taken(answer.mark, "a SYN-ACK, behind which the SYN was sent again");
         }

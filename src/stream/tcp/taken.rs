@@ -229,11 +229,13 @@ impl TcpConnection {
         }
     }
 
-    /// Whether a segment took the way of those before it, and has a checksum that is not wrong where theirs were right.
+    /// Whether a segment took the way of those before it, has a checksum that is not wrong where theirs were right, and is
+    /// not too old.
     pub(crate) fn is_usual(&self, segment: &Segment<'_>) -> bool {
         let side = self.side(segment.direction);
         side.has_usual_ttl(segment.ttl)
             && !(side.has_right_checksum && segment.checksum() == ChecksumState::Wrong)
+            && !self.is_too_old(segment)
     }
 
     /// Whether it may go on when a SYN with other sequence numbers comes.

@@ -25,6 +25,9 @@ struct Hosts {
     at: Timestamp,
     frame: u64,
     ttl: u8,
+    /// The timestamps of the next segment.
+    stamps: Option<(u32, u32)>,
+    input: u16,
     limits: Limits,
 }
 
@@ -33,7 +36,8 @@ impl Hosts {
         let at = Timestamp::new(100, 0);
         let first = PacketRef { frame: FrameRef::default(), at };
         let tcp = TcpConnection::new(first, &MemoryBudget::new(1 << 20));
-        Self { tcp, at, frame: 0, ttl: 64, limits: Limits::default() }
+        let limits = Limits::default();
+        Self { tcp, at, frame: 0, ttl: 64, stamps: None, input: 0, limits }
     }
 
     fn opened() -> Self {
@@ -59,13 +63,15 @@ impl Hosts {
     ) -> &mut Self {
         self.frame += 1;
         self.wait(1);
+        let header = self.stamps.take().map_or(Vec::new(), header_with);
         let segment = Segment {
-            frame: FrameRef { input: 0, number: self.frame },
+            frame: FrameRef { input: self.input, number: self.frame },
             at: self.at,
             seq,
             ack,
             flags: TcpFlags(flags),
             ttl: self.ttl,
+            header: &header,
             payload,
             ..Segment::between(src, dst)
         };
@@ -75,6 +81,12 @@ impl Hosts {
             }
             self.tcp.on_segment(&segment, &self.limits, &mut |_| {});
         }
+        self
+    }
+
+    /// The next segment has this timestamp, and repeats that one.
+    fn stamp(&mut self, value: u32, repeated: u32) -> &mut Self {
+        self.stamps = Some((value, repeated));
         self
     }
 
@@ -97,6 +109,12 @@ impl Hosts {
     fn a_side(&self) -> &TcpDirection {
         self.tcp.side(FlowKey::new(A, B).1)
     }
+}
+
+/// A header with timestamps, and a checksum of zero.
+fn header_with((value, repeated): (u32, u32)) -> Vec<u8> {
+    let stamps = [value, repeated].map(u32::to_be_bytes).concat();
+    [&[0; 20][..], &[1, 1, 8, 10], &stamps].concat()
 }
 
 use ClosingFlag::{Fin, Rst};
@@ -432,4 +450,76 @@ fn a_syn_behind_a_refusal_is_no_segment_of_the_refused_connection() {
     assert_eq!(hosts.not_taken(), 0);
     hosts.a(ACK, 1001, 5001, b"");
     assert_eq!(hosts.not_taken(), 1);
+}
+
+/// A connection in which B has taken the timestamp 10 of A, counted from `base`, and the bytes up to 1005.
+fn stamped(base: u32) -> Hosts {
+    let mut hosts = Hosts::new();
+    hosts.stamp(base, 0).a(SYN, 1000, 0, b"");
+    hosts.stamp(9000, base).b(SYN_ACK, 5000, 1001, b"");
+    hosts.stamp(base.wrapping_add(10), 9000).a(ACK, 1001, 5001, b"abcd");
+    hosts.stamp(9010, base.wrapping_add(10)).b(ACK, 5001, 1005, b"");
+    assert_eq!(hosts.not_taken(), 0);
+    hosts
+}
+
+#[test]
+fn bytes_that_are_older_than_what_the_receiver_has_taken_are_not() {
+    let is_dropped = |base: u32, value: u32, send: fn(&mut Hosts)| {
+        let mut hosts = stamped(base);
+        send(hosts.stamp(value, 9010));
+        hosts.not_taken() == 1
+    };
+    let bytes: fn(&mut Hosts) = |hosts| _ = hosts.a(ACK, 1005, 5001, b"efgh");
+    for base in [1000, u32::MAX - 4] {
+        let values = [8_u32, 9, 10, 11, 1 << 30, 1 << 31, (1 << 31) + 20];
+        let dropped = values.map(|value| is_dropped(base, base.wrapping_add(value), bytes));
+        assert_eq!(dropped, [true, false, false, false, false, false, true], "{base}");
+    }
+    let old = |send| is_dropped(1000, 900, send);
+    assert!(old(bytes));
+    assert!(old(|hosts| _ = hosts.a(FIN_ACK, 1005, 5001, b"")));
+    assert!(old(|hosts| _ = hosts.a(ACK, 1003, 5001, b"cdef")), "not all is acknowledged");
+    assert!(!old(|hosts| _ = hosts.a(ACK, 1001, 5001, b"abcd")), "a late copy");
+    assert!(!old(|hosts| _ = hosts.a(ACK, 1005, 5001, b"")), "an acknowledgement alone");
+    assert!(!old(|hosts| _ = hosts.a(RST_ACK, 1005, 5001, b"")));
+    assert!(!old(|hosts| {
+        hosts.stamps = None;
+        hosts.a(ACK, 1005, 5001, b"efgh");
+    }));
+    assert!(!old(|hosts| {
+        hosts.input = 1;
+        hosts.a(ACK, 1005, 5001, b"efgh");
+    }));
+    assert!(!old(|hosts| _ = hosts.wait(25 * 24 * 3_600_000).a(ACK, 1005, 5001, b"efgh")));
+    assert!(!old(|hosts| {
+        hosts.at = Timestamp::new(99, 0);
+        hosts.a(ACK, 1005, 5001, b"efgh");
+    }));
+}
+
+#[test]
+fn a_timestamp_is_taken_if_its_sender_has_sent_it_and_the_receiver_repeats_it() {
+    let is_dropped = |before: fn(&mut Hosts)| {
+        let mut hosts = stamped(1000);
+        before(&mut hosts);
+        hosts.ttl = 64;
+        hosts.stamp(1050, 9010).a(ACK, 1005, 5001, b"efgh");
+        hosts.not_taken() == 1
+    };
+    let sent: fn(&mut Hosts) = |hosts| _ = hosts.stamp(1100, 9010).a(ACK, 1005, 5001, b"");
+    assert!(!is_dropped(sent), "it is not repeated");
+    assert!(!is_dropped(|hosts| _ = hosts.stamp(9020, 1100).b(ACK, 5001, 1005, b"")), "not sent");
+    assert!(is_dropped(|hosts| {
+        hosts.stamp(1100, 9010).a(ACK, 1005, 5001, b"");
+        hosts.stamp(9020, 1100).b(ACK, 5001, 1005, b"");
+    }));
+    assert!(!is_dropped(|hosts| {
+        hosts.stamp(1100, 9010).a(ACK, 1005, 5001, b"").ttl = 9;
+        hosts.stamp(9020, 1100).b(ACK, 5001, 1005, b"");
+    }));
+    assert!(!is_dropped(|hosts| {
+        hosts.stamp(1100, 9010).a(ACK, 1005, 5001, b"");
+        hosts.stamp(9020, 1100).b(RST, 9_000_000, 0, b"");
+    }));
 }
