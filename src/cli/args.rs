@@ -460,7 +460,7 @@ pub(crate) struct PublishArgs {
     #[arg(long, value_name = "DIR", help_heading = NATS, requires = "publish")]
     pub(super) spool: Option<PathBuf>,
 
-    /// Let the spool take at most this much. What finds no room is missing, which the merge reports
+    /// Let the spool take at most this much. Once it is full, the rest of the run is not published, which the merge reports
     #[arg(
         long, value_name = "SIZE", help_heading = NATS, default_value = "256M", value_parser = size,
         requires = "publish"

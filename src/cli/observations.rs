@@ -93,7 +93,7 @@ impl SpooledRun {
         if let Some(error) = self.spool.take_failure() {
             let path = self.path.display();
             self.warnings.warn(&format_args!(
-                "the spool {path} takes no more: {error}; observations are missing from here on"
+                "the spool {path} takes no more: {error}; the rest of this run is not published"
             ));
         }
     }
@@ -206,7 +206,9 @@ fn finish_publishing(run: &SpooledRun, publisher: Publisher) -> Result<(), Error
     match run.spool.lost() {
         0 => Ok(()),
         lost => Err(Error::Nats {
-            detail: format!("{lost} observations found no room in {path}, and are not published"),
+            detail: format!(
+                "{lost} observations found no room in {path}: the end of this run is not published"
+            ),
         }),
     }
 }

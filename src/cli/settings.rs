@@ -910,12 +910,11 @@ impl ObservationSettings {
             publish: PublishSettings::new(args)?,
             sensor: save.sensor.as_deref().map(Arc::from),
         };
-        let mut is_wanted = settings.file.is_some();
         #[cfg(feature = "nats")]
-        {
-            is_wanted |= settings.publish.is_some();
-        }
-        Ok(is_wanted.then_some(settings))
+        let is_published = settings.publish.is_some();
+        #[cfg(not(feature = "nats"))]
+        let is_published = false;
+        Ok((settings.file.is_some() || is_published).then_some(settings))
     }
 }
 

@@ -102,6 +102,8 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
             corrupt.filter(|corrupt| !parts.iter().any(|it| is_sound(it, corrupt)));
         joined.messages[role] = messages(parts, role);
     }
+    settle_close(&mut joined.tcp, parts);
+    settle_last_bytes(&mut joined.tcp, parts);
     joined.tcp.both_seen |=
         Role::BOTH.iter().all(|role| joined.tcp.sides[*role].last_segment.is_some());
     let is_whole = Role::BOTH.iter().all(|role| joined.tcp.sides[*role].missing_bytes == 0);
@@ -112,6 +114,55 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
     if is_whole {
         // What each sensor lacks, another one has.
         (joined.tcp.gaps, joined.tcp.gap_bytes) = (0, 0);
+    }
+}
+
+/// Finds out which of two closes came first, where sensors have different ones: the side that had received the other's FIN
+/// closed second. Clocks of sensors are known up to a round trip, within which most second closes come, and decide nothing.
+fn settle_close(joined: &mut TcpFacts, parts: &[Observation]) {
+    let closes = || parts.iter().filter_map(|it| Some((it, it.tcp.close?)));
+    let first_of = |role: Role| {
+        let of_role = closes().filter(|(_, close)| close.by == Some(role));
+        of_role.map(|(_, close)| close).reduce(first_close)
+    };
+    let (Some(a), Some(b)) = (first_of(Role::Initiator), first_of(Role::Acceptor)) else { return };
+    let has_other = |close: CloseFacts, other: Role| {
+        close.received.is_some_and(|received| received > joined.sides[other].end)
+    };
+    let first = match (has_other(a, Role::Acceptor), has_other(b, Role::Initiator)) {
+        (false, true) => Some(a),
+        (true, false) => Some(b),
+        _ => {
+            // One clock has both.
+            let has_both = |it: &Observation| {
+                Role::BOTH.iter().all(|role| it.tcp.sides[*role].closed_at.is_some())
+            };
+            let all = closes().filter(|(it, _)| has_both(it)).map(|(_, close)| close);
+            all.reduce(first_close)
+        }
+    };
+    let is_whole = a.is_whole || b.is_whole;
+    joined.close = match (first, joined.close) {
+        (Some(first), _) => Some(CloseFacts { is_whole, ..first }),
+        (None, close) => close.map(|close| CloseFacts { by: None, ..close }),
+    };
+}
+
+/// A sensor that did not see the close has the bytes behind it as the last ones. Those before it are known from a sensor that
+/// has that close and lacks no bytes, if there is one.
+fn settle_last_bytes(joined: &mut TcpFacts, parts: &[Observation]) {
+    let Some(close) = joined.close else { return };
+    for role in Role::BOTH {
+        let last = &mut joined.sides[role].last_bytes;
+        if *last <= Some(close.mark.at) {
+            continue;
+        }
+        let has_close = |it: &&Observation| {
+            let is_same = it.tcp.close.is_some_and(|own| own.by.is_some() && own.by == close.by);
+            is_same && it.tcp.sides[role].missing_bytes == 0
+        };
+        let before = parts.iter().filter(has_close).filter_map(|it| it.tcp.sides[role].last_bytes);
+        *last = before.max().map(|at| at.min(close.mark.at));
     }
 }
 

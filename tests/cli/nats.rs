@@ -364,24 +364,31 @@ fn garbage_and_old_messages_are_named_and_accuse_no_node() {
     let Some(server) = Server::running(&dir) else { return };
     published(&server.url(), &dir.file("spool"), (SEED, "a"));
     let findings = accused(&server.whole());
+    let observed = dir.file("observed");
+    lines_of(&["--json", "-o", "/dev/null", LOOP, "--observations", &observed]);
     server.publish("beamscope.bad.run", None, "\u{1b}[2Jgarbage\r\n{}");
     server.publish("beamscope.bad.x.y.z", Some("no number"), "");
     server.publish("beamscope.worse.run", Some("00000000000000aa-0"), "{\"v\":4}");
     server.publish("beamscope.old.run", Some("00000000000000bb-0"), OLD);
+    let mut lines = fs::read_to_string(&observed).unwrap();
+    lines.truncate(lines.find('\n').unwrap());
+    server.publish("beamscope.late.run", Some("00000000000000cc-0"), &lines);
     server.publish("beamscope.late.run", Some("00000000000000cc-7"), "not an observation");
+    server.publish("beamscope.gone.run", Some("00000000000000dd-7"), "{}");
     let (printed, errors, status) = server.merged();
     assert_eq!(status, 2);
     for words in [
         "error: 1 messages of sensor \"bad\" have no number of an observation",
         "error: run 00000000000000aa of sensor worse: expected what beamscope --observations writes",
         "error: run 00000000000000bb of sensor old: version 3 of the format is not read",
+        "error: run 00000000000000dd of sensor gone: 7 of 8 observations are missing",
     ] {
         assert!(errors.contains(words), "{errors}");
     }
     assert!(!errors.contains('\x1b'), "{errors}");
     incomplete(&printed);
     assert!(
-        printed.contains("run 00000000000000cc of sensor late: 7 of 8 observations are missing"),
+        printed.contains("run 00000000000000cc of sensor late: 6 of 8 observations are missing"),
         "{printed}"
     );
     assert_eq!(accused(&printed), findings);
@@ -474,6 +481,135 @@ fn tls_trusts_the_named_certificates_alone() {
     assert_eq!(status, 0);
     assert!(errors.contains("they wait in"), "{errors}");
     assert_eq!(server.try_ask("$JS.API.INFO", ""), None, "the server speaks TLS alone");
+}
+
+/// A key of NATS, made by openssl.
+struct Key {
+    /// The file of the key.
+    file: String,
+    /// The public key, as NATS writes it.
+    public: String,
+    seed: [u8; 32],
+}
+
+impl Key {
+    /// A key of a role, by the number with which its public form begins.
+    fn new(dir: &TestDir, role: u8, name: &str) -> Option<Self> {
+        let file = dir.file(name);
+        let make = ["genpkey", "-algorithm", "ed25519", "-out", &file];
+        let made = Command::new("openssl").args(make).output();
+        if !made.ok()?.status.success() {
+            return None;
+        }
+        let der = |more: &[&str]| {
+            let of = ["pkey", "-in", &file, "-outform", "DER"];
+            let der = Command::new("openssl").args(of).args(more).output().unwrap().stdout;
+            der[der.len() - 32..].try_into().unwrap()
+        };
+        let (seed, public): ([u8; 32], [u8; 32]) = (der(&[]), der(&["-pubout"]));
+        Some(Self { file, public: checked(&[&[role << 3][..], &public].concat()), seed })
+    }
+
+    /// The key itself, as a file of credentials has it.
+    fn secret(&self, role: u8) -> String {
+        let start = [18 << 3 | role >> 5, (role & 31) << 3];
+        checked(&[&start[..], &self.seed].concat())
+    }
+
+    /// A claim about another key.
+    fn signed(&self, dir: &TestDir, subject: &str, claim: &str) -> String {
+        let part = |text: &str| encoded(text.as_bytes(), 6, BASE64);
+        let claims = format!(
+            r#"{{"jti":"x","iat":1700000000,"iss":"{}","name":"x","sub":"{subject}","nats":{claim}}}"#,
+            self.public
+        );
+        let text = format!("{}.{}", part(r#"{"typ":"JWT","alg":"ed25519-nkey"}"#), part(&claims));
+        let file = dir.file("claim");
+        fs::write(&file, &text).unwrap();
+        let sign = ["pkeyutl", "-sign", "-inkey", &self.file, "-rawin", "-in", &file];
+        let signature = Command::new("openssl").args(sign).output().unwrap().stdout;
+        assert_eq!(signature.len(), 64);
+        format!("{text}.{}", encoded(&signature, 6, BASE64))
+    }
+}
+
+const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// Bytes in digits of so many bits.
+fn encoded(bytes: &[u8], bits: usize, digits: &[u8]) -> String {
+    let bit = |at: usize| bytes.get(at / 8).map_or(0, |byte| byte >> (7 - at % 8) & 1);
+    let digit = |start| (start..start + bits).fold(0, |number, at| number << 1 | bit(at));
+    let starts = (0..bytes.len() * 8).step_by(bits);
+    starts.map(|start| char::from(digits[usize::from(digit(start))])).collect()
+}
+
+/// A key with its checksum, CRC-16 of XMODEM, in digits of base 32.
+fn checked(key: &[u8]) -> String {
+    let crc = key.iter().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
+            crc << 1 ^ if crc & 0x8000 == 0 { 0 } else { 0x1021 }
+        })
+    });
+    encoded(&[key, &crc.to_le_bytes()].concat(), 5, BASE32)
+}
+
+/// What the public keys of an operator, an account and a user begin with: O, A and U.
+const ROLES: [u8; 3] = [14, 0, 20];
+
+#[test]
+fn a_file_of_credentials_proves_who_the_sensor_is() {
+    let dir = TestDir::new("nats-creds");
+    let [operator, account, user, system] =
+        [(0, "operator"), (1, "account"), (2, "user"), (1, "system")]
+            .map(|(role, name)| Key::new(&dir, ROLES[role], name));
+    let (Some(operator), Some(account), Some(user), Some(system)) =
+        (operator, account, user, system)
+    else {
+        return skip("NATS with credentials", "openssl");
+    };
+    let of_operator = operator.signed(&dir, &operator.public, r#"{"type":"operator","version":2}"#);
+    let limits = r#"{"type":"account","version":2,"limits":{"subs":-1,"data":-1,"payload":-1,"imports":-1,"exports":-1,"wildcards":true,"conn":-1,"leaf":-1,"mem_storage":-1,"disk_storage":-1,"streams":-1,"consumer":-1}}"#;
+    let of_account = operator.signed(&dir, &account.public, limits);
+    let of_system = operator.signed(&dir, &system.public, r#"{"type":"account","version":2}"#);
+    let of_user = account.signed(
+        &dir,
+        &user.public,
+        r#"{"type":"user","version":2,"subs":-1,"data":-1,"payload":-1}"#,
+    );
+    fs::write(dir.file("operator.jwt"), of_operator).unwrap();
+    let settings = format!(
+        "operator: \"{}\"\nsystem_account: {2}\nresolver: MEMORY\nresolver_preload: {{ {1}: {of_account}, {2}: {of_system} }}\n",
+        dir.file("operator.jwt"),
+        account.public,
+        system.public
+    );
+    fs::write(dir.file("server.conf"), settings).unwrap();
+    let credentials = dir.file("user.creds");
+    let secret = user.secret(ROLES[2]);
+    let line = |kind: &str, text: &str| {
+        format!("-----BEGIN {kind}-----\n{text}\n------END {kind}------\n\n")
+    };
+    let text = line("NATS USER JWT", &of_user) + &line("USER NKEY SEED", &secret);
+    fs::write(&credentials, text).unwrap();
+    let Some(mut server) = Server::away(&dir, &["-c", &dir.file("server.conf")]) else { return };
+    server.child = Some(server.command().spawn().unwrap());
+    wait_until("no nats-server", LIMIT, || server.connect().is_ok());
+    let (url, spool, proof) = (server.url(), dir.file("spool"), ["--nats-creds", &credentials]);
+    let (_, errors, status) = publish(&url, &spool, (SEED, "a"), &proof);
+    assert_eq!((&*errors, status), ("", 0));
+    let merged = lines_of(&["merge", "--json", "--nats", &url, proof[0], proof[1]]);
+    assert_eq!(merged, lines_of(&["--json", SEED]));
+    // Without them, and with those of a user whom the account does not know.
+    let (_, errors, _) = server.merged();
+    assert!(errors.contains("authorization violation"), "{errors}");
+    let other = Key::new(&dir, ROLES[2], "other").unwrap();
+    let text = line("NATS USER JWT", &of_user) + &line("USER NKEY SEED", &other.secret(ROLES[2]));
+    fs::write(&credentials, text).unwrap();
+    let merge = ["merge", "--nats", &url, proof[0], proof[1]];
+    let (_, errors, status) = ended(beamscope(&merge).output().unwrap());
+    assert!(status == 2 && errors.contains("authorization violation"), "{errors}");
+    assert!(!errors.contains(&secret) && !errors.contains(&of_user), "{errors}");
 }
 
 /// The processes that a process started.

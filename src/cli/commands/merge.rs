@@ -130,13 +130,14 @@ impl MergeInputs {
         let mut is_empty = gathering.others().is_empty();
         for run in gathering.runs() {
             is_empty = false;
-            let mut lines = Vec::new();
-            if !run.has_head {
-                let sensor: Arc<str> = run.sensor.into();
-                lines.extend(observations_head(&sensor, &[Arc::clone(&sensor)]).into_bytes());
+            if run.lines.is_empty() {
+                // Nothing is known of it but what is missing.
+                for anomaly in run.faults {
+                    self.unread.push((Error::Nats { detail: anomaly.detail.clone() }, anomaly));
+                }
+                continue;
             }
-            lines.extend(run.lines);
-            self.observations(run.name, Box::new(Cursor::new(lines)), run.faults);
+            self.observations(run.name, Box::new(Cursor::new(run.lines)), run.faults);
         }
         if is_empty {
             let detail = "the stream has no observations".to_owned();

@@ -37,12 +37,8 @@ struct RunLines {
 pub(in crate::cli) struct GatheredRun {
     /// The run, for messages.
     pub(in crate::cli) name: String,
-    /// Its name in subjects, for a run whose first line is missing.
-    pub(in crate::cli) sensor: String,
-    /// Its lines, as a file would have them.
+    /// Its lines, as a file would have them, up to the first one that is missing.
     pub(in crate::cli) lines: Vec<u8>,
-    /// Whether the first line, which describes the run, is there.
-    pub(in crate::cli) has_head: bool,
     /// What is missing of it.
     pub(in crate::cli) faults: Vec<Anomaly>,
 }
@@ -91,20 +87,22 @@ impl RunLines {
     fn gathered(&self, sensor: &str, run: &str) -> GatheredRun {
         let name = format!("run {run} of sensor {sensor}");
         let mut lines = Vec::new();
-        for line in self.lines.values() {
+        // Behind a gap nothing is used: what is missing may clear a node that what follows accuses.
+        let in_order = self.lines.iter().zip(0..).take_while(|((number, _), at)| *number == at);
+        let mut used = 0;
+        for ((_, line), _) in in_order {
             // A message with several lines would pass for several observations.
             lines.extend(line.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
             lines.push(b'\n');
+            used += 1;
         }
         let fault = |kind, what: String| Anomaly::new(kind, format!("{name}: {what}"));
         let mut faults = Vec::new();
         let last = self.lines.keys().next_back().map_or(0, |last| last.saturating_add(1));
         let missing = last.saturating_sub(self.lines.len() as u64);
         if missing > 0 {
-            let first = self.lines.keys().zip(0..).find(|(number, at)| *number != at);
-            let first = first.map_or(0, |(_, at)| at);
             let what = format!(
-                "{missing} of {last} observations are missing, the first of them is number {first}"
+                "{missing} of {last} observations are missing, the first of them is number {used}; the rest of this run is not used"
             );
             faults.push(fault(AnomalyKind::InputTruncated, what));
         }
@@ -119,8 +117,7 @@ impl RunLines {
             let what = "more facts than --max-memory permits of all inputs: the rest of this run is not used";
             faults.push(fault(AnomalyKind::Limit, what.to_owned()));
         }
-        let (sensor, has_head) = (sensor.to_owned(), self.lines.contains_key(&0));
-        GatheredRun { name, sensor, lines, has_head, faults }
+        GatheredRun { name, lines, faults }
     }
 }
 
@@ -159,14 +156,14 @@ mod tests {
         for messages in [&[zero, one, two][..], &[two, one, zero, one, two, two]] {
             let runs: Vec<_> = gathered(messages).runs().collect();
             let [run] = &*runs else { panic!("{runs:?}") };
-            assert_eq!((&*run.lines, run.has_head, run.faults.len()), (&b"0\n1\n2\n"[..], true, 0));
+            assert_eq!((&*run.lines, run.faults.len()), (&b"0\n1\n2\n"[..], 0));
         }
     }
 
     #[test]
     fn what_is_missing_or_contradicts_is_named() {
         let gathering = gathered(&[
-            ("00000000000000aa-1", "1"),
+            ("00000000000000aa-0", "0"),
             ("00000000000000aa-4", "4"),
             ("00000000000000aa-4", "other\nlines"),
             ("00000000000000bb-0", "a\nb"),
@@ -181,12 +178,13 @@ mod tests {
         assert_eq!(
             details,
             [
-                format!("{run}: 3 of 5 observations are missing, the first of them is number 0"),
+                format!(
+                    "{run}: 3 of 5 observations are missing, the first of them is number 1; the rest of this run is not used"
+                ),
                 format!("{run}: 1 messages have the number of another one and are not used"),
             ]
         );
-        assert_eq!((&*first.lines, first.has_head), (&b"1\n4\n"[..], false));
-        assert_eq!((&*second.lines, second.has_head), (&b"a b\n"[..], true));
+        assert_eq!((&*first.lines, &*second.lines), (&b"0\n"[..], &b"a b\n"[..]));
         assert_eq!(gathering.others().iter().collect::<Vec<_>>(), [(&"a".to_owned(), &3)]);
     }
 

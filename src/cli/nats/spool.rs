@@ -1,8 +1,8 @@
 //! The spool: lines of observations on disk, from when they are observed until a server has acknowledged them.
 //!
 //! In: lines, one at a time. Out: the same lines, in order, to another process. A run has segments, files named
-//! `RUN-FIRST.spool`: the number of the run, and that of the first line in the file. The lines of a file have consecutive
-//! numbers, so that a line which found no room leaves a hole that the reader of the stream sees. A file whose lines were all
+//! `RUN-FIRST.spool`: the number of the run, and that of the first line in the file. Behind a line that found no room no other
+//! one of the run is added: without it, they could accuse a node that the missing one clears. A file whose lines were all
 //! acknowledged is removed; what is left when a process ends is sent by the next one, under the same numbers.
 
 use std::collections::VecDeque;
@@ -101,8 +101,12 @@ impl Spool {
     }
 
     /// Adds a line, with its newline, that goes to a subject ending in `sensor` and `connection`. One that finds no room
-    /// is counted.
+    /// is counted, and so are those behind it.
     pub(in crate::cli) fn add(&mut self, sensor: &str, connection: Option<&str>, line: &[u8]) {
+        if self.lost > 0 {
+            self.lost += 1;
+            return;
+        }
         self.line.clear();
         push_token(&mut self.line, sensor);
         self.line.push(b'.');
@@ -114,8 +118,8 @@ impl Spool {
             if let Some(segment) = self.open.take() {
                 let _ = segment.file.set_len(segment.bytes);
             }
-            self.lost += 1;
-            self.failure.get_or_insert(error);
+            self.lost = 1;
+            self.failure = Some(error);
         }
         self.next += 1;
     }
@@ -400,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_spool_loses_lines_and_keeps_their_numbers() {
+    fn a_full_spool_ends_the_run_that_it_has() {
         let folder = folder("spool-full");
         let mut spool = spool(&folder, 16 * 20);
         (0..100).for_each(|_| spool.add("a", None, b"{\"n\":1}\n"));
@@ -412,7 +416,8 @@ mod tests {
         assert_eq!(numbers(&mut first).len() as u64, kept);
         first.acknowledge();
         spool.add("a", None, b"{\"n\":2}\n");
-        assert_eq!(numbers(&mut first), ["100 a.run"]);
+        assert_eq!(numbers(&mut first), [""; 0], "the others are missing");
+        assert_eq!(spool.lost(), 101 - kept);
         fs::remove_dir_all(folder).unwrap();
     }
 

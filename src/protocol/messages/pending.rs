@@ -1,9 +1,11 @@
 //! Requests that wait for an answer.
 //!
 //! In: requests by their keys. Out: the request of a key, when its answer comes. Their number is bounded: the oldest
-//! request is dropped for a new one. Requests are stored in one array in order of arrival. A table has the first request of
-//! each hash, and each request the next one: stored in the table itself, each request of a busy connection would miss the
-//! cache more than once, and adding one to a general hash table takes three times the instructions.
+//! request is dropped for a new one. Requests are stored in one array in order of arrival, with a table of their
+//! indices beside it. Stored in the table itself, each request of a busy connection would miss the cache more than
+//! once.
+
+use hashbrown::{HashTable, hash_table};
 
 use super::calls::{CallKind, CallRequest};
 use crate::memory::Reservation;
@@ -19,8 +21,8 @@ pub(super) type RequestKey = u64;
 #[derive(Debug)]
 pub(super) struct PendingRequests {
     entries: Vec<Entry>,
-    /// The first request of each hash, which is the end of a key. Their number is a power of two.
-    hashes: Vec<EntryIndex>,
+    /// The index of each request, by key.
+    places: HashTable<EntryIndex>,
     /// The index of the oldest request, and below that of the newest.
     first: EntryIndex,
     last: EntryIndex,
@@ -28,7 +30,7 @@ pub(super) struct PendingRequests {
     free: EntryIndex,
 }
 
-/// A request, packed without padding into less than a cache line.
+/// A request, packed without padding into half a cache line.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     key: RequestKey,
@@ -37,8 +39,6 @@ struct Entry {
     input: u16,
     before: EntryIndex,
     behind: EntryIndex,
-    /// The next request with the same hash.
-    alike: EntryIndex,
     kind: CallKind,
 }
 
@@ -56,8 +56,8 @@ const NO_ENTRY: EntryIndex = EntryIndex::MAX;
 
 impl Default for PendingRequests {
     fn default() -> Self {
-        let (entries, hashes) = (Vec::new(), Vec::new());
-        Self { entries, hashes, first: NO_ENTRY, last: NO_ENTRY, free: NO_ENTRY }
+        let (entries, places) = (Vec::new(), HashTable::new());
+        Self { entries, places, first: NO_ENTRY, last: NO_ENTRY, free: NO_ENTRY }
     }
 }
 
@@ -74,14 +74,16 @@ impl PendingRequests {
 
     /// The request with this key.
     pub(super) fn get(&self, key: RequestKey) -> Option<CallRequest> {
-        self.entries.get(usize::from(self.find(key))).map(Entry::request)
+        let place = self.places.find(key, |place| self.has(*place, key))?;
+        self.entries.get(usize::from(*place)).map(Entry::request)
     }
 
     /// Removes the request with this key.
     pub(super) fn remove(&mut self, key: RequestKey) -> Option<CallRequest> {
-        let place = self.find(key);
+        let Self { places, entries, .. } = self;
+        let found = places.find_entry(key, |place| is_at(entries, *place, key)).ok()?;
+        let (place, _) = found.remove();
         let entry = *self.entries.get(usize::from(place))?;
-        self.unchain(place, &entry);
         self.link(entry.before, entry.behind);
         if let Some(entry) = self.entries.get_mut(usize::from(place)) {
             entry.behind = std::mem::replace(&mut self.free, place);
@@ -100,23 +102,29 @@ impl PendingRequests {
         if self.free == NO_ENTRY && !self.make_room(memory) {
             return;
         }
-        let CallRequest { kind, mark: PacketRef { frame: FrameRef { input, number }, at } } = asked;
-        let known = self.find(key);
-        if let Some(entry) = self.entries.get_mut(usize::from(known)) {
-            // References are unique per request; on a duplicate the later request wins.
-            *entry = Entry { at, number, input, kind, ..*entry };
-            return;
-        }
-        let place = if self.free == NO_ENTRY { self.entries.len() } else { self.free.into() };
+        let Self { places, entries, .. } = self;
+        let place = if self.free == NO_ENTRY { entries.len() } else { usize::from(self.free) };
         let Ok(place) = EntryIndex::try_from(place) else { return };
-        let (before, behind, alike) = (self.last, NO_ENTRY, self.chain(key, place));
-        let entry = Entry { key, at, number, input, before, behind, alike, kind };
-        match self.entries.get_mut(usize::from(place)) {
+        let is_it = |place: &EntryIndex| is_at(entries, *place, key);
+        let CallRequest { kind, mark: PacketRef { frame: FrameRef { input, number }, at } } = asked;
+        let mut entry = Entry { key, at, number, input, before: self.last, behind: NO_ENTRY, kind };
+        match places.entry(key, is_it, |place| key_at(entries, *place)) {
+            // References are unique per request; on a duplicate the later request wins.
+            hash_table::Entry::Occupied(known) => {
+                if let Some(known) = entries.get_mut(usize::from(*known.get())) {
+                    (entry.before, entry.behind) = (known.before, known.behind);
+                    *known = entry;
+                }
+                return;
+            }
+            hash_table::Entry::Vacant(vacant) => vacant.insert(place),
+        };
+        match entries.get_mut(usize::from(place)) {
             Some(free) => self.free = std::mem::replace(free, entry).behind,
-            None => self.entries.push(entry),
+            None => entries.push(entry),
         }
-        self.link(before, place);
-        self.last = place;
+        self.link(entry.before, place);
+        self.link(place, NO_ENTRY);
     }
 
     /// Makes room for one more entry at the end.
@@ -125,62 +133,15 @@ impl PendingRequests {
         if len < self.entries.capacity() {
             return true;
         }
-        // Grows fourfold, so that entries are moved rarely. All of them are in use.
+        // Grows fourfold, so that entries are moved rarely.
         let more = (3 * len).clamp(FIRST, MOST - len);
-        let has_room = memory.take(more * (size_of::<Entry>() + HASHES * size_of::<EntryIndex>()));
+        let has_room = memory.take(more * (size_of::<Entry>() + ENTRY));
         if has_room {
             self.entries.reserve_exact(more);
-            self.hashes = vec![NO_ENTRY; HASHES * (len + more)];
-            for place in 0..len {
-                let key = self.entries.get(place).map_or(0, |entry| entry.key);
-                let alike = EntryIndex::try_from(place).map_or(NO_ENTRY, |it| self.chain(key, it));
-                if let Some(entry) = self.entries.get_mut(place) {
-                    entry.alike = alike;
-                }
-            }
+            let Self { places, entries, .. } = self;
+            places.reserve(more, |place| key_at(entries, *place));
         }
         has_room
-    }
-
-    /// The index of the first entry with the hash of `key`.
-    #[inline]
-    fn head(&mut self, key: RequestKey) -> Option<&mut EntryIndex> {
-        let place = hash(key, self.hashes.len());
-        self.hashes.get_mut(place)
-    }
-
-    /// The index of the entry with this key, or [`NO_ENTRY`].
-    #[inline]
-    fn find(&self, key: RequestKey) -> EntryIndex {
-        let mut place = self.hashes.get(hash(key, self.hashes.len())).copied().unwrap_or(NO_ENTRY);
-        while let Some(entry) = self.entries.get(usize::from(place)).filter(|it| it.key != key) {
-            place = entry.alike;
-        }
-        place
-    }
-
-    /// Puts the entry at `place` in front of those with the same hash. Gives the next of them.
-    #[inline]
-    fn chain(&mut self, key: RequestKey, place: EntryIndex) -> EntryIndex {
-        self.head(key).map_or(NO_ENTRY, |head| std::mem::replace(head, place))
-    }
-
-    /// Takes the entry at `place` from those with the same hash.
-    #[inline]
-    fn unchain(&mut self, place: EntryIndex, entry: &Entry) {
-        let Some(head) = self.head(entry.key) else { return };
-        if *head == place {
-            *head = entry.alike;
-            return;
-        }
-        let mut other = *head;
-        while let Some(it) = self.entries.get_mut(usize::from(other)) {
-            if it.alike == place {
-                it.alike = entry.alike;
-                return;
-            }
-            other = it.alike;
-        }
     }
 
     /// Links two entries, so that `behind` follows `before`.
@@ -194,12 +155,18 @@ impl PendingRequests {
             None => self.last = before,
         }
     }
+
+    fn has(&self, place: EntryIndex, key: RequestKey) -> bool {
+        is_at(&self.entries, place, key)
+    }
 }
 
-/// The index of the hash of `key` among `count`, a power of two.
-#[inline]
-fn hash(key: RequestKey, count: usize) -> usize {
-    usize::try_from(key & (count as u64).wrapping_sub(1)).unwrap_or(usize::MAX)
+fn key_at(entries: &[Entry], place: EntryIndex) -> RequestKey {
+    entries.get(usize::from(place)).map_or(0, |entry| entry.key)
+}
+
+fn is_at(entries: &[Entry], place: EntryIndex, key: RequestKey) -> bool {
+    entries.get(usize::from(place)).is_some_and(|entry| entry.key == key)
 }
 
 /// The most pending requests of one side.
@@ -208,8 +175,8 @@ const MOST: usize = 1024;
 /// The capacity with the first request.
 const FIRST: usize = 16;
 
-/// Hashes for each entry that there is room for.
-const HASHES: usize = 2;
+/// The most bytes that a request needs in the table of indices.
+const ENTRY: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -257,13 +224,12 @@ mod tests {
             }
         }
         assert!(forgotten > 1000, "{forgotten}");
-        assert!(pending.entries.capacity() <= MOST && pending.hashes.len() == HASHES * MOST);
+        assert!(pending.entries.capacity() <= MOST && pending.places.capacity() <= 4 * MOST);
     }
 
     #[test]
     fn without_memory_no_request_is_added_and_pending_ones_stay() {
-        let pool =
-            MemoryBudget::new(FIRST * (size_of::<Entry>() + HASHES * size_of::<EntryIndex>()));
+        let pool = MemoryBudget::new(FIRST * (size_of::<Entry>() + ENTRY));
         let (mut pending, mut memory) = (PendingRequests::default(), pool.reservation());
         for number in 0..100 {
             pending.insert(number, asked(number), &mut memory);
