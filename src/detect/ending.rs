@@ -296,7 +296,26 @@ impl Happened {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::samples::{dial, lookup};
+    use crate::judge::samples::{at, dial, lookup, mark};
+    use crate::observe::SynFacts;
+
+    #[test]
+    fn a_port_that_accepts_ends_problems_once_and_only_if_its_answer_was_taken() {
+        let accepts = |change: fn(&mut JudgedConnection)| {
+            let mut it = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").judged();
+            let syn = SynFacts { mark: mark(0), count: 1, last: at(0) };
+            it.seen.tcp.sides =
+                it.seen.tcp.sides.map(|side| crate::observe::TcpSide { syn: Some(syn), ..side });
+            it.seen.tcp.round_trip = Some(std::time::Duration::from_millis(1));
+            change(&mut it);
+            Happened::accepted(&it).is_some()
+        };
+        assert!(accepts(|_| {}));
+        assert!(!accepts(|it| it.is_repeated = true));
+        assert!(!accepts(|it| it.seen.tcp.round_trip = None), "the dialing side did not go on");
+        assert!(!accepts(|it| it.seen.tcp.opening = Opening::Unanswered));
+        assert!(!accepts(|it| it.seen.tcp.sides.acceptor.syn = None));
+    }
 
     #[test]
     fn a_node_without_a_name_is_known_by_the_name_that_was_looked_up_or_by_its_host() {

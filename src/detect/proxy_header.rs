@@ -240,3 +240,31 @@ const READ_BY_NODE: &str = "A node does not know this header: it reads the first
                             over.";
 
 const READ_BY_EPMD: &str = "EPMD does not know this header: it reads it as a request that is too long, and closes at once.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::samples::{dial, mark};
+    use crate::judge::world::HomeNets;
+    use crate::limits::Limits;
+
+    #[test]
+    fn a_header_is_of_a_handshake_that_failed_without_an_answer_and_of_no_other() {
+        let is_found = |outcome: Outcome, bytes: u64| {
+            let mut session = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(outcome).judged();
+            session.seen.tcp.sides.acceptor.bytes = bytes;
+            let leg = dial(1, "a@h2/10.0.0.2/1", "b@h3/10.0.0.3/2").judged();
+            let client = Some(session.seen.ends.initiator);
+            let header = ProxyHeaderFacts { version: 1, mark: mark(1), client, dialed: None };
+            let mut world = World::new(&Limits::default(), HomeNets::default());
+            world.on_proxy_header(&leg.settled, &header);
+            sent_for_session(&session, &world).is_some()
+        };
+        for outcome in [Outcome::TimedOut, Outcome::Aborted, Outcome::TlsMismatch] {
+            assert_eq!([0, 5].map(|bytes| is_found(outcome, bytes)), [true, false], "{outcome:?}");
+        }
+        for outcome in [Outcome::Connected, Outcome::CookieMismatch, Outcome::Incomplete] {
+            assert!(!is_found(outcome, 0), "{outcome:?}");
+        }
+    }
+}

@@ -917,3 +917,35 @@ const LONGEST_TRIP: Duration = Duration::from_millis(500);
 /// The time of two retransmissions: the first follows after at least 200 ms (the minimum retransmission timeout of
 /// Linux), the second after twice that.
 const TWO_RETRANSMISSIONS: Duration = Duration::from_millis(650);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::samples::{dial, mark};
+    use crate::judge::tls::AlertContent;
+
+    #[test]
+    fn a_handshake_inside_tls_is_read_unless_an_alert_refuses_before_it_is_over() {
+        let is_read = |has_data: bool, alert: Option<u8>, has_ack: bool, frames: u64| {
+            let mut seen = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").judged().seen;
+            seen.opened_tls.has_data = has_data;
+            seen.handshake.ack = seen.handshake.ack.filter(|_| has_ack);
+            seen.traffic.acceptor.frames = frames;
+            let content = |number| AlertContent::Number(number);
+            let of = |content| TlsAlert { from: Role::Acceptor, mark: mark(1), content };
+            let alert = alert.map(content).map(of);
+            let related = RelatedFacts::default();
+            Evaluation { seen: &seen, related: &related, alert }.is_read_inside_tls()
+        };
+        const BAD_CERTIFICATE: Option<u8> = Some(42);
+        const CLOSE_NOTIFY: Option<u8> = Some(0);
+        assert!(is_read(true, None, false, 0));
+        assert!(is_read(true, CLOSE_NOTIFY, false, 0));
+        assert!(!is_read(true, BAD_CERTIFICATE, false, 0));
+        assert!(is_read(true, BAD_CERTIFICATE, true, 0));
+        assert!(is_read(true, BAD_CERTIFICATE, false, 1));
+        for (alert, has_ack) in [(None, true), (None, false), (BAD_CERTIFICATE, true)] {
+            assert!(!is_read(false, alert, has_ack, 1), "nothing is opened");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::digest::{CandidateCookies, Cookie};
 use super::*;
-use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
+use crate::decode::{ChecksumState, Endpoint, Segment, TcpFlags, Unreachable};
 use crate::flow::FlowKey;
 use crate::judge::world::{PriorLookup, RelatedFacts};
 use crate::judge::{
@@ -55,6 +55,10 @@ struct TestConnection {
     reassembly: MemoryBudget,
     message_memory: MemoryBudget,
     out: ConnOutput,
+    /// Whether the checksum of the next segments is right; they have none if that is not said.
+    checksum: Option<bool>,
+    /// Whether the connection was kept after the last segment.
+    keep: Keep,
 }
 
 use Role::{Acceptor, Initiator};
@@ -101,6 +105,8 @@ impl TestConnection {
             reassembly: MemoryBudget::new(Limits::default().held_total),
             message_memory: MemoryBudget::new(1 << 20),
             out: ConnOutput::default(),
+            checksum: None,
+            keep: Keep::Yes,
         }
     }
 
@@ -129,6 +135,8 @@ impl TestConnection {
             payload,
             ..Segment::between(src, dst)
         };
+        let header = self.checksum.map(|is_right| header_of(&segment, is_right));
+        let segment = Segment { header: header.as_deref().unwrap_or_default(), ..segment };
         let advance = payload.len() as u32 + u32::from(flags & 0x03 != 0);
         self.seq[own] = self.seq[own].wrapping_add(advance);
         if self.arrived[own] == segment.seq {
@@ -139,7 +147,7 @@ impl TestConnection {
         let connection =
             self.connection.get_or_insert_with(|| Connection::new(&segment, *reason, &context));
         connection.confirm(&segment, &context, out);
-        connection.on_segment(&segment, &context, out);
+        self.keep = connection.on_segment(&segment, &context, out);
         self
     }
 
@@ -265,6 +273,17 @@ impl TestConnection {
             .sends(Acceptor, &challenge("b@two"))
             .sends(Initiator, &reply())
     }
+}
+
+/// A header of zeros and a checksum, which is right for the bytes of a segment or not.
+fn header_of(segment: &Segment<'_>, is_right: bool) -> Vec<u8> {
+    let with = |sum: u16| [&[0; 16][..], &sum.to_be_bytes(), &[0; 2]].concat();
+    let is_it = |sum: &u16| {
+        let header = with(*sum);
+        Segment { header: &header, ..*segment }.checksum() == ChecksumState::Right
+    };
+    let right = (1..=u16::MAX).find(is_it).unwrap();
+    with(if is_right { right } else { right ^ 0x0101 })
 }
 
 /// A message of the handshake with its length.
@@ -2133,4 +2152,29 @@ fn the_last_message_is_taken_when_the_other_side_acknowledges_it() {
     let mut conn = TestConnection::new();
     conn.up_to_reply().sends(Acceptor, &ack("C")).sends_raw(Acceptor, &[0; 4]);
     assert_eq!(established(&conn), 1, "its sender goes on");
+}
+
+#[test]
+fn a_wrong_checksum_counts_in_the_handshake_and_the_close_and_not_in_bytes_between() {
+    let mut conn = TestConnection::new();
+    conn.checksum = Some(true);
+    conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+    conn.checksum = Some(false);
+    conn.sends_raw(Initiator, &[0; 4]).segment(Acceptor, 0x10, b"");
+    conn.decoy(Initiator, 0, 0x11, b"").decoy(Acceptor, 0, 0x14, b"");
+    let (seen, verdict) = conn.verdict();
+    assert_eq!((verdict.outcome, seen.tcp.close), (Outcome::Connected, None));
+    assert_eq!(seen.traffic.initiator.ticks, 1);
+    assert_eq!(not_taken(&conn), 1);
+}
+
+#[test]
+fn a_connection_that_was_read_again_is_looked_at_again() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C")).segment(Initiator, 0x10, b"");
+    conn.waits(2000).decoy(Initiator, 0, 0x18, b"\0\0\0\x09").sends_raw(Initiator, &[0; 8]);
+    conn.segment(Acceptor, 0x10, b"");
+    assert_eq!(conn.keep, Keep::Yes, "the acknowledgement shows which of them counts");
+    conn.ends();
+    assert_eq!(not_taken(&conn), 1);
 }

@@ -468,6 +468,19 @@ mod tests {
     }
 
     #[test]
+    fn a_dial_may_be_of_the_node_that_was_asked_for_or_of_any_without_a_look_up() {
+        use crate::judge::samples::lookup;
+        let mut dials = Dials::default();
+        hello(&mut dials, 0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/9100");
+        let dial = dials.recent.dials.front_mut().unwrap();
+        let may = |dial: &Dial, asked: &str| dial.may_be_asked_for(Some(&lookup(asked, 1)));
+        assert_eq!((may(dial, "a"), may(dial, "b")), (true, false));
+        assert!(dial.may_be_asked_for(None));
+        dial.name = None;
+        assert!(may(dial, "b"));
+    }
+
+    #[test]
     #[expect(clippy::cast_possible_truncation, reason = "numbers that the test makes")]
     fn the_listener_that_sent_its_name_first_gives_way() {
         let mut listeners = Listeners::default();

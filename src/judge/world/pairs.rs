@@ -760,6 +760,23 @@ mod tests {
         assert!(world.cluster(at(300)).connected[0].is_closed);
     }
 
+    #[test]
+    fn of_two_connections_of_a_pair_the_newer_counts_until_it_ends() {
+        let connected_since = |begun: u64, since: u64| {
+            let mut world = World::new(&Limits::default(), HomeNets::default());
+            for it in [dial(0, A, B), dial(100, A, B), dial(begun, A, B).closed(200, [200; 2])] {
+                let judged = it.judged();
+                world.on_session(&judged, &mut Vec::new(), &mut Vec::new());
+                world.on_session_incident(&judged, None);
+            }
+            assert!(world.are_connected("a@h1", "b@h2"));
+            world.have_connected_since(["a@h1", "b@h2"], at(since))
+        };
+        assert!(connected_since(0, 50), "the older ends");
+        assert!(!connected_since(0, 150), "it was made before");
+        assert!(!connected_since(100, 50), "the newer ends");
+    }
+
     /// A connection over TLS from the host of `from`, which looked up `to`. Its records show a connection of nodes at `link`.
     fn over_tls(
         from: &str,
