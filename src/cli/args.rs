@@ -4,7 +4,7 @@
 //! usage errors are clap's, which ends the process with status 2. `settings` turns these types into
 //! its own, so that nothing else knows clap.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -451,7 +451,7 @@ pub(crate) struct PublishArgs {
     /// Also publish what each connection showed to JetStream of this NATS server, for beamscope merge --nats. Several servers
     /// of one cluster are separated by commas
     #[arg(
-        long, value_name = "URL", help_heading = NATS, value_parser = nats_url, group = "recorded"
+        long, value_name = "URL", help_heading = NATS, value_parser = NatsUrlParser, group = "recorded"
     )]
     pub(super) publish: Option<NatsUrl>,
 
@@ -524,7 +524,7 @@ impl std::fmt::Debug for NatsUrl {
 #[cfg(feature = "nats")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct NatsWorkerArgs {
-    #[arg(value_parser = nats_url)]
+    #[arg(value_parser = NatsUrlParser)]
     pub(super) url: NatsUrl,
 
     #[command(flatten)]
@@ -970,7 +970,7 @@ pub(crate) struct FactsArgs {
 #[group(skip)]
 pub(crate) struct MergeNatsArgs {
     /// Also read what sensors published to JetStream of this NATS server
-    #[arg(long, value_name = "URL", help_heading = NATS, value_parser = nats_url)]
+    #[arg(long, value_name = "URL", help_heading = NATS, value_parser = NatsUrlParser)]
     pub(super) nats: Option<NatsUrl>,
 
     #[command(flatten)]
@@ -1154,17 +1154,38 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a size such as 500k, 100M or 2G".to_owned())
 }
 
-/// Addresses of NATS servers. An error leaves out the text, which may have a password in it.
+/// Addresses of NATS servers. An error leaves out the text, which may have a password in it: clap would print it.
 #[cfg(feature = "nats")]
-fn nats_url(text: &str) -> Result<NatsUrl, String> {
-    let is_address = |url: &str| {
-        let (scheme, host) = url.split_once("://").unwrap_or(("nats", url));
-        let host = host.rsplit('@').next().unwrap_or_default();
-        matches!(scheme, "nats" | "tls") && !host.is_empty() && !url.contains(char::is_whitespace)
-    };
-    let all = text.split(',').all(is_address);
-    let wrong = || "expected nats://HOST:PORT, or tls://HOST:PORT for TLS".to_owned();
-    all.then(|| NatsUrl(text.to_owned())).ok_or_else(wrong)
+#[derive(Clone)]
+struct NatsUrlParser;
+
+#[cfg(feature = "nats")]
+impl TypedValueParser for NatsUrlParser {
+    type Value = NatsUrl;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<NatsUrl, clap::Error> {
+        let is_address = |url: &str| {
+            let (scheme, host) = url.split_once("://").unwrap_or(("nats", url));
+            let host = host.rsplit('@').next().unwrap_or_default();
+            let is_scheme = matches!(scheme, "nats" | "tls");
+            is_scheme
+                && !host.is_empty()
+                && !host.starts_with('-')
+                && !url.contains(char::is_whitespace)
+        };
+        let text = value.to_str().filter(|text| text.split(',').all(is_address));
+        text.map(|text| NatsUrl(text.to_owned())).ok_or_else(|| {
+            let option = argument.map(|it| format!(" for '{it}'")).unwrap_or_default();
+            let expected = "expected nats://HOST:PORT, or tls://HOST:PORT for TLS";
+            let message = format!("invalid value{option}: {expected}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
+    }
 }
 
 /// The name of a stream of JetStream.

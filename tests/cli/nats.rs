@@ -443,9 +443,13 @@ fn a_server_that_refuses_is_named_without_the_password() {
         assert_eq!(status, 2, "{errors}");
         assert!(errors.contains(words) && !errors.contains("wr0ng"), "{errors}");
     }
-    let (_, errors, status) = publish("http://a:wr0ng@b", &dir.file("other"), (SEED, "a"), &[]);
-    assert_eq!(status, 2);
-    assert!(errors.contains("expected nats://HOST:PORT"), "{errors}");
+    // The third one has no host, and reads as a host and a port.
+    for url in ["http://a:wr0ng@b", "nats://a:wr0ng@b c", "nats://a:wr0ng", "-"] {
+        let (_, errors, status) = publish(url, &dir.file("other"), (SEED, "a"), &[]);
+        assert_eq!(status, 2);
+        assert!(errors.contains("expected nats://HOST:PORT"), "{errors}");
+        assert!(!errors.contains("wr0ng"), "{errors}");
+    }
 }
 
 /// Makes the certificates of a server, and of who signs it.

@@ -40,7 +40,7 @@ impl NatsAccess {
     pub(super) fn new(settings: NatsSettings) -> Result<Self, String> {
         // Fails only where one was chosen before.
         let _ = rustls_graviola::default_provider().install_default();
-        let address = |url: &str| url.parse::<ServerAddr>().map_err(|_| wrong_address(url));
+        let address = |url: &str| url.parse::<ServerAddr>().map_err(|_| WRONG_ADDRESS.to_owned());
         let servers = settings.url.0.split(',').map(address).collect::<Result<_, _>>()?;
         let read = |path: &std::path::PathBuf| {
             std::fs::read_to_string(path)
@@ -125,11 +125,9 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The text of an address may have a password in it.
-fn wrong_address(url: &str) -> String {
-    let host = url.rsplit('@').next().unwrap_or_default();
-    format!("{host:?} is no address of a NATS server; expected nats://HOST:PORT or tls://HOST:PORT")
-}
+/// The text of an address is not in it: without a host it is a user and a password.
+const WRONG_ADDRESS: &str =
+    "an address of a NATS server is wrong; expected nats://HOST:PORT or tls://HOST:PORT";
 
 impl NatsConnection {
     /// Finds the stream, and makes it where that is wanted and there is none.
