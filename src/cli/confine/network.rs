@@ -44,7 +44,7 @@ pub(in crate::cli) fn confine(
 
 /// What the C library reads to look up a name, and what certificates of servers are checked with. Where a program replaces
 /// `/etc/resolv.conf` itself, as some DHCP clients do, the new file cannot be read: the others write into the directories.
-const FOR_NAMES: [&str; 18] = [
+const FOR_NAMES: [&str; 19] = [
     "/etc/resolv.conf",
     "/etc/hosts",
     "/etc/host.conf",
@@ -60,6 +60,8 @@ const FOR_NAMES: [&str; 18] = [
     "/usr/lib",
     "/usr/lib64",
     "/usr/share/ca-certificates",
+    // Debian's place for certificates of an own authority: those in /etc/ssl/certs are links to these.
+    "/usr/local/share/ca-certificates",
     "/run/systemd/resolve",
     "/run/NetworkManager",
     "/run/resolvconf",
