@@ -15,6 +15,7 @@ use crate::observe::{
     SealedRecord, SynFacts, TcpFacts, TcpSide, TlsProgress, TlsSide,
 };
 use crate::packet::PacketRef;
+use crate::stream::TcpOffset;
 use crate::time::Timestamp;
 
 /// What two sensors show of one connection together.
@@ -74,7 +75,12 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
             joined.tcp.sides[role].bytes.saturating_add(joined.tcp.sides[role].missing_bytes);
         let whole = |it: &Observation| {
             let is_clean = !it.handshake.is_torn[role] && !it.handshake.is_lost[role];
-            is_clean && it.tcp.sides[role].bytes >= sent && sent > 0
+            let is_closed_without_any = sent == 0
+                && it.tcp.close.is_some_and(|close| {
+                    let by_peer = close.by == Some(role.peer()) && close.is_whole;
+                    by_peer && close.received == Some(TcpOffset::BASE)
+                });
+            is_clean && it.tcp.sides[role].bytes >= sent && (sent > 0 || is_closed_without_any)
         };
         if parts.iter().any(whole) {
             joined.handshake.is_torn[role] = false;

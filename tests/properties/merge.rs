@@ -340,6 +340,19 @@ fn a_sensor_that_stopped_early_changes_no_finding() {
     });
 }
 
+#[test]
+fn a_sensor_that_lacks_the_opening_hides_no_silence_that_another_one_shows() {
+    // Until the dialing node gave up: the other one had not sent a byte.
+    let (link, frames) = frames_of("captures/frozen-acceptor.pcap").unwrap();
+    let [first, second] = [("a", 0), ("b", 14)].map(|(sensor, from)| {
+        let seen: Vec<&Kept> = frames[from..18].iter().collect();
+        part_of_frames(sensor, pcap(link, &seen, 0))
+    });
+    let alone = accusations(&merged(vec![first.clone()], Run::Plain));
+    assert_eq!(alone, BTreeSet::from(["handshake-timeout".to_owned()]));
+    assert_eq!(accusations(&merged(vec![first, second], Run::Plain)), alone);
+}
+
 /// Places in a capture at which a sensor stops.
 const PLACES: usize = 12;
 
