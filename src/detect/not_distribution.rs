@@ -54,6 +54,11 @@ impl Rule for NotDistribution {
         let (EpmdOutcome::Malformed, Some(foreign)) = (epmd.outcome, &epmd.seen.foreign) else {
             return;
         };
+        // Without its opening, a connection may begin here in the middle of a request. A hello of TLS is tls-around-epmd,
+        // also where another sensor lacks the opening and read the hello as bytes of no protocol.
+        if epmd.seen.syn.is_none() || epmd.seen.tls.initiator.sign.is_some() {
+            return;
+        }
         let ids = &*settled.connection;
         let mapper = address(ids.dest_ip, ids.dest_port);
         let what = Shows::Foreign(foreign.looks_like.clone());
@@ -113,11 +118,39 @@ const REMEDY: &str = "Find out what connects there. A health check belongs on an
 
 #[cfg(test)]
 mod tests {
+    use super::super::epmd_common::tests::epmd;
     use super::*;
     use crate::detect::tests::{but, detected};
     use crate::judge::samples::{dial, mark};
     use crate::judge::world::HomeNets;
-    use crate::observe::ForeignBytes;
+    use crate::observe::{EpmdTag, Foreign, ForeignBytes, TlsSign};
+
+    #[test]
+    fn bytes_to_epmd_are_of_another_protocol_only_where_the_opening_shows_that_they_are_the_first()
+    {
+        let titles = |change: fn(&mut EpmdObservation)| -> Vec<String> {
+            let ends = ("10.0.0.1", "10.0.0.2", "1");
+            let (tag, outcome) = (EpmdTag::PORT_PLEASE2_REQ, EpmdOutcome::Malformed);
+            let step = epmd(ends, (10, 2.0), tag, "b", outcome, |epmd| {
+                epmd.seen.syn = Some(mark(8));
+                epmd.seen.foreign = Some(Foreign {
+                    from: Role::Initiator,
+                    mark: mark(9),
+                    looks_like: "HTTP".into(),
+                });
+                change(epmd);
+            });
+            let found = detected(&mut NotDistribution, HomeNets::default(), &[step]);
+            found.into_iter().map(|it| it.title).collect()
+        };
+        let [title] = &titles(|_| ())[..] else { panic!() };
+        assert!(title.contains("something other than an EPMD request"), "{title}");
+        assert!(titles(|epmd| epmd.seen.syn = None).is_empty());
+        let hello = |epmd: &mut EpmdObservation| {
+            epmd.seen.tls.initiator.sign = Some((TlsSign::Hello, mark(9)));
+        };
+        assert!(titles(hello).is_empty());
+    }
 
     #[test]
     fn what_is_no_distribution_is_found_by_the_side_that_sends_it() {
