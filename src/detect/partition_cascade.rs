@@ -374,8 +374,10 @@ impl PartitionCascade {
 
     /// Reports closes of healthy connections after a pair lost contact, where no message of `global` shows more.
     fn infer(&mut self, session: &JudgedConnection, end: LinkEnd, out: &mut Vec<Detection>) {
-        let at = session.at();
-        if self.last_request.is_some_and(|asked| at.since(asked) <= NOTICED_WITHIN) {
+        // What was lost without a close is reported when the input goes on, which may be days later.
+        let at = session.at().min(session.seen.tcp.last.at);
+        let apart = |asked: Timestamp| at.since(asked).max(asked.since(at));
+        if self.last_request.is_some_and(|asked| apart(asked) <= NOTICED_WITHIN) {
             return;
         }
         let began = match end {
@@ -743,6 +745,35 @@ mod tests {
         let others = closed(C, "d@h4/10.0.0.4/4", 6000, 6000);
         assert_eq!(inferred(&[unacknowledged(A, B, 3000, 10_000), others]), 0);
     }
+
+    /// Bytes of A to B of 3 s that are sent again until 10 s, which is reported a day later.
+    fn reported_late() -> Step {
+        let mut step = unacknowledged(A, B, 3000, 10_000);
+        step.session_mut().settled.at = at(DAY);
+        step
+    }
+
+    #[test]
+    fn a_loss_has_the_time_of_its_last_packet_and_not_that_of_its_report() {
+        let healthy = |ms| closed(C, A, ms, ms);
+        assert_eq!(inferred(&[healthy(6000), reported_late()]), 1);
+        assert_eq!(inferred(&[reported_late(), healthy(DAY + 1000)]), 0, "a day after the loss");
+        let world = World::new(&Limits::default(), HomeNets::default());
+        let (mut rule, mut out) = (PartitionCascade::default(), Vec::new());
+        let fell = healthy(6000);
+        let (settled, asks) = message(&fell, 5999, RuleTrigger::Disconnect, None);
+        rule.on_message(&settled, &asks, &mut out);
+        rule.on_session(fell.session(), &world, &mut out);
+        rule.on_session(reported_late().session(), &world, &mut out);
+        let titles: Vec<_> = out.iter().map(|found| &found.title).collect();
+        assert_eq!(
+            titles,
+            ["global closed a healthy connection after nodes lost contact with each other"]
+        );
+    }
+
+    /// A day in milliseconds.
+    const DAY: u64 = 86_400_000;
 
     fn message(
         of: &Step,

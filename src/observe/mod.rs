@@ -139,41 +139,35 @@ pub enum Fact {
     End(Box<Totals>),
 }
 
+/// What settled a fact, by reference or by mutable reference.
+macro_rules! settled_of {
+    ($fact:expr) => {
+        match $fact {
+            Fact::Connection { settled, .. }
+            | Fact::Epmd { settled, .. }
+            | Fact::Handshake { settled, .. }
+            | Fact::Message { settled, .. }
+            | Fact::Anomaly { settled, .. }
+            | Fact::ProxyHeader { settled, .. } => Some(settled),
+            Fact::Resolved(_)
+            | Fact::Unresolved(_)
+            | Fact::NoNeighbour(_)
+            | Fact::ListedName { .. }
+            | Fact::Run { .. }
+            | Fact::End(_) => None,
+        }
+    };
+}
+
 impl Fact {
     /// The packet that settled it, and its connection; `None` if it is not about a connection.
     pub const fn settled(&self) -> Option<&Settled> {
-        match self {
-            Self::Connection { settled, .. }
-            | Self::Epmd { settled, .. }
-            | Self::Handshake { settled, .. }
-            | Self::Message { settled, .. }
-            | Self::Anomaly { settled, .. }
-            | Self::ProxyHeader { settled, .. } => Some(settled),
-            Self::Resolved(_)
-            | Self::Unresolved(_)
-            | Self::NoNeighbour(_)
-            | Self::ListedName { .. }
-            | Self::Run { .. }
-            | Self::End(_) => None,
-        }
+        settled_of!(self)
     }
 
     /// The same, to be changed.
     pub(crate) const fn settled_mut(&mut self) -> Option<&mut Settled> {
-        match self {
-            Self::Connection { settled, .. }
-            | Self::Epmd { settled, .. }
-            | Self::Handshake { settled, .. }
-            | Self::Message { settled, .. }
-            | Self::Anomaly { settled, .. }
-            | Self::ProxyHeader { settled, .. } => Some(settled),
-            Self::Resolved(_)
-            | Self::Unresolved(_)
-            | Self::NoNeighbour(_)
-            | Self::ListedName { .. }
-            | Self::Run { .. }
-            | Self::End(_) => None,
-        }
+        settled_of!(self)
     }
 }
 
