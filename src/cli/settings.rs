@@ -985,7 +985,10 @@ impl NatsSettings {
     /// The files that are read at each connection.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         let own = self.certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
-        self.ca.iter().chain(own).cloned().collect()
+        // Where certificates of servers are, if not where the system has them.
+        let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
+        let trusted = named.flat_map(|list| std::env::split_paths(&list).collect::<Vec<_>>());
+        self.ca.iter().chain(own).cloned().chain(trusted).collect()
     }
 }
 

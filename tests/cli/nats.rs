@@ -495,6 +495,13 @@ fn tls_trusts_the_named_certificates_alone() {
         publish(&url, &dir.file("other"), (SEED, "a"), &["--nats-ca", "README.md"]);
     assert_eq!(status, 0);
     assert!(errors.contains("they wait in"), "{errors}");
+    let mut merge = beamscope(&["merge", "--json", "--nats", &url]);
+    let (printed, errors, _) = ended(merge.env("SSL_CERT_FILE", &files[2]).output().unwrap());
+    assert_eq!((&*printed, &*errors), (&*merged, ""));
+    let system = beamscope(&["merge", "--nats", &url]).output().unwrap();
+    let (_, errors, status) = ended(system);
+    assert_eq!(status, 2);
+    assert!(errors.contains("invalid peer certificate"), "the system does not trust it: {errors}");
     assert_eq!(server.try_ask("$JS.API.INFO", ""), None, "the server speaks TLS alone");
 }
 

@@ -241,7 +241,7 @@ fn read(
                 return ControlFlow::Break(error);
             }
             if is_over() {
-                // Nobody waits for the messages any more.
+                // The process that wanted the messages has ended.
                 return ControlFlow::Continue(());
             }
             report.warn(error);
