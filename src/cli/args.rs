@@ -579,7 +579,10 @@ impl Args {
         let asks_for_short_help = arguments.get(1).is_some_and(|argument| argument == "-h");
         let command = if asks_for_short_help { short_help() } else { Self::command() };
         let parsed = command.try_get_matches_from(arguments);
-        parsed.and_then(|matches| Self::from_arg_matches(&matches)).map_err(without_guesses)
+        let parsed = parsed.and_then(|matches| Self::from_arg_matches(&matches));
+        #[cfg(feature = "nats")]
+        let parsed = parsed.map_err(without_address);
+        parsed.map_err(without_guesses)
     }
 }
 
@@ -616,6 +619,19 @@ fn without_guesses(mut error: clap::Error) -> clap::Error {
     let is_start = typed.len() > 2 && (guess.starts_with(&typed) || typed.starts_with(&guess));
     if !is_start && distance(&typed, &guess) > 2 {
         error.remove(ContextKind::SuggestedArg);
+    }
+    error
+}
+
+/// The error without the text of an address, which may have a password in it.
+#[cfg(feature = "nats")]
+fn without_address(mut error: clap::Error) -> clap::Error {
+    let of_address = matches!(
+        error.get(ContextKind::InvalidArg),
+        Some(ContextValue::String(option)) if option.ends_with("<URL>")
+    );
+    if of_address && error.get(ContextKind::InvalidValue).is_some() {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("...".to_owned()));
     }
     error
 }
@@ -1147,7 +1163,7 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a size such as 500k, 100M or 2G".to_owned())
 }
 
-/// Addresses of NATS servers. An error leaves out the text, which may have a password in it.
+/// Addresses of NATS servers.
 #[cfg(feature = "nats")]
 fn nats_url(text: &str) -> Result<NatsUrl, String> {
     let is_address = |url: &str| {
@@ -1157,6 +1173,11 @@ fn nats_url(text: &str) -> Result<NatsUrl, String> {
     };
     let all = text.split(',').all(is_address);
     let wrong = || "expected nats://HOST:PORT, or tls://HOST:PORT for TLS".to_owned();
+    // A comma in a password ends an address as well, and what is before it would be printed as a host.
+    let mut with_login = text.split(',').map(|url| url.contains('@'));
+    if with_login.next() == Some(false) && with_login.any(|is| is) {
+        return Err("the login is that of the first address; write a comma in it as %2C".to_owned());
+    }
     all.then(|| NatsUrl(text.to_owned())).ok_or_else(wrong)
 }
 

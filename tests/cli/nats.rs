@@ -443,9 +443,24 @@ fn a_server_that_refuses_is_named_without_the_password() {
         assert_eq!(status, 2, "{errors}");
         assert!(errors.contains(words) && !errors.contains("wr0ng"), "{errors}");
     }
-    let (_, errors, status) = publish("http://a:wr0ng@b", &dir.file("other"), (SEED, "a"), &[]);
-    assert_eq!(status, 2);
-    assert!(errors.contains("expected nats://HOST:PORT"), "{errors}");
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_without_the_password() {
+    let dir = TestDir::new("nats-address");
+    for (url, words) in [
+        ("http://a:wr0ng@b", "expected nats://HOST:PORT"),
+        ("nats://a:wr0ng @b", "expected nats://HOST:PORT"),
+        ("nats://a:wr0ng,x@127.0.0.1:1", "a comma in it as %2C"),
+        ("nats://a:wr0ng@b:port", "is no address of a NATS server"),
+    ] {
+        let published = publish(url, &dir.file("spool"), (SEED, "a"), &[]);
+        let merged = ended(beamscope(&["merge", "--nats", url]).output().unwrap());
+        for (printed, errors, status) in [published, merged] {
+            assert_eq!((&*printed, status), ("", 2), "{errors}");
+            assert!(errors.contains(words) && !errors.contains("wr0ng"), "{url}: {errors}");
+        }
+    }
 }
 
 /// Makes the certificates of a server, and of who signs it.
