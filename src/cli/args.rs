@@ -171,13 +171,6 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) shown: ShownArgs,
 
-    /// Hide findings below this severity
-    #[arg(
-        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
-        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
-    )]
-    pub(super) min_severity: Severity,
-
     #[command(flatten)]
     pub(super) output: OutputArgs,
 
@@ -218,6 +211,21 @@ pub(crate) struct Args {
         conflicts_with_all = ["output", "json", "text", "format", "brief", "verbose", "messages", "payloads"]
     )]
     pub(super) tui: bool,
+
+    #[command(flatten)]
+    pub(super) judged: JudgedArgs,
+}
+
+/// Options about findings: which are shown, and which exit status they give.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct JudgedArgs {
+    /// Hide findings below this severity
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
+        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
+    )]
+    pub(super) min_severity: Severity,
 
     /// Exit with status 1 if there is a finding of this severity or above, unless the capture shows that the
     /// problem is over
@@ -1011,13 +1019,6 @@ pub(crate) struct MergeArgs {
     #[command(flatten)]
     pub(super) shown: ShownArgs,
 
-    /// Hide findings below this severity
-    #[arg(
-        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
-        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
-    )]
-    pub(super) min_severity: Severity,
-
     #[command(flatten)]
     pub(super) output: OutputArgs,
 
@@ -1029,16 +1030,8 @@ pub(crate) struct MergeArgs {
     #[arg(long, help_heading = SHOWN, conflicts_with_all = ["json", "verbose"])]
     pub(super) brief: bool,
 
-    /// Exit with status 1 if there is a finding of this severity or above, unless the problem is over
-    #[arg(
-        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "never",
-        value_parser = severity(&["never"]).map(|name| FailOn(severity_of(&name)))
-    )]
-    pub(super) fail_on: FailOn,
-
-    /// Exit with status 1 unless these two are connected at the end. Repeat it for several pairs
-    #[arg(long, value_name = "A,B", help_heading = OUTPUT, value_parser = pair)]
-    pub(super) expect: Vec<[Arc<str>; 2]>,
+    #[command(flatten)]
+    pub(super) judged: JudgedArgs,
 }
 
 /// Values of the option `--format`.
@@ -1411,10 +1404,10 @@ mod tests {
         let args = parse(&["--dist-port", "9100-9105", "--dist-port", "25672"]).unwrap();
         assert_eq!(args.protocol.read.dist_port, [9100..=9105, 25672..=25672]);
         let args = parse(&["--fail-on", "high", "--min-severity", "low"]).unwrap();
-        assert_eq!(args.fail_on, FailOn(Some(Severity::High)));
+        assert_eq!(args.judged.fail_on, FailOn(Some(Severity::High)));
         assert_eq!(parse(&["-i", "lo", "-s", "0"]).unwrap().snaplen, Some(0));
-        assert_eq!(args.min_severity, Severity::Low);
-        assert_eq!(parse(&[]).unwrap().fail_on, FailOn(None));
+        assert_eq!(args.judged.min_severity, Severity::Low);
+        assert_eq!(parse(&[]).unwrap().judged.fail_on, FailOn(None));
     }
 
     #[test]
