@@ -4,7 +4,7 @@
 //! usage errors are clap's, which ends the process with status 2. `settings` turns these types into
 //! its own, so that nothing else knows clap.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -171,13 +171,6 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) shown: ShownArgs,
 
-    /// Hide findings below this severity
-    #[arg(
-        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
-        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
-    )]
-    pub(super) min_severity: Severity,
-
     #[command(flatten)]
     pub(super) output: OutputArgs,
 
@@ -218,6 +211,21 @@ pub(crate) struct Args {
         conflicts_with_all = ["output", "json", "text", "format", "brief", "verbose", "messages", "payloads"]
     )]
     pub(super) tui: bool,
+
+    #[command(flatten)]
+    pub(super) judged: JudgedArgs,
+}
+
+/// Options about findings: which are shown, and which exit status they give.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct JudgedArgs {
+    /// Hide findings below this severity
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
+        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
+    )]
+    pub(super) min_severity: Severity,
 
     /// Exit with status 1 if there is a finding of this severity or above, unless the capture shows that the
     /// problem is over
@@ -451,7 +459,7 @@ pub(crate) struct PublishArgs {
     /// Also publish what each connection showed to JetStream of this NATS server, for beamscope merge --nats. Several servers
     /// of one cluster are separated by commas
     #[arg(
-        long, value_name = "URL", help_heading = NATS, value_parser = NatsUrlParser, group = "recorded"
+        long, value_name = "URL", help_heading = NATS, value_parser = nats_url, group = "recorded"
     )]
     pub(super) publish: Option<NatsUrl>,
 
@@ -524,7 +532,7 @@ impl std::fmt::Debug for NatsUrl {
 #[cfg(feature = "nats")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct NatsWorkerArgs {
-    #[arg(value_parser = NatsUrlParser)]
+    #[arg(value_parser = nats_url)]
     pub(super) url: NatsUrl,
 
     #[command(flatten)]
@@ -571,7 +579,10 @@ impl Args {
         let asks_for_short_help = arguments.get(1).is_some_and(|argument| argument == "-h");
         let command = if asks_for_short_help { short_help() } else { Self::command() };
         let parsed = command.try_get_matches_from(arguments);
-        parsed.and_then(|matches| Self::from_arg_matches(&matches)).map_err(without_guesses)
+        let parsed = parsed.and_then(|matches| Self::from_arg_matches(&matches));
+        #[cfg(feature = "nats")]
+        let parsed = parsed.map_err(without_address);
+        parsed.map_err(without_guesses)
     }
 }
 
@@ -608,6 +619,19 @@ fn without_guesses(mut error: clap::Error) -> clap::Error {
     let is_start = typed.len() > 2 && (guess.starts_with(&typed) || typed.starts_with(&guess));
     if !is_start && distance(&typed, &guess) > 2 {
         error.remove(ContextKind::SuggestedArg);
+    }
+    error
+}
+
+/// The error without the text of an address, which may have a password in it.
+#[cfg(feature = "nats")]
+fn without_address(mut error: clap::Error) -> clap::Error {
+    let of_address = matches!(
+        error.get(ContextKind::InvalidArg),
+        Some(ContextValue::String(option)) if option.ends_with("<URL>")
+    );
+    if of_address && error.get(ContextKind::InvalidValue).is_some() {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("...".to_owned()));
     }
     error
 }
@@ -970,7 +994,7 @@ pub(crate) struct FactsArgs {
 #[group(skip)]
 pub(crate) struct MergeNatsArgs {
     /// Also read what sensors published to JetStream of this NATS server
-    #[arg(long, value_name = "URL", help_heading = NATS, value_parser = NatsUrlParser)]
+    #[arg(long, value_name = "URL", help_heading = NATS, value_parser = nats_url)]
     pub(super) nats: Option<NatsUrl>,
 
     #[command(flatten)]
@@ -995,13 +1019,6 @@ pub(crate) struct MergeArgs {
     #[command(flatten)]
     pub(super) shown: ShownArgs,
 
-    /// Hide findings below this severity
-    #[arg(
-        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
-        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
-    )]
-    pub(super) min_severity: Severity,
-
     #[command(flatten)]
     pub(super) output: OutputArgs,
 
@@ -1013,16 +1030,8 @@ pub(crate) struct MergeArgs {
     #[arg(long, help_heading = SHOWN, conflicts_with_all = ["json", "verbose"])]
     pub(super) brief: bool,
 
-    /// Exit with status 1 if there is a finding of this severity or above, unless the problem is over
-    #[arg(
-        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "never",
-        value_parser = severity(&["never"]).map(|name| FailOn(severity_of(&name)))
-    )]
-    pub(super) fail_on: FailOn,
-
-    /// Exit with status 1 unless these two are connected at the end. Repeat it for several pairs
-    #[arg(long, value_name = "A,B", help_heading = OUTPUT, value_parser = pair)]
-    pub(super) expect: Vec<[Arc<str>; 2]>,
+    #[command(flatten)]
+    pub(super) judged: JudgedArgs,
 }
 
 /// Values of the option `--format`.
@@ -1154,38 +1163,22 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a size such as 500k, 100M or 2G".to_owned())
 }
 
-/// Addresses of NATS servers. An error leaves out the text, which may have a password in it: clap would print it.
+/// Addresses of NATS servers.
 #[cfg(feature = "nats")]
-#[derive(Clone)]
-struct NatsUrlParser;
-
-#[cfg(feature = "nats")]
-impl TypedValueParser for NatsUrlParser {
-    type Value = NatsUrl;
-
-    fn parse_ref(
-        &self,
-        command: &clap::Command,
-        argument: Option<&Arg>,
-        value: &OsStr,
-    ) -> Result<NatsUrl, clap::Error> {
-        let is_address = |url: &str| {
-            let (scheme, host) = url.split_once("://").unwrap_or(("nats", url));
-            let host = host.rsplit('@').next().unwrap_or_default();
-            let is_scheme = matches!(scheme, "nats" | "tls");
-            is_scheme
-                && !host.is_empty()
-                && !host.starts_with('-')
-                && !url.contains(char::is_whitespace)
-        };
-        let text = value.to_str().filter(|text| text.split(',').all(is_address));
-        text.map(|text| NatsUrl(text.to_owned())).ok_or_else(|| {
-            let option = argument.map(|it| format!(" for '{it}'")).unwrap_or_default();
-            let expected = "expected nats://HOST:PORT, or tls://HOST:PORT for TLS";
-            let message = format!("invalid value{option}: {expected}\n");
-            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
-        })
+fn nats_url(text: &str) -> Result<NatsUrl, String> {
+    let is_address = |url: &str| {
+        let (scheme, host) = url.split_once("://").unwrap_or(("nats", url));
+        let host = host.rsplit('@').next().unwrap_or_default();
+        matches!(scheme, "nats" | "tls") && !host.is_empty() && !url.contains(char::is_whitespace)
+    };
+    let all = text.split(',').all(is_address);
+    let wrong = || "expected nats://HOST:PORT, or tls://HOST:PORT for TLS".to_owned();
+    // A comma in a password ends an address as well, and what is before it would be printed as a host.
+    let mut with_login = text.split(',').map(|url| url.contains('@'));
+    if with_login.next() == Some(false) && with_login.any(|is| is) {
+        return Err("the login is that of the first address; write a comma in it as %2C".to_owned());
     }
+    all.then(|| NatsUrl(text.to_owned())).ok_or_else(wrong)
 }
 
 /// The name of a stream of JetStream.
@@ -1411,10 +1404,10 @@ mod tests {
         let args = parse(&["--dist-port", "9100-9105", "--dist-port", "25672"]).unwrap();
         assert_eq!(args.protocol.read.dist_port, [9100..=9105, 25672..=25672]);
         let args = parse(&["--fail-on", "high", "--min-severity", "low"]).unwrap();
-        assert_eq!(args.fail_on, FailOn(Some(Severity::High)));
+        assert_eq!(args.judged.fail_on, FailOn(Some(Severity::High)));
         assert_eq!(parse(&["-i", "lo", "-s", "0"]).unwrap().snaplen, Some(0));
-        assert_eq!(args.min_severity, Severity::Low);
-        assert_eq!(parse(&[]).unwrap().fail_on, FailOn(None));
+        assert_eq!(args.judged.min_severity, Severity::Low);
+        assert_eq!(parse(&[]).unwrap().judged.fail_on, FailOn(None));
     }
 
     #[test]

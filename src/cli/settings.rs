@@ -29,9 +29,9 @@ use beamscope::render::{
 use beamscope::time::{TimePoint, Zone};
 
 use super::args::{
-    AnnotateArgs, Args, ColorChoice, DiffArgs, ExtractArgs, FactsArgs, FormatName, LadderArgs,
-    LadderFormatName, MergeArgs, OutputArgs, ProtocolArgs, ReadArgs, ReportArgs, ReportFormName,
-    SaveArgs, ShownArgs, TermStyleName,
+    AnnotateArgs, Args, ColorChoice, DiffArgs, ExtractArgs, FactsArgs, FormatName, JudgedArgs,
+    LadderArgs, LadderFormatName, MergeArgs, OutputArgs, ProtocolArgs, ReadArgs, ReportArgs,
+    ReportFormName, SaveArgs, ShownArgs, TermStyleName,
 };
 #[cfg(feature = "nats")]
 use super::args::{MergeNatsArgs, NatsArgs, NatsUrl, NatsWorkerArgs, PublishArgs};
@@ -111,6 +111,16 @@ pub(super) struct FailSettings {
     pub(super) on_solved: bool,
     /// Whether a capture without the packets that would decide makes it 2.
     pub(super) require_complete: bool,
+}
+
+impl FailSettings {
+    const fn of(args: &JudgedArgs) -> Self {
+        Self {
+            least: args.fail_on.0,
+            on_solved: args.fail_on_solved,
+            require_complete: args.require_complete,
+        }
+    }
 }
 
 /// Settings of `beamscope diff`.
@@ -472,7 +482,7 @@ impl RunSettings {
         let config = Config {
             include_secrets: args.include_secrets,
             messages: message_detail(args),
-            expect: args.expect.clone(),
+            expect: args.judged.expect.clone(),
             warns: is_live || args.follow,
             ..config
         };
@@ -490,7 +500,7 @@ impl RunSettings {
                 None => format(&args.output, (args.verbose > 0, args.brief), layout),
             },
             only_findings: args.only_findings,
-            min_severity: args.min_severity,
+            min_severity: args.judged.min_severity,
             shown: shown(&args.shown),
             line_buffered,
             terms: match args.terms {
@@ -509,7 +519,7 @@ impl RunSettings {
         };
         let evidence = args.save.evidence.as_ref().map(|directory| EvidenceSettings {
             directory: directory.clone(),
-            min_severity: args.min_severity,
+            min_severity: args.judged.min_severity,
             warnings,
         });
         let stop = StopSettings {
@@ -533,11 +543,7 @@ impl RunSettings {
             is_anonymized: args.save.anonymize,
             stop,
             packet_limit: args.count.unwrap_or(u64::MAX),
-            fail_on: FailSettings {
-                least: args.fail_on.0,
-                on_solved: args.fail_on_solved,
-                require_complete: args.require_complete,
-            },
+            fail_on: FailSettings::of(&args.judged),
         })
     }
 }
@@ -864,19 +870,18 @@ impl MergeSettings {
     pub(super) fn new(args: MergeArgs) -> Result<Self, Error> {
         check_stdin(args.inputs.iter().map(PathBuf::as_path))?;
         let (config, _) = config(&args.protocol, Warnings::new(args.output.quiet))?;
-        let config = Config { expect: args.expect, ..config };
+        let fail_on = FailSettings::of(&args.judged);
+        let config = Config { expect: args.judged.expect, ..config };
         let options = render::Options {
             format: format(&args.output, (args.verbose, args.brief), Layout::Grouped),
             only_findings: false,
-            min_severity: args.min_severity,
+            min_severity: args.judged.min_severity,
             shown: shown(&args.shown),
             line_buffered: false,
             terms: TermStyle::Erlang,
         };
         let read = read_files(&args.inputs, &args.protocol, None);
         let output = OutputSettings::new(&args.output, options, false, &read)?;
-        let least = args.fail_on.0;
-        let fail_on = FailSettings { least, on_solved: false, require_complete: false };
         let is_sandboxed = !args.protocol.read.no_sandbox;
         Ok(Self {
             is_sandboxed,
@@ -985,7 +990,10 @@ impl NatsSettings {
     /// The files that are read at each connection.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         let own = self.certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
-        self.ca.iter().chain(own).cloned().collect()
+        // Where certificates of servers are, if not where the system has them.
+        let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
+        let trusted = named.flat_map(|list| std::env::split_paths(&list).collect::<Vec<_>>());
+        self.ca.iter().chain(own).cloned().chain(trusted).collect()
     }
 }
 

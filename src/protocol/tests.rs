@@ -55,7 +55,7 @@ struct TestConnection {
     reassembly: MemoryBudget,
     message_memory: MemoryBudget,
     out: ConnOutput,
-    /// Whether the checksum of the next segments is right; they have none if that is not said.
+    /// Whether the checksum of the next segments is right; without a value they have no header.
     checksum: Option<bool>,
     /// Whether the connection was kept after the last segment.
     keep: Keep,

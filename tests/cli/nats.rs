@@ -443,12 +443,25 @@ fn a_server_that_refuses_is_named_without_the_password() {
         assert_eq!(status, 2, "{errors}");
         assert!(errors.contains(words) && !errors.contains("wr0ng"), "{errors}");
     }
-    // The third one has no host, and reads as a host and a port.
-    for url in ["http://a:wr0ng@b", "nats://a:wr0ng@b c", "nats://a:wr0ng", "-"] {
-        let (_, errors, status) = publish(url, &dir.file("other"), (SEED, "a"), &[]);
-        assert_eq!(status, 2);
-        assert!(errors.contains("expected nats://HOST:PORT"), "{errors}");
-        assert!(!errors.contains("wr0ng"), "{errors}");
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_without_the_password() {
+    let dir = TestDir::new("nats-address");
+    for (url, words) in [
+        ("http://a:wr0ng@b", "expected nats://HOST:PORT"),
+        ("nats://a:wr0ng @b", "expected nats://HOST:PORT"),
+        ("nats://a:wr0ng,x@127.0.0.1:1", "a comma in it as %2C"),
+        ("nats://a:wr0ng@b:port", "is no address of a NATS server"),
+        // Without a host, the password is where a port would be.
+        ("nats://a:wr0ng", "is no address of a NATS server"),
+    ] {
+        let published = publish(url, &dir.file("spool"), (SEED, "a"), &[]);
+        let merged = ended(beamscope(&["merge", "--nats", url]).output().unwrap());
+        for (printed, errors, status) in [published, merged] {
+            assert_eq!((&*printed, status), ("", 2), "{errors}");
+            assert!(errors.contains(words) && !errors.contains("wr0ng"), "{url}: {errors}");
+        }
     }
 }
 
@@ -484,6 +497,13 @@ fn tls_trusts_the_named_certificates_alone() {
         publish(&url, &dir.file("other"), (SEED, "a"), &["--nats-ca", "README.md"]);
     assert_eq!(status, 0);
     assert!(errors.contains("they wait in"), "{errors}");
+    let mut merge = beamscope(&["merge", "--json", "--nats", &url]);
+    let (printed, errors, _) = ended(merge.env("SSL_CERT_FILE", &files[2]).output().unwrap());
+    assert_eq!((&*printed, &*errors), (&*merged, ""));
+    let system = beamscope(&["merge", "--nats", &url]).output().unwrap();
+    let (_, errors, status) = ended(system);
+    assert_eq!(status, 2);
+    assert!(errors.contains("invalid peer certificate"), "the system does not trust it: {errors}");
     assert_eq!(server.try_ask("$JS.API.INFO", ""), None, "the server speaks TLS alone");
 }
 

@@ -127,6 +127,12 @@ impl MergeInputs {
             let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, detail.clone());
             self.unread.push((Error::Nats { detail }, anomaly));
         }
+        if gathering.is_cut() {
+            let detail =
+                "more facts than --max-memory permits of all inputs: some runs are not used";
+            let anomaly = Anomaly::new(AnomalyKind::Limit, detail.to_owned());
+            self.unread.push((Error::Nats { detail: detail.to_owned() }, anomaly));
+        }
         let mut is_empty = gathering.others().is_empty();
         for run in gathering.runs() {
             is_empty = false;

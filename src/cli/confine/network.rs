@@ -44,7 +44,7 @@ pub(in crate::cli) fn confine(
 
 /// What the C library reads to look up a name, and what certificates of servers are checked with. Where a program replaces
 /// `/etc/resolv.conf` itself, as some DHCP clients do, the new file cannot be read: the others write into the directories.
-const FOR_NAMES: [&str; 19] = [
+const FOR_NAMES: [&str; 24] = [
     "/etc/resolv.conf",
     "/etc/hosts",
     "/etc/host.conf",
@@ -52,17 +52,35 @@ const FOR_NAMES: [&str; 19] = [
     "/etc/gai.conf",
     "/etc/services",
     "/etc/ld.so.cache",
-    "/etc/ssl",
-    "/etc/pki",
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/tls/certs",
     "/etc/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/usr/share/ca-certificates",
+    "/var/lib/ca-certificates",
     "/lib",
     "/lib64",
     "/usr/lib",
     "/usr/lib64",
-    "/usr/share/ca-certificates",
-    // Debian's place for certificates of an own authority: those in /etc/ssl/certs are links to these.
-    "/usr/local/share/ca-certificates",
+    // Where /etc/resolv.conf is a link to.
     "/run/systemd/resolve",
     "/run/NetworkManager",
     "/run/resolvconf",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_other_services_cannot_be_read() {
+        for keys in ["/etc/ssl/private", "/etc/pki/tls/private"] {
+            let is_within = |place: &&&str| Path::new(keys).starts_with(**place);
+            assert_eq!(FOR_NAMES.iter().find(is_within), None, "{keys}");
+        }
+    }
+}

@@ -127,7 +127,7 @@ fn decoded(text: &str) -> String {
 
 /// The text of an address is not in it: without a host it is a user and a password.
 const WRONG_ADDRESS: &str =
-    "an address of a NATS server is wrong; expected nats://HOST:PORT or tls://HOST:PORT";
+    "what was given is no address of a NATS server; expected nats://HOST:PORT or tls://HOST:PORT";
 
 impl NatsConnection {
     /// Finds the stream, and makes it where that is wanted and there is none.

@@ -18,6 +18,8 @@ pub(in crate::cli) struct Gathering {
     others: BTreeMap<String, u64>,
     /// As many facts are still kept.
     left: usize,
+    /// Whether there are runs of which nothing is kept.
+    is_cut: bool,
 }
 
 /// The name of a sensor in subjects, and the number of its run.
@@ -46,7 +48,7 @@ pub(in crate::cli) struct GatheredRun {
 impl Gathering {
     /// Keeps as much as the bounds permit.
     pub(in crate::cli) const fn new(limits: &MergeLimits) -> Self {
-        Self { runs: BTreeMap::new(), others: BTreeMap::new(), left: limits.facts }
+        Self { runs: BTreeMap::new(), others: BTreeMap::new(), left: limits.facts, is_cut: false }
     }
 
     /// Adds a message; one that is there already changes nothing.
@@ -59,8 +61,14 @@ impl Gathering {
             *self.others.entry(name).or_default() += 1;
             return;
         };
-        let cost = MergeLimits::cost(payload.len());
-        let known = self.runs.entry((sensor, run.to_owned())).or_default();
+        // The name of a sensor may be longer than what its run has.
+        let cost = MergeLimits::cost(payload.len() + sensor.len());
+        let key = (sensor, run.to_owned());
+        if self.left < cost && !self.runs.contains_key(&key) {
+            self.is_cut = true;
+            return;
+        }
+        let known = self.runs.entry(key).or_default();
         match known.lines.get(&number) {
             Some(line) if *line == payload => {}
             Some(_) => known.contradicting += 1,
@@ -75,6 +83,11 @@ impl Gathering {
     /// Number of messages that belong to no run, by the names of their sensors in subjects.
     pub(in crate::cli) const fn others(&self) -> &BTreeMap<String, u64> {
         &self.others
+    }
+
+    /// Whether there are runs of which nothing is kept, because there are too many facts in all.
+    pub(in crate::cli) const fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// The runs, sorted by sensor and number.
@@ -196,5 +209,21 @@ mod tests {
         let runs: Vec<_> = gathering.runs().collect();
         assert_eq!(runs[0].lines, b"x\nx\n");
         assert!(runs[0].faults[0].detail.contains("--max-memory"));
+        assert!(!gathering.is_cut());
+        (0..5).for_each(|n| gathering.add(message(&format!("{n:016x}-0"), "x")));
+        assert!(gathering.is_cut());
+        assert_eq!(gathering.runs().count(), 1, "a run of which nothing is kept takes no memory");
+    }
+
+    #[test]
+    fn a_long_name_of_a_sensor_counts() {
+        let limits = MergeLimits { facts: 100, ..MergeLimits::default() };
+        let mut gathering = Gathering::new(&limits);
+        let subject = format!("beamscope.{}.run", "a".repeat(50 * MergeLimits::FACT_BYTES));
+        for n in 0..5 {
+            let (subject, id) = (subject.clone(), format!("{n:016x}-0"));
+            gathering.add(StreamMessage { subject, id, payload: b"x".to_vec() });
+        }
+        assert_eq!((gathering.runs().count(), gathering.is_cut()), (2, true));
     }
 }

@@ -240,6 +240,10 @@ fn read(
             if failures >= TRIES {
                 return ControlFlow::Break(error);
             }
+            if is_over() {
+                // The process that wanted the messages has ended.
+                return ControlFlow::Continue(());
+            }
             report.warn(error);
             sleep(PAUSE).await;
         }
@@ -256,8 +260,9 @@ fn read(
 }
 
 fn message(out: &mut impl io::Write, item: &StreamItem<'_>) -> io::Result<()> {
-    // A header may have any text.
-    let id = if item.id.contains(char::is_whitespace) { "" } else { item.id };
+    // A header may have any text, and a longer one than the reader of this line takes.
+    let is_id = item.id.len() <= LONGEST_ID && !item.id.contains(char::is_whitespace);
+    let id = if is_id { item.id } else { "" };
     writeln!(out, "{} {} {id}", item.payload.len(), item.subject)?;
     out.write_all(item.payload)
 }
@@ -269,6 +274,9 @@ fn is_over() -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut asked, Some(&now)).is_ok_and(|answered| answered > 0)
 }
+
+/// Bytes of the longest message id that may be one of an observation: two numbers.
+const LONGEST_ID: usize = 64;
 
 /// Lines that are sent at a time, and about how many bytes.
 const BATCH_LINES: usize = 256;
@@ -285,3 +293,22 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Tries to read in a row that give no message.
 const TRIES: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_none_of_an_observation_is_left_out() {
+        let line = |id: &str| {
+            let mut out = Vec::new();
+            message(&mut out, &StreamItem { subject: "b.a.run", id, payload: b"x" }).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let id = format!("{:016x}-{}", u64::MAX, u64::MAX);
+        assert_eq!(line(&id), format!("1 b.a.run {id}\nx"));
+        for id in ["a b", "a\nb", &"a".repeat(1 << 16)] {
+            assert!(line(id) == "1 b.a.run \nx", "{} bytes", id.len());
+        }
+    }
+}

@@ -491,7 +491,10 @@ fn bytes_that_are_older_than_what_the_receiver_has_taken_are_not() {
         hosts.input = 1;
         hosts.a(ACK, 1005, 5001, b"efgh");
     }));
-    assert!(!old(|hosts| _ = hosts.wait(25 * 24 * 3_600_000).a(ACK, 1005, 5001, b"efgh")));
+    assert!(!old(|hosts| _ = hosts.wait(31 * 60_000).a(ACK, 1005, 5001, b"efgh")));
+    let microseconds = 36 * 60_000_000;
+    let later: fn(&mut Hosts) = |hosts| _ = hosts.wait(36 * 60_000).a(FIN_ACK, 1005, 5001, b"");
+    assert!(!is_dropped(1000, 1000 + microseconds, later), "36 minutes of a clock of microseconds");
     assert!(!old(|hosts| {
         hosts.at = Timestamp::new(99, 0);
         hosts.a(ACK, 1005, 5001, b"efgh");
