@@ -127,7 +127,9 @@ fn settle_close(joined: &mut TcpFacts, parts: &[Observation]) {
     };
     let (Some(a), Some(b)) = (first_of(Role::Initiator), first_of(Role::Acceptor)) else { return };
     let has_other = |close: CloseFacts, other: Role| {
-        close.received.is_some_and(|received| received > joined.sides[other].end)
+        let TcpSide { missing_bytes, end, .. } = joined.sides[other];
+        // What lies behind the end may as well be bytes that no sensor has.
+        missing_bytes == 0 && close.received.is_some_and(|received| received > end)
     };
     let first = match (has_other(a, Role::Acceptor), has_other(b, Role::Initiator)) {
         (false, true) => Some(a),
@@ -738,6 +740,29 @@ mod tests {
         }
         engine.finish();
         std::mem::take(&mut *seen.lock().unwrap())
+    }
+
+    #[test]
+    fn a_side_closed_second_if_it_had_received_a_fin_and_not_if_that_may_be_lost_bytes() {
+        let seen = observed("captures/seed-lan-wrong-then-right-cookie.pcap", u64::MAX);
+        let any = seen.into_values().find(|it| it.tcp.close.is_some()).unwrap();
+        let by = |missing_bytes: u64| {
+            let closed_by = |role: Role| {
+                let mut it = any.clone();
+                let end = it.tcp.sides[role.peer()].end;
+                let received = Some(if role == Role::Initiator { end.plus(1) } else { end });
+                it.tcp.close = it.tcp.close.map(|it| CloseFacts { by: Some(role), received, ..it });
+                it.tcp.sides[role.peer()].closed_at = None;
+                it.tcp.sides.acceptor.missing_bytes = missing_bytes;
+                it
+            };
+            let parts = Role::BOTH.map(closed_by);
+            let mut joined = parts[0].tcp.clone();
+            settle_close(&mut joined, &parts);
+            joined.close.unwrap().by
+        };
+        assert_eq!(by(0), Some(Role::Acceptor));
+        assert_eq!(by(1), None);
     }
 
     #[test]
