@@ -48,8 +48,11 @@ impl Timers {
         self.wake_at = Timestamp(0);
     }
 
-    /// Queues a timer of the connection `id`.
+    /// Queues a timer of the connection `id`. One at the latest time there is stands for a time behind it, which never comes.
     pub(super) fn set(&mut self, due: Timestamp, id: FlowId) {
+        if due == Timestamp(u64::MAX) {
+            return;
+        }
         self.queue.push(Reverse((due, id)));
         self.wake_at = self.wake_at.min(due);
     }
@@ -91,5 +94,14 @@ mod tests {
         assert_eq!(timers.pop(Timestamp(15)), None);
         timers.sleep();
         assert!(!timers.is_due(Timestamp(19)) && timers.is_due(Timestamp(20)));
+    }
+
+    #[test]
+    fn a_time_behind_the_latest_one_never_comes() {
+        let mut table = crate::flow::FlowTable::new(1);
+        let (id, _) = table.insert(crate::flow::FlowKey::default(), ());
+        let mut timers = Timers::new();
+        timers.set(Timestamp(u64::MAX), id);
+        assert_eq!(timers.pop(Timestamp(u64::MAX)), None);
     }
 }
