@@ -746,6 +746,37 @@ mod tests {
         assert_eq!(inferred(&[unacknowledged(A, B, 3000, 10_000), others]), 0);
     }
 
+    #[test]
+    fn an_inferred_cascade_names_the_pair_and_then_the_third_node() {
+        let (mut rule, healthy) = (PartitionCascade::default(), closed(C, A, 6000, 6000));
+        let steps = [unacknowledged(A, B, 3000, 10_000), healthy];
+        let found = detected(&mut rule, HomeNets::default(), &steps);
+        let [found] = &*found else { panic!("{}", found.len()) };
+        assert_eq!(found.title, "connections were closed after a@h1 and b@h2 lost contact");
+        assert!(found.nodes.iter().map(|it| &**it).eq(["a@h1", "b@h2", "c@h3"]));
+        assert_eq!(found.shown_at, Some(at(6000)));
+    }
+
+    #[test]
+    fn the_addresses_of_the_pair_are_those_of_a_reporter_and_those_in_names() {
+        let world = World::new(&Limits::default(), HomeNets::default());
+        let hosts = |from: Role, by_sender: bool, by: &str| {
+            let mut rule = PartitionCascade::default();
+            let step = closed(A, C, 60_004, 60_005);
+            rule.on_session(step.session(), &world, &mut Vec::new());
+            let session_id = step.session().session_id().clone();
+            let by = Some(by.into());
+            let news = News::Lost { by_sender, by, node: Some("b@10.0.0.2".into()) };
+            let message = GlobalMessage { session_id, from, mark: mark(60_002), news };
+            rule.hosts(&["a@h1".to_owned(), "b@10.0.0.2".to_owned()], &[message])
+        };
+        let ips = |a: [u8; 4]| Some([a.into(), [10, 0, 0, 2].into()]);
+        assert_eq!(hosts(Role::Initiator, true, "a@h1"), ips([10, 0, 0, 1]));
+        assert_eq!(hosts(Role::Acceptor, true, "a@h1"), ips([10, 0, 0, 3]));
+        assert_eq!(hosts(Role::Initiator, false, "a@h1"), None, "passed on by another node");
+        assert_eq!(hosts(Role::Initiator, true, "c@h3"), None, "of another node");
+    }
+
     /// Bytes of A to B of 3 s that are sent again until 10 s, which is reported a day later.
     fn reported_late() -> Step {
         let mut step = unacknowledged(A, B, 3000, 10_000);

@@ -267,4 +267,36 @@ mod tests {
             assert!(!is_found(outcome, 0), "{outcome:?}");
         }
     }
+
+    #[test]
+    fn a_header_is_of_a_request_to_epmd_without_an_answer_and_of_no_other() {
+        let dialed = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").judged();
+        let ids = &*dialed.settled.connection;
+        let client = Some(Endpoint { ip: ids.src_ip, port: ids.src_port });
+        let header = ProxyHeaderFacts { version: 1, mark: mark(1), client, dialed: None };
+        let leg = dial(1, "a@h2/10.0.0.2/1", "b@h3/10.0.0.3/2").judged();
+        let mut world = World::new(&Limits::default(), HomeNets::default());
+        world.on_proxy_header(&leg.settled, &header);
+        let found = |outcome, is_own: bool, [opened, closed]: [u64; 2]| {
+            let mut epmd = EpmdObservation { outcome, ..EpmdObservation::default() };
+            epmd.seen.syn = Some(mark(opened));
+            epmd.seen.close = Some(mark(closed));
+            epmd.seen.proxy = is_own.then(|| header.clone());
+            let mut out = Vec::new();
+            ProxyHeaderFirst.on_epmd(&dialed.settled, &epmd, &world, &mut out);
+            out.into_iter().map(|it| it.title).collect::<Vec<_>>()
+        };
+        let of_leg = "10.0.0.2 puts a PROXY protocol header before what its client sends to EPMD at 10.0.0.3:";
+        for outcome in [EpmdOutcome::NoReply, EpmdOutcome::Incomplete] {
+            let titles = found(outcome, false, [0, 9]);
+            assert!(matches!(&*titles, [title] if title.starts_with(of_leg)), "{titles:?}");
+            assert!(found(outcome, false, [9000, 9009]).is_empty(), "another time");
+        }
+        let own = found(EpmdOutcome::Malformed, true, [0, 9]);
+        assert!(matches!(&*own, [title] if title.starts_with("10.0.0.1 sends")), "{own:?}");
+        assert!(found(EpmdOutcome::Malformed, false, [0, 9]).is_empty());
+        for outcome in [EpmdOutcome::Answered, EpmdOutcome::NotRegistered] {
+            assert!(found(outcome, true, [0, 9]).is_empty(), "{outcome:?}: an answer came");
+        }
+    }
 }
