@@ -281,7 +281,7 @@ mod tests {
             let mut epmd = EpmdObservation { outcome, ..EpmdObservation::default() };
             epmd.seen.syn = Some(mark(opened));
             epmd.seen.close = Some(mark(closed));
-            epmd.seen.proxy = is_own.then(|| header.clone());
+            epmd.seen.proxy = is_own.then_some(header);
             let mut out = Vec::new();
             ProxyHeaderFirst.on_epmd(&dialed.settled, &epmd, &world, &mut out);
             out.into_iter().map(|it| it.title).collect::<Vec<_>>()

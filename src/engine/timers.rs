@@ -48,7 +48,7 @@ impl Timers {
         self.wake_at = Timestamp(0);
     }
 
-    /// Queues a timer of the connection `id`. One at the latest time there is stands for a time behind it, which never comes.
+    /// Queues a timer of the connection `id`. One at the latest time there is would be due behind that, which never comes.
     pub(super) fn set(&mut self, due: Timestamp, id: FlowId) {
         if due == Timestamp(u64::MAX) {
             return;
