@@ -46,6 +46,13 @@ impl FrameKind {
     }
 }
 
+/// The terms of a frame of this kind, each of which has a version byte in front of it where there is no header.
+#[inline(always)] // a comparison
+pub fn unversioned(kind: FrameKind, bytes: &[u8]) -> &[u8] {
+    let is_versioned = kind == FrameKind::PassThrough;
+    bytes.strip_prefix(&[VERSION]).filter(|_| is_versioned).unwrap_or(bytes)
+}
+
 /// The part of a frame before its terms.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header<'a> {

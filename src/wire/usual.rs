@@ -6,8 +6,9 @@
 //! same for these.
 
 use super::control::Operation;
+use super::header::{FrameKind, unversioned};
 use super::term::tag::*;
-use super::term::{AtomRole, Atoms, skip_common, skip_common_atom};
+use super::term::{AtomRole, Atoms, common_reference, skip_common, skip_common_atom};
 
 /// A message whose parts are written as OTP 23 and later write them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,18 +36,16 @@ pub enum UsualCall<'a> {
 /// frame without a header, each has a version byte in front of it.
 #[inline]
 pub fn usual_message<'a>(
+    kind: FrameKind,
     terms: &'a [u8],
-    is_versioned: bool,
     parsed: usize,
     atoms: &'a impl Atoms,
 ) -> Option<UsualMessage<'a>> {
     let message = |bytes| {
-        let message: &'a [u8] = unversioned(bytes, is_versioned);
+        let message: &'a [u8] = unversioned(kind, bytes);
         message.get(..parsed).unwrap_or(message)
     };
-    let [SMALL_TUPLE_EXT, arity, SMALL_INTEGER_EXT, code, i @ ..] =
-        unversioned(terms, is_versioned)
-    else {
+    let [SMALL_TUPLE_EXT, arity, SMALL_INTEGER_EXT, code, i @ ..] = unversioned(kind, terms) else {
         return None;
     };
     let operation = Operation(*code);
@@ -68,15 +67,11 @@ pub fn usual_message<'a>(
             Some(UsualMessage { operation, name, call: None })
         }
         (Operation::DEMONITOR_P, 4) => {
-            let (id, _) = reference(skip_common(skip_common(i)?)?)?;
+            let (id, _) = common_reference(skip_common(skip_common(i)?)?)?;
             Some(UsualMessage { operation, name: None, call: Some(UsualCall::Demonitor(id)) })
         }
         _ => None,
     }
-}
-
-fn unversioned(bytes: &[u8], is_versioned: bool) -> &[u8] {
-    bytes.strip_prefix(&[VERSION]).filter(|_| is_versioned).unwrap_or(bytes)
 }
 
 /// The call that a message is a part of, or that it is a part of none. `None` where that takes more to know.
@@ -124,16 +119,9 @@ fn is_for_process(request: &[u8], atoms: &impl Atoms) -> Option<bool> {
 #[inline]
 fn alias(i: &[u8]) -> Option<(&[u8], &[u8])> {
     match i {
-        [LIST_EXT, 0, 0, 0, 1, alias @ ..] => reference(skip_common(alias)?),
-        _ => reference(i),
+        [LIST_EXT, 0, 0, 0, 1, alias @ ..] => common_reference(skip_common(alias)?),
+        _ => common_reference(i),
     }
-}
-
-/// Creation and words of the reference at the front of `i`, and the bytes behind it.
-#[inline]
-fn reference(i: &[u8]) -> Option<(&[u8], &[u8])> {
-    let [NEWER_REFERENCE_EXT, 0, words @ 1..=5, node @ ..] = i else { return None };
-    skip_common_atom(node)?.split_at_checked(4 + 4 * usize::from(*words))
 }
 
 const fn is_pid(i: &[u8]) -> bool {
@@ -168,7 +156,7 @@ fn text<'a>(i: &'a [u8], atoms: &'a impl Atoms) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::header::{FrameKind, usual_header};
+    use crate::wire::header::usual_header;
 
     /// `REG_SEND` with a call, behind a header of four references.
     #[rustfmt::skip]
@@ -197,7 +185,7 @@ mod tests {
 
     fn read<'a>(body: &'a [u8], atoms: &'a &'a [&'a str]) -> Option<UsualMessage<'a>> {
         let (_, terms) = usual_header(FrameKind::Normal, body)?;
-        usual_message(terms, false, 512, atoms)
+        usual_message(FrameKind::Normal, terms, 512, atoms)
     }
 
     #[test]

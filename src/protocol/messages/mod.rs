@@ -31,7 +31,9 @@ use crate::packet::{FrameRef, PacketRef};
 use crate::record::Role;
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
-use crate::wire::header::{AtomReferences, FragmentId, FrameKind, Header, header, usual_header};
+use crate::wire::header::{
+    AtomReferences, FragmentId, FrameKind, Header, header, unversioned, usual_header,
+};
 use crate::wire::otp::{self, LostConnection, OtpRequest, RequestKind};
 use crate::wire::term::{Term, TermKind};
 use crate::wire::usual::{UsualCall, usual_message};
@@ -447,11 +449,6 @@ fn control(kind: FrameKind, bytes: &[u8]) -> Result<(ControlMessage<'_>, &[u8]),
     control_message(unversioned(kind, bytes))
 }
 
-fn unversioned(kind: FrameKind, bytes: &[u8]) -> &[u8] {
-    let is_versioned = kind == FrameKind::PassThrough;
-    bytes.strip_prefix(&[VERSION]).filter(|_| is_versioned).unwrap_or(bytes)
-}
-
 impl MessageDecoder {
     fn new(pool: &MemoryBudget, is_latin1: bool, finds_records: bool) -> Self {
         let mut cache = AtomCache::new(pool.reservation());
@@ -505,9 +502,8 @@ impl MessageDecoder {
     fn on_usual(&mut self, frame: &DistFrame<'_>, context: &mut FrameContext<'_>) -> bool {
         let Some((references, rest)) = usual_header(frame.kind, frame.head) else { return false };
         self.cache.apply_known();
-        let is_versioned = frame.kind == FrameKind::PassThrough;
         let atoms = self.cache.header(references);
-        let Some(message) = usual_message(rest, is_versioned, PARSED, &atoms) else { return false };
+        let Some(message) = usual_message(frame.kind, rest, PARSED, &atoms) else { return false };
         self.account.on_usual(&message, PREFIX + u64::from(frame.len), context.mark);
         let Some(call) = message.call else { return true };
         // If neither side made a call yet, a `DEMONITOR_P` is almost surely not the end of one.
@@ -772,8 +768,6 @@ fn is_node_of_sender(control: &ControlMessage<'_>, node: Term<'_>) -> bool {
 
 /// Bytes of a frame's length prefix.
 const PREFIX: u64 = 4;
-
-const VERSION: u8 = 131;
 
 /// Bytes of a message term that are parsed: the head of a call, its tag, and the name of a function.
 const PARSED: usize = 512;

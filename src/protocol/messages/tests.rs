@@ -670,8 +670,9 @@ fn a_message_that_is_read_in_one_pass_is_counted_as_any_other() {
             }
             if let [_, _, _, _, b'p', 131, terms @ ..] = &*bytes {
                 let versioned = [&[131], terms].concat();
-                in_one_pass +=
-                    u32::from(usual_message(&versioned, true, PARSED, &NoAtoms).is_some());
+                in_one_pass += u32::from(
+                    usual_message(FrameKind::PassThrough, &versioned, PARSED, &NoAtoms).is_some(),
+                );
             }
             let direction = choices.of(&[LowToHigh, HighToLow]);
             for nodes in &mut both {

@@ -211,7 +211,7 @@ impl<'a> Reference<'a> {
     /// Fast path for `NEWER_REFERENCE_EXT` as OTP 23 and later send it: node, raw creation and words, and the
     /// remaining input.
     #[inline(always)] // each caller uses one or two of the three results
-    fn usual_parts(i: &'a [u8]) -> Option<(Term<'a>, &'a [u8], &'a [u8])> {
+    pub(super) fn usual_parts(i: &'a [u8]) -> Option<(Term<'a>, &'a [u8], &'a [u8])> {
         let [NEWER_REFERENCE_EXT, 0, words @ 1..=5, from_node @ ..] = i else { return None };
         let behind = scan::skip_common_atom(from_node)?;
         let node = Term { bytes: from_node.get(..from_node.len() - behind.len())? };

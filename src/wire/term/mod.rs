@@ -76,6 +76,12 @@ pub(super) fn skip_common_atom(input: &[u8]) -> Option<&[u8]> {
     scan::skip_common_atom(input)
 }
 
+/// Creation and words of the reference at the front of `input`, where OTP 23 or later wrote it, and the bytes behind it.
+#[inline(always)]
+pub(super) fn common_reference(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    Reference::usual_parts(input).map(|(_, id, rest)| (id, rest))
+}
+
 /// The bytes behind the term at the front of `input`; `None` where [`cut_term`] gives an error, which takes longer
 /// to make.
 #[inline]
