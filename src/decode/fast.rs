@@ -143,58 +143,63 @@ impl<'a> TcpView<'a> {
     }
 }
 
-/// Decodes the headers of `frame` by the fast path.
+/// Decodes the headers of `frame` by the fast path. Each way out returns the result itself: a result in an `Option` that is
+/// taken out of it was written to memory and read from there in other pieces, for which a processor waits.
 #[inline(always)]
 pub(super) fn decode_fast<'a>(frame: &Frame<'a>) -> FastDecode<'a> {
-    read(frame).unwrap_or(FastDecode::Undecided)
-}
-
-#[inline(always)]
-fn read<'a>(frame: &Frame<'a>) -> Option<FastDecode<'a>> {
-    let (vlan, datagram) = datagram(frame)?;
-    let (ip, protocol, sent) = match datagram {
+    let Some((vlan, datagram)) = datagram(frame) else { return FastDecode::Undecided };
+    let (ip, protocol, sent, header_len) = match datagram {
         [V4_WITHOUT_OPTIONS, ..] => {
-            let header = datagram.first_chunk::<IPV4>()?;
+            let Some(header) = datagram.first_chunk::<IPV4>() else {
+                return FastDecode::Undecided;
+            };
             let &[_, _, _, _, _, _, f0, f1, _, protocol, ..] = header;
             // A fragment has an offset, or the flag that more fragments follow.
             if u16::from_be_bytes([f0 & 0x3f, f1]) != 0 {
-                return None;
+                return FastDecode::Undecided;
             }
-            (IpHeader::V4(header), protocol, sent_v4(header))
+            (IpHeader::V4(header), protocol, sent_v4(header), IPV4)
         }
         [0x60..=0x6f, ..] => {
-            let header = datagram.first_chunk::<IPV6>()?;
+            let Some(header) = datagram.first_chunk::<IPV6>() else {
+                return FastDecode::Undecided;
+            };
             let &[_, _, _, _, _, _, next, ..] = header;
             let sent = sent_v6(header);
             // A payload length of 0: longer than the field can hold.
             if sent == IPV6_LEN {
-                return None;
+                return FastDecode::Undecided;
             }
-            (IpHeader::V6(header), next, sent)
+            (IpHeader::V6(header), next, sent, IPV6)
         }
-        _ => return None,
+        _ => return FastDecode::Undecided,
     };
     // Bytes after the datagram are padding; bytes that are not there were not captured.
     let captured = (sent as usize).min(datagram.len());
-    let header_len = if matches!(ip, IpHeader::V4(_)) { IPV4 } else { IPV6 };
-    let body = datagram.get(header_len..captured)?;
+    let Some(body) = datagram.get(header_len..captured) else { return FastDecode::Undecided };
     match etherparse::IpNumber(protocol) {
         ip_number::TCP => {
-            let tcp = body.first_chunk::<TCP>()?;
+            let Some(tcp) = body.first_chunk::<TCP>() else { return FastDecode::Undecided };
             let header_len = tcp_header_len(tcp);
-            if header_len < TCP {
-                return None;
+            match body.get(header_len..) {
+                Some(payload) if header_len >= TCP => {
+                    FastDecode::Tcp(TcpView { ip, tcp, payload, vlan })
+                }
+                _ => FastDecode::Undecided,
             }
-            let payload = body.get(header_len..)?;
-            Some(FastDecode::Tcp(TcpView { ip, tcp, payload, vlan }))
         }
         ip_number::UDP => {
-            let &[s0, s1, d0, d1, ..] = body.first_chunk::<UDP>()?;
+            let Some(&[s0, s1, d0, d1, ..]) = body.first_chunk::<UDP>() else {
+                return FastDecode::Undecided;
+            };
             let (src, dst) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
-            let is_needed = is_dns(src, dst) || is_tunnel(dst);
-            (!is_needed).then_some(FastDecode::Other)
+            if is_dns(src, dst) || is_tunnel(dst) {
+                FastDecode::Undecided
+            } else {
+                FastDecode::Other
+            }
         }
-        _ => None,
+        _ => FastDecode::Undecided,
     }
 }
 

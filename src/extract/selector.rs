@@ -22,6 +22,7 @@ use crate::flow::{
     FirstPayload, FlowKey, PendingTable, PortSet, SegmentHead, TcpOpening, first_payload,
     is_of_use_to_followed_alone,
 };
+use crate::identify::{is_no_beginning, may_be_proxy_header};
 use crate::packet::FrameRef;
 use crate::protocol::MessageDetail;
 use crate::protocol::digest::CandidateCookies;
@@ -172,11 +173,14 @@ impl<I> Selector<I> {
         self.chosen.until = self.chosen.until.max(frame.at);
         let taken = self.chosen.waiting.taken();
         self.select(frame, out);
-        // The first frame of an input is kept in any case, for its time and its link type.
-        if is_first && self.chosen.waiting.taken() == taken {
-            self.chosen.waiting.keep(frame, out);
-        } else if frame.at > self.chosen.waiting.holds_from() {
-            self.chosen.waiting.hold(frame);
+        let waiting = &mut self.chosen.waiting;
+        if waiting.taken() != taken {
+            waiting.hold_last();
+        } else if is_first {
+            // It is kept in any case, for its time and its link type.
+            waiting.keep(frame, out);
+        } else {
+            waiting.hold(frame);
         }
     }
 
@@ -185,10 +189,11 @@ impl<I> Selector<I> {
         match self.decoder.decode_fast(frame) {
             FastDecode::Tcp(view) => {
                 let (src, dst) = view.ports();
+                // By value: through a reference, the loop would write each view to memory and wait for it.
                 if self.chosen.may_be_followed(src, dst) {
-                    self.on_known_ports(frame, &view, out);
+                    self.on_known_ports(frame, view, out);
                 } else if !is_of_use_to_followed_alone(&view) {
-                    self.on_candidate(frame, &view, out);
+                    self.on_candidate(frame, view, out);
                 }
             }
             FastDecode::Other => {}
@@ -223,22 +228,30 @@ impl<I> Selector<I> {
     fn on_known_ports(
         &mut self,
         frame: &Frame<'_>,
-        view: &TcpView<'_>,
+        view: TcpView<'_>,
         out: &mut impl KeptItems<I>,
     ) {
         let ((key, direction), (src, dst)) = (view.flow(), view.ports());
         if self.chosen.is_followed(&key, src, dst) {
             self.chosen.keep(frame, key, out);
             self.chosen.learn_from_reply(key.end(direction), view.payload(), out);
-        } else if !is_of_use_to_followed_alone(view) {
+        } else if !is_of_use_to_followed_alone(&view) {
             self.on_candidate(frame, view, out);
         }
     }
 
     #[inline(never)]
-    fn on_candidate(&mut self, frame: &Frame<'_>, view: &TcpView<'_>, out: &mut impl KeptItems<I>) {
-        let segment = self.decoder.segment(frame, view);
-        self.chosen.on_candidate(frame, &segment, out);
+    fn on_candidate(&mut self, frame: &Frame<'_>, view: TcpView<'_>, out: &mut impl KeptItems<I>) {
+        let (payload, key) = (view.payload(), view.flow().0);
+        let begins_nothing = is_no_beginning(payload) && !may_be_proxy_header(payload);
+        let is_bare = payload.is_empty() & !view.flags().has(TcpFlags::SYN);
+        if (is_bare | begins_nothing) && !self.chosen.is_being_opened(&key) {
+            // Of any payload and any connection, nearly all that come here are such.
+            self.chosen.keep_if_first(frame, &key, out);
+        } else {
+            let segment = self.decoder.segment(frame, &view);
+            self.chosen.on_candidate(frame, &segment, out);
+        }
     }
 
     /// A frame that only the full decoder reads.
@@ -358,9 +371,7 @@ impl<I> Chosen<I> {
 
     /// A segment without payload that opens or ends a connection.
     fn on_bare(&mut self, frame: &Frame<'_>, segment: &Segment<'_>, out: &mut impl KeptItems<I>) {
-        let (src, dst) = segment.ports();
-        let is_known = || self.openings.may_have(src, dst) && self.openings.has(&segment.flow);
-        if !segment.flags.has(TcpFlags::SYN) && !is_known() {
+        if !segment.flags.has(TcpFlags::SYN) && !self.is_being_opened(&segment.flow) {
             self.on_middle(frame, segment, out);
             return;
         }
@@ -369,6 +380,11 @@ impl<I> Chosen<I> {
         if !self.openings.note(&segment) {
             self.waiting.settle([number], true, out);
         }
+    }
+
+    fn is_being_opened(&self, key: &FlowKey) -> bool {
+        let [low, high] = key.ports();
+        self.openings.may_have(low, high) && self.openings.has(key)
     }
 
     /// A segment of a connection whose opening is not known: it may have been in an earlier part.
@@ -384,6 +400,13 @@ impl<I> Chosen<I> {
             self.follow(key, out);
             self.keep(frame, key, out);
         } else {
+            self.waiting.keep(frame, out);
+        }
+    }
+
+    /// A segment that begins nothing, of a connection whose opening is not known.
+    fn keep_if_first(&mut self, frame: &Frame<'_>, key: &FlowKey, out: &mut impl KeptItems<I>) {
+        if self.first_frames.count(key) {
             self.waiting.keep(frame, out);
         }
     }
