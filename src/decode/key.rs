@@ -39,7 +39,10 @@ impl FlowKey {
     /// the time.
     #[inline(always)] // of every segment; `map` of an array is a call in a build without link-time optimisation
     #[expect(clippy::cast_possible_truncation, reason = "the port is the lower half")]
-    pub(super) fn v4([src, dst]: [[u8; 4]; 2], [src_port, dst_port]: [u16; 2]) -> (Self, Direction) {
+    pub(super) fn v4(
+        [src, dst]: [[u8; 4]; 2],
+        [src_port, dst_port]: [u16; 2],
+    ) -> (Self, Direction) {
         let end = |ip, port| u64::from(u32::from_be_bytes(ip)) << 16 | u64::from(port);
         let (src, dst) = (end(src, src_port), end(dst, dst_port));
         // Compiled without a branch, because the direction of a segment cannot be predicted.
@@ -51,7 +54,10 @@ impl FlowKey {
 
     /// As [`Self::new`], from the fields of an IPv6 and a TCP header.
     #[inline]
-    pub(super) fn v6([src, dst]: [[u8; 16]; 2], [src_port, dst_port]: [u16; 2]) -> (Self, Direction) {
+    pub(super) fn v6(
+        [src, dst]: [[u8; 16]; 2],
+        [src_port, dst_port]: [u16; 2],
+    ) -> (Self, Direction) {
         Self::from_endpoints((packed_v6(src), src_port), (packed_v6(dst), dst_port), false)
     }
 

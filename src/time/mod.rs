@@ -50,13 +50,11 @@ impl Timestamp {
 
     /// Nanoseconds from `earlier` to `self`, as [`Self::since`]: a plain subtraction for comparisons at every packet.
     #[inline]
-    #[inline]
     pub const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
     /// The moment `by` later, or the last one that a timestamp can hold.
-    #[inline]
     #[inline]
     pub const fn after(self, by: Duration) -> Self {
         Self(self.0.saturating_add(nanos(by)))
