@@ -957,6 +957,11 @@ pub(crate) struct ExtractArgs {
     #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
     pub(super) threads: Option<NonZeroUsize>,
 
+    /// Keep the secrets of TLS that the captures contain, and the connections that only they show to be Erlang's: anyone
+    /// with the file can read inside TLS
+    #[arg(long, help_heading = OUTPUT)]
+    pub(super) with_keys: bool,
+
     /// Also write to this file what was read and kept, as one JSON object: packets, damage, addresses of connections
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub(super) summary: Option<PathBuf>,

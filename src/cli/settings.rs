@@ -809,7 +809,7 @@ impl ExtractSettings {
     ///
     /// The output is an input, is of another format, or is a terminal. Or standard input is a terminal or is named twice.
     pub(super) fn new(args: ExtractArgs) -> Result<Self, Error> {
-        let ExtractArgs { captures, write, facts, threads, summary, read, quiet } = args;
+        let ExtractArgs { captures, write, facts, threads, with_keys, summary, read, quiet } = args;
         check_stdin(captures.iter().map(|path| &**path))?;
         let is_output = |input: &&PathBuf| {
             [Some(&write), summary.as_ref()].into_iter().flatten().any(|it| is_same_file(input, it))
@@ -832,7 +832,7 @@ impl ExtractSettings {
                 format: SaveFormat::Extract,
                 comment: String::new(),
                 is_immediate: false,
-                key_logs: None,
+                key_logs: with_keys.then(Vec::new),
                 warnings,
             },
             summary,

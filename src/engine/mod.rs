@@ -284,6 +284,12 @@ impl<S: EventSink> Engine<S> {
         self.core.skips_others = false;
     }
 
+    /// Whether a payload begins with a ClientHello whose secrets are known.
+    #[inline(always)] // the loop over frames of an extract
+    pub(crate) fn has_secrets_of(&self, payload: &[u8]) -> bool {
+        self.core.has_secrets_of(payload)
+    }
+
     /// Takes in a fact of another run, whose facts come in the order of [`Recorded::clock`]. What it counted is added to the
     /// statistics of this one.
     pub fn push_fact(&mut self, recorded: Recorded) {

@@ -192,7 +192,9 @@ impl<I> Selector<I> {
                 // By value: through a reference, the loop would write each view to memory and wait for it.
                 if self.chosen.may_be_followed(src, dst) {
                     self.on_known_ports(frame, view, out);
-                } else if !is_of_use_to_followed_alone(&view) {
+                } else if !is_of_use_to_followed_alone(&view)
+                    || self.chosen.learner.has_secrets_of(view.payload())
+                {
                     self.on_candidate(frame, view, out);
                 }
             }
@@ -201,9 +203,15 @@ impl<I> Selector<I> {
         }
     }
 
-    /// Takes anything but a frame, which always matters.
-    pub fn on_other(&mut self, item: I, out: &mut impl KeptItems<I>) {
-        self.chosen.waiting.keep_other(item, out);
+    /// Takes anything but a frame, which always matters, and the bytes that it takes in memory.
+    pub fn on_other(&mut self, item: I, bytes: usize, out: &mut impl KeptItems<I>) {
+        self.chosen.waiting.keep_other(item, bytes, out);
+    }
+
+    /// The kept packets are read with these lines of a TLS key log: connections that begin from here on matter if the
+    /// secrets of one are there.
+    pub fn add_secrets(&mut self, lines: &[u8]) {
+        self.chosen.learner.add_secrets(lines);
     }
 
     /// Ends the input: everything that still waits may matter.
@@ -235,7 +243,9 @@ impl<I> Selector<I> {
         if self.chosen.is_followed(&key, src, dst) {
             self.chosen.keep(frame, key, out);
             self.chosen.learn_from_reply(key.end(direction), view.payload(), out);
-        } else if !is_of_use_to_followed_alone(&view) {
+        } else if !is_of_use_to_followed_alone(&view)
+            || self.chosen.learner.has_secrets_of(view.payload())
+        {
             self.on_candidate(frame, view, out);
         }
     }
@@ -243,7 +253,9 @@ impl<I> Selector<I> {
     #[inline(never)]
     fn on_candidate(&mut self, frame: &Frame<'_>, view: TcpView<'_>, out: &mut impl KeptItems<I>) {
         let (payload, key) = (view.payload(), view.flow().0);
-        let begins_nothing = is_no_beginning(payload) && !may_be_proxy_header(payload);
+        let begins_nothing = is_no_beginning(payload)
+            && !may_be_proxy_header(payload)
+            && !self.chosen.learner.has_secrets_of(payload);
         let is_bare = payload.is_empty() & !view.flags().has(TcpFlags::SYN);
         if (is_bare | begins_nothing) && !self.chosen.is_being_opened(&key) {
             // Of any payload and any connection, nearly all that come here are such.
@@ -266,7 +278,9 @@ impl<I> Selector<I> {
                 if chosen.is_followed(&segment.flow, src, dst) {
                     chosen.keep(frame, segment.flow, out);
                     chosen.learn_from_reply(segment.src(), segment.payload, out);
-                } else if !is_of_use_to_followed_alone(segment) {
+                } else if !is_of_use_to_followed_alone(segment)
+                    || chosen.learner.has_secrets_of(segment.payload)
+                {
                     chosen.on_candidate(frame, segment, out);
                 }
             }
@@ -343,6 +357,11 @@ impl<I> Chosen<I> {
         let key = segment.flow;
         if segment.payload.is_empty() {
             self.on_bare(frame, segment, out);
+            return;
+        }
+        if self.learner.has_secrets_of(segment.payload) {
+            self.follow(key, out);
+            self.keep(frame, key, out);
             return;
         }
         let (src, dst) = segment.ports();

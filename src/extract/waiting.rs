@@ -37,6 +37,8 @@ pub(super) struct WaitingItems<I> {
     left: u64,
     /// The bytes of the frames in the queue.
     bytes: FrameBytes,
+    /// Bytes of the other items in the queue.
+    other_bytes: usize,
     /// Number of frames that were kept or have waited.
     taken: u64,
     /// Whether the next frame is kept whatever becomes of it.
@@ -61,7 +63,7 @@ struct ClockFrame {
 #[derive(Debug)]
 enum WaitingItem<I> {
     Frame(FrameInQueue),
-    Other(I),
+    Other { item: I, bytes: usize },
 }
 
 /// A frame without its bytes.
@@ -144,7 +146,8 @@ impl<I> Default for WaitingItems<I> {
     fn default() -> Self {
         let (items, states) = (VecDeque::new(), VecDeque::new());
         let (bytes, held, clock_at) = (FrameBytes::default(), None, Timestamp::default());
-        Self { items, states, left: 0, bytes, taken: 0, keeps_next: false, held, clock_at }
+        let (left, other_bytes, taken, keeps_next) = (0, 0, 0, false);
+        Self { items, states, left, bytes, other_bytes, taken, keeps_next, held, clock_at }
     }
 }
 
@@ -230,13 +233,15 @@ impl<I> WaitingItems<I> {
         }
     }
 
-    /// Keeps anything but a frame, behind the frames that wait.
-    pub(super) fn keep_other(&mut self, item: I, out: &mut impl KeptItems<I>) {
+    /// Keeps anything but a frame, which takes so many bytes, behind the frames that wait.
+    pub(super) fn keep_other(&mut self, item: I, bytes: usize, out: &mut impl KeptItems<I>) {
         if self.items.is_empty() {
             out.on_kept(KeptItem::Other(item));
         } else {
-            self.items.push_back(WaitingItem::Other(item));
+            self.items.push_back(WaitingItem::Other { item, bytes });
             self.states.push_back(ItemState::Kept);
+            self.other_bytes += bytes;
+            self.bound(out);
         }
     }
 
@@ -261,8 +266,15 @@ impl<I> WaitingItems<I> {
         let frame = FrameInQueue { id, at, link, interface, wire_len, bytes, comments };
         self.items.push_back(WaitingItem::Frame(frame));
         self.states.push_back(state);
-        while self.bytes.len > MOST_BYTES || self.items.len() > MOST_ITEMS {
-            // What is not known to matter may matter.
+        self.bound(out);
+    }
+
+    /// Lets those leave that wait the longest, if there are too many: what is not known to matter may matter.
+    fn bound(&mut self, out: &mut impl KeptItems<I>) {
+        while self.bytes.len > MOST_BYTES
+            || self.other_bytes > MOST_BYTES
+            || self.items.len() > MOST_ITEMS
+        {
             self.release_first(out);
         }
     }
@@ -331,7 +343,10 @@ impl<I> WaitingItems<I> {
                 }
                 self.bytes.leave(frame.bytes);
             }
-            WaitingItem::Other(other) => out.on_kept(KeptItem::Other(other)),
+            WaitingItem::Other { item, bytes } => {
+                self.other_bytes -= bytes;
+                out.on_kept(KeptItem::Other(item));
+            }
         }
     }
 }
@@ -343,7 +358,7 @@ impl FrameInQueue {
     }
 }
 
-/// Bytes of frames that wait. Beyond, the first that waits is kept.
+/// Bytes of frames that wait, and of other items. Beyond, the first that waits is kept.
 const MOST_BYTES: usize = 4 << 20;
 
 /// Frames that wait: those of several thousand connections that are being opened.
@@ -393,7 +408,7 @@ mod tests {
         );
         let [a, b] = [2, 3].map(|number| waiting.wait(&frame(number, b""), &mut seen));
         waiting.keep(&frame(4, b""), &mut seen);
-        waiting.keep_other("names", &mut seen);
+        waiting.keep_other("names", 5, &mut seen);
         let c = waiting.wait(&frame(5, b""), &mut seen);
         waiting.settle([b], true, &mut seen);
         assert_eq!((&*seen.0, seen.1.len()), (&[1][..], 0), "{a} comes first");

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use beamscope::capture::save::inputs_fit;
 use beamscope::capture::{
-    self, Frame, Inputs, Interface, Item, Notice, Order, Progress, ReadCounter, Receiver, Source,
+    self, Frame, Inputs, Interface, Item, Notice, Order, Progress, ReadCounter, Receiver,
+    SecretsType, Source,
 };
 use beamscope::extract::{ExtractEnd, ExtractSummary, Facts, KeptItem, KeptItems, Selector};
 use beamscope::render::{escape, facts_line, read_facts, summary_line};
@@ -23,7 +24,7 @@ use super::{OpenOutputs, confined, open_whole, write_whole};
 use crate::cli::console::{self, Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::place::Trusted;
-use crate::cli::save::{self, SavedInputs, Saver};
+use crate::cli::save::{self, SavedInputs, Saver, SecretsCopy};
 use crate::cli::settings::{ExtractSettings, FactsSettings, SaveTarget};
 use crate::cli::sources;
 
@@ -56,9 +57,11 @@ pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error
         return Err(Error::LongNames { inputs: names.len() });
     }
     let saved = SavedInputs { names: names.clone(), snaplen: 0 };
+    let keeps_secrets = save.key_logs.is_some();
     let out = Extract { saver: Saver::new(save, outputs.packets, saved)?, inputs: Vec::new() };
     let selector = Selector::new(&config, &known);
-    let selecting = Selecting::new(selector, out, names.clone(), warnings);
+    let mut selecting = Selecting::new(selector, out, names.clone(), warnings);
+    selecting.keeps_secrets = keeps_secrets;
     let SelectingEnd { mut selected, mut out, summary: mut read, is_incomplete } =
         selecting.run(inputs)?;
     if selected.frames == 0 && is_incomplete {
@@ -130,6 +133,20 @@ fn read(path: &PathBuf) -> Result<Facts, Error> {
 enum KeptExtra {
     Names(Vec<(IpAddr, Box<[u8]>)>),
     Interface { input: u16, index: Option<u32>, interface: Interface },
+    Secrets(SecretsCopy),
+}
+
+impl KeptExtra {
+    /// The bytes that it takes in memory, roughly.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Names(names) => {
+                names.iter().map(|(_, name)| size_of::<IpAddr>() + name.len()).sum()
+            }
+            Self::Interface { interface, .. } => interface.name.as_ref().map_or(0, String::len),
+            Self::Secrets(copy) => copy.secrets().expose().len(),
+        }
+    }
 }
 
 /// Gives the items of a source to a selector.
@@ -138,6 +155,8 @@ struct Selecting<O> {
     out: O,
     /// The names of the inputs.
     names: Vec<Arc<str>>,
+    /// Whether secrets of TLS are kept, and what they open.
+    keeps_secrets: bool,
     warnings: Warnings,
     summary: ExtractSummary,
     is_incomplete: bool,
@@ -160,7 +179,8 @@ impl<O: KeptItems<KeptExtra>> Selecting<O> {
         warnings: Warnings,
     ) -> Self {
         let summary = ExtractSummary::default();
-        Self { selector, out, names, warnings, summary, is_incomplete: false }
+        let (keeps_secrets, is_incomplete) = (false, false);
+        Self { selector, out, names, keeps_secrets, warnings, summary, is_incomplete }
     }
 
     /// The name of an input, if they are several.
@@ -216,11 +236,18 @@ impl<O: KeptItems<KeptExtra>> Receiver for Selecting<O> {
                 self.summary.add_damage(kind.name(), detail, input);
                 None
             }
+            Item::KeyLog { secrets, .. } if self.keeps_secrets => {
+                if secrets.kind == SecretsType::TLS_KEY_LOG {
+                    self.selector.add_secrets(secrets.expose());
+                }
+                Some(KeptExtra::Secrets(SecretsCopy::new(&secrets)))
+            }
             // Secrets are in the capture, and stay there.
             Item::KeyLog { .. } | Item::Drops(_) | Item::InterfaceState { .. } => None,
         };
         if let Some(extra) = extra {
-            self.selector.on_other(extra, &mut self.out);
+            let bytes = extra.bytes();
+            self.selector.on_other(extra, bytes, &mut self.out);
         }
         ControlFlow::Continue(())
     }
@@ -281,6 +308,7 @@ impl KeptItems<KeptExtra> for Extract {
             KeptItem::Other(KeptExtra::Interface { input, index, interface }) => {
                 saver.count(input, index, interface);
             }
+            KeptItem::Other(KeptExtra::Secrets(copy)) => saver.secrets(&copy.secrets()),
         }
     }
 }
