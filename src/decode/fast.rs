@@ -53,7 +53,7 @@ impl<'a> TcpView<'a> {
     }
 
     /// Key of the connection, and direction of the segment.
-    #[inline]
+    #[inline(always)] // of every segment that is looked at
     pub fn flow(&self) -> (FlowKey, Direction) {
         let (src_port, dst_port) = self.ports();
         match self.ip {
@@ -62,8 +62,8 @@ impl<'a> TcpView<'a> {
             }
             IpHeader::V6(&[_, _, _, _, _, _, _, _, ref addresses @ ..]) => {
                 let (src, dst) = addresses.split_at(16);
-                let addresses = [src, dst].map(|ip| ip.first_chunk().copied().unwrap_or_default());
-                FlowKey::v6(addresses, [src_port, dst_port])
+                let address = |ip: &[u8]| ip.first_chunk().copied().unwrap_or_default();
+                FlowKey::v6([address(src), address(dst)], [src_port, dst_port])
             }
         }
     }

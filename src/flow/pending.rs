@@ -51,6 +51,7 @@ struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    #[inline]
     fn new(segment: &Segment<'_>) -> Self {
         Self {
             number: segment.frame.number,
@@ -66,6 +67,7 @@ impl SegmentHeader {
     }
 
     /// Whether it is a SYN, not a SYN-ACK.
+    #[inline]
     const fn opens(&self) -> bool {
         self.flags.has(TcpFlags::SYN) && !self.flags.has(TcpFlags::ACK)
     }
@@ -498,6 +500,7 @@ impl PendingTable {
     }
 }
 
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "one half each")]
 const fn halves(word: u64) -> (u32, u32) {
     ((word >> 32) as u32, word as u32)

@@ -251,6 +251,7 @@ pub fn is_of_use_to_followed_alone(head: &impl SegmentHead) -> bool {
 }
 
 /// Whether a payload is longer than any handshake message, so that its position in the stream no longer matters.
+#[inline]
 const fn is_past_handshake(payload: &[u8]) -> bool {
     payload.len() >= MAX_BEFORE_HANDSHAKE as usize
 }
