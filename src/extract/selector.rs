@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -201,6 +202,13 @@ impl<I> Selector<I> {
             FastDecode::Other => {}
             FastDecode::Undecided => self.on_undecided(frame, out),
         }
+    }
+
+    /// All frames up to this time were given. Those that have waited long are kept, so that what is written is not late
+    /// without end.
+    pub fn advance(&mut self, until: Timestamp, out: &mut impl KeptItems<I>) {
+        self.chosen.until = self.chosen.until.max(until);
+        self.chosen.waiting.release_before(until.before(LONGEST_WAIT), out);
     }
 
     /// Takes anything but a frame, which always matters, and the bytes that it takes in memory.
@@ -552,6 +560,9 @@ const MOST_LEARNED_FROM: u32 = 64;
 
 /// Connections that are remembered as followed. Beyond, every segment is kept.
 const MOST_FOLLOWED: usize = 1 << 18;
+
+/// Time that a frame of a live capture waits: longer than a node waits for a handshake.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Openings that wait for a payload; a power of two.
 const MOST_OPENINGS: usize = 1 << 15;

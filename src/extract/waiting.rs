@@ -324,6 +324,17 @@ impl<I> WaitingItems<I> {
         }
     }
 
+    /// Lets leave what waits since before this time.
+    pub(super) fn release_before(&mut self, at: Timestamp, out: &mut impl KeptItems<I>) {
+        let is_early = |item: &WaitingItem<I>| match item {
+            WaitingItem::Frame(frame) => frame.at < at,
+            WaitingItem::Other { .. } => true,
+        };
+        while self.items.front().is_some_and(is_early) {
+            self.release_first(out);
+        }
+    }
+
     /// Lets everything leave: what is undecided may matter.
     pub(super) fn release(&mut self, out: &mut impl KeptItems<I>) {
         while !self.items.is_empty() {
@@ -508,6 +519,20 @@ mod tests {
         waiting.hold_last();
         waiting.keep(&whole(5, 1), &mut seen);
         assert_eq!(seen.0, [(4, 4), (0, 0), (4, 4), (4, 4), (4, 4)]);
+    }
+
+    #[test]
+    fn frames_that_have_waited_for_long_leave_with_those_behind_them() {
+        let (mut waiting, mut seen) = (WaitingItems::default(), Seen::default());
+        waiting.wait(&late(1, 1), &mut seen);
+        waiting.keep_other("names", 5, &mut seen);
+        waiting.keep(&late(2, 2), &mut seen);
+        waiting.wait(&late(3, 9), &mut seen);
+        waiting.release_before(late(0, 1).at, &mut seen);
+        assert_eq!((&*seen.0, seen.1.len()), (&[][..], 0));
+        waiting.release_before(late(0, 8).at, &mut seen);
+        assert_eq!((&*seen.0, &*seen.1), (&[1, 2][..], &["names"][..]));
+        assert_eq!(waiting.items.len(), 1);
     }
 
     #[test]

@@ -312,6 +312,12 @@ impl Saver {
         }
     }
 
+    /// Whether there is something to save to.
+    #[cfg(feature = "live")]
+    pub(super) const fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Why saving stopped since the last call, as text.
     pub(super) fn take_problem(&mut self) -> Option<String> {
         self.problem.take()
