@@ -54,7 +54,7 @@ fn part(lines: &[u8]) -> Option<Part> {
         }
     }
     let (sensor, inputs) = (kept.sensor().clone(), kept.inputs().to_vec());
-    Some(Part { sensor, inputs, digest: kept.digest(), facts, faults: Vec::new() })
+    Some(Part { sensor, inputs, digest: kept.digest(), facts, faults: Vec::new(), going: None })
 }
 
 /// Compares the kept events of two runs, which a line of `=` separates.

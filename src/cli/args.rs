@@ -546,6 +546,10 @@ pub(crate) struct NatsWorkerArgs {
     #[arg(long, requires = "spool")]
     pub(super) growing: Option<String>,
 
+    /// Read what is added to the stream, without end
+    #[arg(long, conflicts_with = "spool")]
+    pub(super) follow: bool,
+
     /// The user to switch to
     #[arg(long)]
     pub(super) user: Option<String>,
@@ -1043,6 +1047,14 @@ pub(crate) struct MergeNatsArgs {
     /// Also read what sensors published to JetStream of this NATS server
     #[arg(long, value_name = "URL", help_heading = NATS, value_parser = nats_url)]
     pub(super) nats: Option<NatsUrl>,
+
+    /// Go on with what the sensors publish, and print each problem when it shows, until a signal ends it
+    #[arg(long, help_heading = NATS, requires = "nats")]
+    pub(super) follow: bool,
+
+    /// With --follow, remember in this file what was printed: after a restart only what is new is
+    #[arg(long, value_name = "FILE", help_heading = NATS, requires = "follow")]
+    pub(super) state: Option<PathBuf>,
 
     #[command(flatten)]
     pub(super) access: NatsArgs,

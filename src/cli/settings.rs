@@ -34,7 +34,7 @@ use super::args::{
     ReportFormName, SaveArgs, ShownArgs, TermStyleName,
 };
 #[cfg(feature = "nats")]
-use super::args::{MergeNatsArgs, NatsArgs, NatsUrl, NatsWorkerArgs, PublishArgs};
+use super::args::{NatsArgs, NatsUrl, NatsWorkerArgs, PublishArgs};
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
 use super::error::Error;
@@ -384,6 +384,8 @@ pub(super) struct NatsWorkerSettings {
     pub(super) nats: NatsSettings,
     /// The directory to send from, and the number of the run that adds to it; `None` to read.
     pub(super) spool: Option<(PathBuf, String)>,
+    /// Read without end.
+    pub(super) follows: bool,
     /// The user to switch to.
     pub(super) user: Option<String>,
     /// The signals that do not end it at once.
@@ -401,12 +403,26 @@ pub(super) struct MergeSettings {
     /// The server with the observations of sensors.
     #[cfg(feature = "nats")]
     pub(super) nats: Option<NatsSettings>,
+    /// Go on with what is published.
+    #[cfg(feature = "nats")]
+    pub(super) follow: Option<FollowSettings>,
     /// Settings of the analysis.
     pub(super) config: Config,
     /// Where and how events are written.
     pub(super) output: OutputSettings,
     /// What makes the exit status 1 or 2.
     pub(super) fail_on: FailSettings,
+}
+
+/// How `beamscope merge` goes on with what is published.
+#[cfg(feature = "nats")]
+pub(super) struct FollowSettings {
+    /// The file that remembers what was printed.
+    pub(super) state: Option<PathBuf>,
+    /// What ends it.
+    pub(super) stop: StopSettings,
+    /// The form of what is printed while it goes on.
+    pub(super) options: render::Options,
 }
 
 /// What ends a run that has no end of its own, and when it reports in between.
@@ -423,6 +439,15 @@ pub(super) struct StopSettings {
     pub(super) hangup: Hangup,
     /// Events go to standard output: the run ends when its reader has closed it.
     pub(super) ends_with_stdout: bool,
+}
+
+#[cfg(feature = "nats")]
+impl StopSettings {
+    /// Signals alone end it, and nothing is reported in between.
+    const fn of_signals(hangup: Hangup) -> Self {
+        let (duration, ends_with_stdout) = (None, false);
+        Self { duration, cluster_interval: None, stats_interval: None, hangup, ends_with_stdout }
+    }
 }
 
 /// What the signal SIGHUP does.
@@ -948,14 +973,30 @@ impl MergeSettings {
         let read = read_files(&args.inputs, &args.protocol, None);
         let output = OutputSettings::new(&args.output, options, false, &read)?;
         let is_sandboxed = !args.protocol.read.no_sandbox;
+        #[cfg(feature = "nats")]
+        let follow = args.sensors.follow.then(|| FollowSettings {
+            state: args.sensors.state,
+            stop: StopSettings {
+                ends_with_stdout: output.file.is_none(),
+                ..StopSettings::of_signals(Hangup::Kill)
+            },
+            options: render::Options {
+                format: format(&args.output, (false, false), Layout::Streaming),
+                only_findings: true,
+                line_buffered: true,
+                ..output.options.clone()
+            },
+        });
         Ok(Self {
             is_sandboxed,
             inputs: args.inputs,
             #[cfg(feature = "nats")]
-            nats: {
-                let MergeNatsArgs { nats, access } = args.sensors;
-                nats.map(|url| NatsSettings::new(url, &access, is_sandboxed))
-            },
+            nats: args
+                .sensors
+                .nats
+                .map(|url| NatsSettings::new(url, &args.sensors.access, is_sandboxed)),
+            #[cfg(feature = "nats")]
+            follow,
             config,
             output,
             fail_on,
@@ -1066,18 +1107,13 @@ impl NatsSettings {
 impl NatsWorkerSettings {
     /// The settings of a process that another one starts.
     pub(super) fn new(args: NatsWorkerArgs) -> Self {
-        let NatsWorkerArgs { url, nats, spool, growing, user, no_sandbox, quiet } = args;
+        let NatsWorkerArgs { url, nats, spool, growing, follow, user, no_sandbox, quiet } = args;
         Self {
             nats: NatsSettings::new(url, &nats, !no_sandbox),
             spool: spool.zip(growing),
+            follows: follow,
             user,
-            stop: StopSettings {
-                duration: None,
-                cluster_interval: None,
-                stats_interval: None,
-                hangup: Hangup::Stop,
-                ends_with_stdout: false,
-            },
+            stop: StopSettings::of_signals(Hangup::Stop),
             warnings: Warnings::new(quiet),
         }
     }

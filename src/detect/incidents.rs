@@ -339,7 +339,9 @@ impl Incidents {
         let before = ongoing.incident.severity;
         ongoing.incident.severity = match ongoing.incident.state {
             IncidentState::Solved => ongoing.severity_if_solved,
-            IncidentState::Open | IncidentState::Unknown => finding.severity,
+            IncidentState::Open | IncidentState::Unknown | IncidentState::Withdrawn => {
+                finding.severity
+            }
         };
         let is_other =
             ongoing.incident.state == IncidentState::Solved && ongoing.incident.severity != before;

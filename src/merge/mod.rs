@@ -19,6 +19,7 @@ use self::connections::unite;
 use self::place::{Placed as _, SensorPlace};
 use crate::limits::MergeLimits;
 use crate::observe::{Anomaly, AnomalyKind, Fact, Recorded, Totals, VERSION};
+use crate::time::Timestamp;
 
 /// What one run of one sensor recorded.
 #[derive(Clone, Debug)]
@@ -33,17 +34,34 @@ pub struct Part {
     pub facts: Vec<Recorded>,
     /// What of it could not be read.
     pub faults: Vec<Anomaly>,
+    /// How far a run that goes on is known; `None` for one that is over.
+    pub going: Option<GoingRun>,
+}
+
+/// How far a run is known that goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GoingRun {
+    /// Up to its last fact: more may be on the way.
+    UpToItsLastFact,
+    /// Up to now: nothing came for a while, so that there is nothing more so far.
+    UpToNow,
 }
 
 impl Part {
     /// Whether it has the end of its run.
-    fn has_end(&self) -> bool {
+    pub fn has_end(&self) -> bool {
         self.facts.iter().any(|it| matches!(it.fact, Fact::End(_)))
     }
 
-    /// Whether it has the end of its run, and all of it could be read.
+    /// Whether it has the end of its run or goes on, and all of it could be read.
     pub fn is_complete(&self) -> bool {
-        self.faults.is_empty() && self.has_end()
+        self.faults.is_empty() && (self.has_end() || self.going.is_some())
+    }
+
+    /// The clock up to which it is known, if that is not all of the time.
+    fn reach(&self) -> Option<Timestamp> {
+        let last = || self.facts.iter().map(|it| it.clock).max();
+        if self.going == Some(GoingRun::UpToItsLastFact) { last() } else { None }
     }
 }
 
@@ -57,6 +75,8 @@ pub struct Merged {
 }
 
 /// Joins what the sensors recorded.
+///
+/// While a run goes on, what is later than it is known is left out, and there is no end.
 pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
     parts.sort_by(|a, b| (&a.sensor, &a.digest).cmp(&(&b.sensor, &b.digest)));
     parts.dedup_by(|a, b| a.digest == b.digest);
@@ -64,6 +84,11 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
     let shifts = align::align(&parts);
     let all = parts.iter().map(|part| part.facts.len()).sum();
     let (mut facts, mut totals, mut end) = (Vec::with_capacity(all), Totals::default(), None);
+    // What one sensor saw is judged once the others have told what they saw by then.
+    let reached =
+        parts.iter().zip(&shifts).filter_map(|(part, it)| Some(part.reach()?.shifted(it.nanos)));
+    let reached = reached.min();
+    let is_over = parts.iter().all(|part| part.going.is_none());
     for (rank, (mut part, shift)) in parts.into_iter().zip(shifts).enumerate() {
         let own = if part.inputs.is_empty() { &[Arc::clone(&part.sensor)] } else { &*part.inputs };
         let numbers = own.iter().map(|name| inputs.number(&part.sensor, name)).collect();
@@ -71,6 +96,9 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
         add_faults(&mut part, shift.note);
         for mut fact in part.facts {
             fact.place(&place);
+            if reached.is_some_and(|reached| fact.clock > reached) {
+                continue;
+            }
             match fact.fact {
                 Fact::End(counts) => {
                     totals.add(&counts);
@@ -83,7 +111,7 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
     let mut facts = unite(facts, &mut totals);
     facts.sort_by_key(|(rank, it)| (it.clock, it.sequence, *rank));
     let mut facts: Vec<_> = facts.into_iter().map(|(_, fact)| fact).collect();
-    if let Some((clock, sequence)) = end {
+    if let Some((clock, sequence)) = end.filter(|_| is_over) {
         let fact = Fact::End(Box::new(totals));
         facts.push(Recorded { version: VERSION, clock, sequence, fact });
     }
@@ -94,7 +122,7 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
 fn add_faults(part: &mut Part, note: Option<Anomaly>) {
     let clocks = || part.facts.iter().map(|it| it.clock);
     let (first, last) = (clocks().min().unwrap_or_default(), clocks().max().unwrap_or_default());
-    if part.faults.is_empty() && !part.has_end() {
+    if part.faults.is_empty() && part.going.is_none() && !part.has_end() {
         let detail = "the observations have no end: the run that wrote them was cut short, or a part of the file is missing";
         part.faults.push(Anomaly::new(AnomalyKind::InputTruncated, detail.to_owned()));
     }

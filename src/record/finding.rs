@@ -117,8 +117,8 @@ pub struct Evidence {
     pub what: Shows,
 }
 
-/// What became of a problem after its finding. Written when it is over, when it is back, and at the end of a run if it
-/// occurred more than once or is not known to go on. The last one of an `incident_id` counts.
+/// What became of a problem after its finding. Written when it is over, when it is back or withdrawn, and at the end of a run
+/// if it occurred more than once or is not known to go on. The last one of an `incident_id` counts.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Incident {
@@ -191,6 +191,8 @@ pub enum IncidentState {
     Solved,
     /// The capture does not show whether it is over: what failed was tried again, and the capture lacks the result.
     Unknown,
+    /// There is no such problem: what another sensor published later contradicts the finding. Only of `merge --nats --follow`.
+    Withdrawn,
 }
 
 /// What shows that a problem is over.

@@ -215,7 +215,8 @@ impl Problems {
         match state {
             IncidentState::Open => &mut self.open,
             IncidentState::Solved => &mut self.solved,
-            IncidentState::Unknown => &mut self.unknown,
+            // No run counts one that was withdrawn: it is none.
+            IncidentState::Unknown | IncidentState::Withdrawn => &mut self.unknown,
         }
     }
 

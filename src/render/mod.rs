@@ -108,6 +108,9 @@ trait Renderer: Send {
         Ok(())
     }
 
+    /// Numbers the inputs of later events anew.
+    fn set_inputs(&mut self, _inputs: InputNames) {}
+
     /// Whether nothing more is wanted, as if a reader had closed its pipe.
     fn is_closed(&self) -> bool {
         false
@@ -297,6 +300,22 @@ impl<W: Write> Output<W> {
             Destination::Direct(old) => *old = out,
             Destination::Queued(queue) => queue.replace(out),
         }
+    }
+
+    /// Numbers the inputs of all later events anew.
+    pub fn set_inputs(&mut self, inputs: Vec<Arc<str>>) {
+        self.inputs = InputNames::new(inputs);
+        self.renderer.set_inputs(self.inputs.clone());
+    }
+
+    /// Begins another output on the same stream: what was written before has nothing to do with it.
+    pub fn restart(&mut self, inputs: Vec<Arc<str>>, options: Options) {
+        self.flush();
+        self.inputs = InputNames::new(inputs);
+        self.renderer = options.renderer(self.inputs.clone());
+        self.filter = EventFilter::new(&options.shown);
+        self.options = options;
+        (self.worst, self.final_stats) = (None, None);
     }
 
     /// Which options nothing of the capture fits, as a sentence without a full stop. For the end of a run.

@@ -268,6 +268,7 @@ impl ProblemRow {
             None | Some(IncidentState::Open) => "OPEN",
             Some(IncidentState::Solved) => "SOLVED",
             Some(IncidentState::Unknown) => "UNKNOWN",
+            Some(IncidentState::Withdrawn) => "WITHDRAWN",
         };
         let often = if self.count > 1 { format!(", {}", times(self.count)) } else { String::new() };
         let tone = match (is_solved, severity) {

@@ -55,6 +55,7 @@ pub(super) const fn state_word(state: IncidentState) -> &'static str {
         IncidentState::Open => "open",
         IncidentState::Solved => "solved",
         IncidentState::Unknown => "unknown",
+        IncidentState::Withdrawn => "withdrawn",
     }
 }
 

@@ -32,7 +32,7 @@ fn part(sensor: &str, input: &str, facts: &[Recorded]) -> Part {
         read.push(fact);
     }
     let (sensor, inputs) = (Arc::clone(kept.sensor()), kept.inputs().to_vec());
-    Part { sensor, inputs, digest: kept.digest(), facts: read, faults: Vec::new() }
+    Part { sensor, inputs, digest: kept.digest(), facts: read, faults: Vec::new(), going: None }
 }
 
 /// The events of a merge.
@@ -585,6 +585,7 @@ fn facts_that_lie_end_no_run() {
                 digest: kept.digest(),
                 facts: read,
                 faults: Vec::new(),
+                going: None,
             };
             let honest = part("a", "a.pcap", &facts);
             for parts in [vec![lying.clone()], vec![honest, lying]] {

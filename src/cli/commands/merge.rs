@@ -20,6 +20,8 @@ use beamscope::observe::{Anomaly, AnomalyKind, ContentDigest, Recorded};
 use beamscope::record::{Event, EventSink};
 use beamscope::render::{KeptObservations, ReadError, observations_head, write_observation};
 
+#[cfg(feature = "nats")]
+use super::follow::{FollowState, Following};
 use super::{OpenOutputs, confined, finish_run};
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
@@ -28,6 +30,8 @@ use crate::cli::nats::{Gathering, MessageReader};
 use crate::cli::observations::sensor_of;
 use crate::cli::place::Trusted;
 use crate::cli::settings::MergeSettings;
+#[cfg(feature = "nats")]
+use crate::cli::settings::OutputSettings;
 use crate::cli::sinks;
 use crate::cli::sources::{self, MixedInput};
 
@@ -43,7 +47,14 @@ pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> 
     #[cfg(feature = "nats")]
     let is_quiet = settings.output.warnings.are_off();
     #[cfg(feature = "nats")]
-    let published = published.map(|nats| MessageReader::start(nats, is_quiet)).transpose()?;
+    let follows = settings.follow.is_some();
+    #[cfg(feature = "nats")]
+    let published =
+        published.map(|nats| MessageReader::start(nats, is_quiet, follows)).transpose()?;
+    #[cfg(feature = "nats")]
+    let state = settings.follow.as_ref().map(FollowState::open).transpose()?;
+    #[cfg(feature = "nats")]
+    let follow = settings.follow;
     let MergeSettings { is_sandboxed, mut inputs, config, output: settings, fail_on, .. } =
         settings;
     sources::check_opens(&inputs)?;
@@ -74,6 +85,20 @@ pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> 
         reading.captures(captures, &paths, &config)?;
     }
     #[cfg(feature = "nats")]
+    let published = match (published, follow, state) {
+        (Some(published), Some(follow), Some(state)) => {
+            for (error, _) in reading.take_unread() {
+                report_error(&error, error.hint());
+                reading.has_failed = true;
+            }
+            let form = OutputSettings { options: follow.options.clone(), ..settings.clone() };
+            let output = sinks::open_output(&form, outputs.events, Vec::new())?;
+            let following = Following::new(reading, config, &follow, state)?;
+            return following.run(published, output, (&settings, &follow, fail_on));
+        }
+        (published, ..) => published,
+    };
+    #[cfg(feature = "nats")]
     if let Some(published) = published {
         reading.published(published, &limits)?;
     }
@@ -98,7 +123,7 @@ pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> 
 }
 
 /// What was read of the inputs.
-struct MergeInputs {
+pub(super) struct MergeInputs {
     parts: Vec<Part>,
     /// Number of facts that are still kept; a long one counts as several.
     left: usize,
@@ -109,6 +134,31 @@ struct MergeInputs {
 }
 
 impl MergeInputs {
+    /// The same, for another merge with what follows.
+    #[cfg(feature = "nats")]
+    pub(super) fn again(&self) -> Self {
+        let Self { parts, left, has_failed, .. } = self;
+        Self { parts: parts.clone(), left: *left, unread: Vec::new(), has_failed: *has_failed }
+    }
+
+    /// Number of facts that are still kept.
+    #[cfg(feature = "nats")]
+    pub(super) const fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Takes the inputs of which nothing can be used.
+    #[cfg(feature = "nats")]
+    pub(super) fn take_unread(&mut self) -> Vec<(Error, Anomaly)> {
+        std::mem::take(&mut self.unread)
+    }
+
+    /// What was read, and whether all could be.
+    #[cfg(feature = "nats")]
+    pub(super) fn into_parts(self) -> (Vec<Part>, bool) {
+        (self.parts, !self.has_failed && self.unread.is_empty())
+    }
+
     /// Reads what sensors published.
     ///
     /// # Errors
@@ -154,19 +204,19 @@ impl MergeInputs {
     }
 
     /// Reads a file of observations, or what is there of a run that was published. `faults`: what it is known to lack.
-    fn observations(
+    pub(super) fn observations(
         &mut self,
         name: String,
         lines: Box<dyn BufRead + Send>,
         mut faults: Vec<Anomaly>,
-    ) {
+    ) -> Option<&mut Part> {
         let mut kept = match KeptObservations::open(lines) {
             Ok(kept) => kept,
             Err(source) => {
                 let error = Error::Observations { name, source };
                 let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, error.to_string());
                 self.unread.push((error, anomaly));
-                return;
+                return None;
             }
         };
         let mut facts = Vec::new();
@@ -211,8 +261,10 @@ impl MergeInputs {
             digest: kept.digest(),
             facts,
             faults,
+            going: None,
         };
         self.parts.push(part);
+        self.parts.last_mut()
     }
 
     /// Reads captures together, by time.
@@ -253,7 +305,14 @@ impl MergeInputs {
             write_observation(&mut line, fact);
             digest.add(&line);
         }
-        self.parts.push(Part { sensor, inputs: names, digest: digest.finish(), facts, faults });
+        self.parts.push(Part {
+            sensor,
+            inputs: names,
+            digest: digest.finish(),
+            facts,
+            faults,
+            going: None,
+        });
         Ok(())
     }
 }

@@ -6,6 +6,8 @@ pub(super) mod annotate;
 pub(super) mod diff;
 pub(super) mod explain;
 pub(super) mod extract;
+#[cfg(feature = "nats")]
+mod follow;
 pub(super) mod ladder;
 #[cfg(feature = "live")]
 pub(super) mod live;

@@ -3,7 +3,8 @@
 //! In: messages, in any order and any number of times. Out: for each run its lines in order, each once, and what is missing
 //! of them. Whether a line is an observation is not known here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
 
 use beamscope::limits::MergeLimits;
 use beamscope::observe::{Anomaly, AnomalyKind};
@@ -20,6 +21,10 @@ pub(in crate::cli) struct Gathering {
     left: usize,
     /// Whether there are runs of which nothing is kept.
     is_cut: bool,
+    /// Runs that have ended, the one that did so first in front, if they make room for others.
+    ended: Option<VecDeque<RunKey>>,
+    /// Runs that made room.
+    forgotten: BTreeSet<RunKey>,
 }
 
 /// The name of a sensor in subjects, and the number of its run.
@@ -28,6 +33,10 @@ type RunKey = (String, String);
 #[derive(Debug, Default)]
 struct RunLines {
     lines: BTreeMap<u64, Vec<u8>>,
+    /// What its lines take of what may be kept.
+    cost: usize,
+    /// When a line of it came last.
+    arrived: Option<Instant>,
     /// Number of messages with the number of another one, and other contents.
     contradicting: u64,
     /// Whether lines are left out, because there are too many in all.
@@ -43,12 +52,52 @@ pub(in crate::cli) struct GatheredRun {
     pub(in crate::cli) lines: Vec<u8>,
     /// What is missing of it.
     pub(in crate::cli) faults: Vec<Anomaly>,
+    /// When a line of it came last.
+    pub(in crate::cli) arrived: Option<Instant>,
+    key: RunKey,
 }
 
 impl Gathering {
     /// Keeps as much as the bounds permit.
     pub(in crate::cli) const fn new(limits: &MergeLimits) -> Self {
-        Self { runs: BTreeMap::new(), others: BTreeMap::new(), left: limits.facts, is_cut: false }
+        Self {
+            runs: BTreeMap::new(),
+            others: BTreeMap::new(),
+            left: limits.facts,
+            is_cut: false,
+            ended: None,
+            forgotten: BTreeSet::new(),
+        }
+    }
+
+    /// The same, for runs without end: `left` facts are kept, and runs that have ended make room for others.
+    pub(in crate::cli) fn following(left: usize) -> Self {
+        let limits = MergeLimits { facts: left, ..MergeLimits::default() };
+        Self { ended: Some(VecDeque::new()), ..Self::new(&limits) }
+    }
+
+    /// Notes that a run has ended.
+    pub(in crate::cli) fn on_end(&mut self, run: &GatheredRun) {
+        if let Some(ended) = &mut self.ended
+            && !ended.contains(&run.key)
+        {
+            ended.push_back(run.key.clone());
+        }
+    }
+
+    /// Number of runs that made room for others.
+    pub(in crate::cli) fn forgotten(&self) -> usize {
+        self.forgotten.len()
+    }
+
+    /// Makes room for a line, as far as runs have ended.
+    fn make_room(&mut self, cost: usize) {
+        while self.left < cost
+            && let Some(oldest) = self.ended.as_mut().and_then(VecDeque::pop_front)
+        {
+            self.left += self.runs.remove(&oldest).map_or(0, |run| run.cost);
+            self.forgotten.insert(oldest);
+        }
     }
 
     /// Adds a message; one that is there already changes nothing.
@@ -64,6 +113,10 @@ impl Gathering {
         // The name of a sensor may be longer than what its run has.
         let cost = MergeLimits::cost(payload.len() + sensor.len());
         let key = (sensor, run.to_owned());
+        if self.forgotten.contains(&key) {
+            return;
+        }
+        self.make_room(cost);
         if self.left < cost && !self.runs.contains_key(&key) {
             self.is_cut = true;
             return;
@@ -75,6 +128,8 @@ impl Gathering {
             None if self.left < cost => known.is_cut = true,
             None => {
                 self.left -= cost;
+                known.cost += cost;
+                known.arrived = Some(Instant::now());
                 known.lines.insert(number, payload);
             }
         }
@@ -130,7 +185,8 @@ impl RunLines {
             let what = "more facts than --max-memory permits of all inputs: the rest of this run is not used";
             faults.push(fault(AnomalyKind::Limit, what.to_owned()));
         }
-        GatheredRun { name, lines, faults }
+        let key = (sensor.to_owned(), run.to_owned());
+        GatheredRun { name, lines, faults, arrived: self.arrived, key }
     }
 }
 

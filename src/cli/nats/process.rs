@@ -8,10 +8,13 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::spool::Spool;
 use super::worker::{COMMAND, END, LEFT, READY};
 use crate::cli::error::Error;
 use crate::cli::settings::NatsSettings;
+use crate::cli::stop::{StopCondition, TICK};
 
 /// What runs this program: the file that it was started from, also where that was replaced meanwhile.
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -99,6 +102,17 @@ pub(in crate::cli) struct StreamMessage {
     pub(in crate::cli) payload: Vec<u8>,
 }
 
+/// What came within a moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::cli) enum Waited {
+    /// Nothing.
+    Nothing,
+    /// A message, or the end of what is there.
+    Message,
+    /// The reader of standard output has closed it.
+    Closed,
+}
+
 /// The process that reads a stream.
 #[derive(Debug)]
 pub(in crate::cli) struct MessageReader {
@@ -108,13 +122,17 @@ pub(in crate::cli) struct MessageReader {
 }
 
 impl MessageReader {
-    /// Starts to read the stream from its beginning.
+    /// Starts to read the stream from its beginning; with `follows`, without end: after all that is there comes what is added.
     ///
     /// # Errors
     ///
     /// The process cannot be started.
-    pub(in crate::cli) fn start(settings: &NatsSettings, is_quiet: bool) -> Result<Self, Error> {
-        let mut child = start(settings, is_quiet, [])?;
+    pub(in crate::cli) fn start(
+        settings: &NatsSettings,
+        is_quiet: bool,
+        follows: bool,
+    ) -> Result<Self, Error> {
+        let mut child = start(settings, is_quiet, follows.then(|| "--follow".into()))?;
         match (child.stdin.take(), child.stdout.take()) {
             (Some(wanted), Some(messages)) => {
                 Ok(Self { _wanted: wanted, messages: BufReader::new(messages) })
@@ -123,7 +141,7 @@ impl MessageReader {
         }
     }
 
-    /// The next message; `None` at the end.
+    /// The next message; `None` when all that is there was read.
     ///
     /// # Errors
     ///
@@ -136,6 +154,25 @@ impl MessageReader {
             END => None,
             head => Some(self.message(head).ok_or(Error::NatsRead)?),
         })
+    }
+
+    /// Waits a moment for a message, or for what ends the run.
+    ///
+    /// # Errors
+    ///
+    /// Waiting fails.
+    pub(in crate::cli) fn wait(&self, stop: &StopCondition) -> Result<Waited, Error> {
+        if !self.messages.buffer().is_empty() {
+            return Ok(Waited::Message);
+        }
+        let pipe = self.messages.get_ref();
+        if stop.wait(&[pipe], TICK).map_err(Error::Wait)? {
+            return Ok(Waited::Closed);
+        }
+        let mut asked = [PollFd::new(pipe, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let has_some = poll(&mut asked, Some(&now)).is_ok_and(|answered| answered > 0);
+        Ok(if has_some { Waited::Message } else { Waited::Nothing })
     }
 
     /// The message behind its head.

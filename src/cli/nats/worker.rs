@@ -5,8 +5,10 @@
 
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime::{self, Runtime};
 use tokio::time::{Instant, sleep};
@@ -24,7 +26,7 @@ use crate::cli::stop::StopCondition;
 /// The name of the command, which is in no help.
 pub(in crate::cli) const COMMAND: &str = "nats-worker";
 
-/// The line behind the last message.
+/// The line behind the last message that is there.
 pub(super) const END: &str = "end";
 
 /// The first line of a publisher, once nothing of its arguments is wrong.
@@ -39,7 +41,7 @@ pub(super) const LEFT: &str = "left ";
 ///
 /// An argument cannot be used, or rights cannot be given up.
 pub(in crate::cli) fn run(settings: NatsWorkerSettings) -> Result<RunOutcome, Error> {
-    let NatsWorkerSettings { nats, spool, user, stop, warnings } = settings;
+    let NatsWorkerSettings { nats, spool, follows, user, stop, warnings } = settings;
     // The signals that end the run end the process that reads packets, and this one afterwards.
     let _signals = StopCondition::new(&stop).map_err(Error::Wait)?;
     let refused = |detail| Error::Nats { detail };
@@ -71,7 +73,7 @@ pub(in crate::cli) fn run(settings: NatsWorkerSettings) -> Result<RunOutcome, Er
             let mut sending = Sending { access, reader, report, place, too_long: 0 };
             publish(&runtime, &mut sending)
         }
-        None => read(&runtime, &access, report),
+        None => read(&runtime, &access, follows, report),
     };
     // A thread that looks up a name is not waited for.
     runtime.shutdown_background();
@@ -209,6 +211,7 @@ impl Sending {
 fn read(
     runtime: &Runtime,
     access: &NatsAccess,
+    follows: bool,
     mut report: OneWarning,
 ) -> Result<RunOutcome, Error> {
     let mut next = 1;
@@ -223,6 +226,7 @@ fn read(
                 let take = |item: Option<StreamItem<'_>>| {
                     let taken = match item {
                         Some(item) => message(&mut out, &item),
+                        None if follows => end(&mut out),
                         None => {
                             is_done = true;
                             return false;
@@ -230,14 +234,18 @@ fn read(
                     };
                     taken.is_ok()
                 };
-                connection.read(&mut next, false, take).await
+                let reading = pin!(connection.read(&mut next, follows, take));
+                match select(reading, pin!(over(follows))).await {
+                    Either::Left((read, _)) => read,
+                    Either::Right(_) => Ok(()),
+                }
             };
             let error = match read.await {
                 Ok(()) => return ControlFlow::Continue(()),
                 Err(error) => error,
             };
             failures = if next > before { 0 } else { failures + 1 };
-            if failures >= TRIES {
+            if failures >= TRIES && !follows {
                 return ControlFlow::Break(error);
             }
             if is_over() {
@@ -253,10 +261,24 @@ fn read(
         return Ok(RunOutcome::Incomplete);
     }
     if is_done {
-        let ended = writeln!(out, "{END}").and_then(|()| out.flush());
-        ended.map_err(Error::NatsProcess)?;
+        end(&mut out).map_err(Error::NatsProcess)?;
     }
     Ok(RunOutcome::Done)
+}
+
+/// All that is there was written.
+fn end(out: &mut impl io::Write) -> io::Result<()> {
+    writeln!(out, "{END}").and_then(|()| out.flush())
+}
+
+/// Ends once the process that wants messages without end wants no more.
+async fn over(follows: bool) {
+    loop {
+        sleep(PAUSE).await;
+        if follows && is_over() {
+            return;
+        }
+    }
 }
 
 fn message(out: &mut impl io::Write, item: &StreamItem<'_>) -> io::Result<()> {

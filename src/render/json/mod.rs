@@ -43,6 +43,10 @@ impl Renderer for JsonLines {
         ndjson::write(out, seq, self.inputs.of(event).map(|input| &**input), event)
     }
 
+    fn set_inputs(&mut self, inputs: InputNames) {
+        self.inputs = inputs;
+    }
+
     fn message(
         &mut self,
         seq: u64,

@@ -185,6 +185,11 @@ impl Report {
         }
     }
 
+    /// Numbers the inputs of later events anew.
+    pub(super) fn set_inputs(&mut self, inputs: InputNames) {
+        self.inputs = inputs;
+    }
+
     /// Counts a finding, and joins it with what is known of its connection.
     pub(super) fn problem(&mut self, event: &Event, finding: &Finding) -> Problem {
         let named = finding.evidence.iter().filter_map(|evidence| evidence.session_id.as_ref());
@@ -267,6 +272,7 @@ impl Report {
     pub(super) fn take_sections(&mut self) -> Sections {
         self.incidents.clear();
         let mut held = std::mem::take(&mut self.held);
+        held.retain(|problem| problem.state() != IncidentState::Withdrawn);
         held.sort_by_key(|problem| {
             (order(problem.state()), Reverse(problem.severity()), problem.at)
         });
@@ -298,7 +304,7 @@ impl Report {
             Body::Incident { incident } => {
                 let title = self.run.title(&incident.incident_id);
                 let tone = match incident.state {
-                    IncidentState::Solved => Tone::Good,
+                    IncidentState::Solved | IncidentState::Withdrawn => Tone::Good,
                     IncidentState::Open | IncidentState::Unknown => {
                         Tone::Severity(incident.severity)
                     }
@@ -392,6 +398,7 @@ const fn order(state: IncidentState) -> u8 {
         IncidentState::Open => 0,
         IncidentState::Unknown => 1,
         IncidentState::Solved => 2,
+        IncidentState::Withdrawn => 3,
     }
 }
 

@@ -288,6 +288,9 @@ pub(super) fn incident_state(zone: &Zone, incident: &Incident) -> String {
         (IncidentState::Solved, Some(at)) => format!("solved at {}{how}{frame}", time(zone, at)),
         (IncidentState::Solved, None) => format!("solved{how}"),
         (IncidentState::Unknown, _) => "unknown whether it is over".to_owned(),
+        (IncidentState::Withdrawn, _) => {
+            "withdrawn: what another sensor sent later contradicts it".to_owned()
+        }
     }
 }
 

@@ -86,6 +86,12 @@ enum Claimed {
 }
 
 impl KnownProblem {
+    /// Whether it is more than information, and was not withdrawn.
+    fn is_problem(&self) -> bool {
+        let state = self.incident.as_ref().map(|incident| incident.state);
+        self.severity() > Severity::Info && state != Some(IncidentState::Withdrawn)
+    }
+
     fn severity(&self) -> Severity {
         self.incident.as_ref().map_or(self.severity, |incident| incident.severity)
     }
@@ -240,7 +246,7 @@ impl RunSummary {
     }
 
     pub(super) fn summary(&self, zone: &Zone, stats: &Stats, hiding: &[&'static str]) -> Summary {
-        let problems = self.problems.values().filter(|known| known.severity() > Severity::Info);
+        let problems = self.problems.values().filter(|known| known.is_problem());
         let all: Vec<_> = problems.map(|known| known.listed(zone)).collect();
         let mut count_of: BTreeMap<IncidentState, u64> = BTreeMap::new();
         for problem in &all {

@@ -194,6 +194,10 @@ impl Renderer for TextReport {
         self.writer.entry(out, &self.report.message_entry(event))
     }
 
+    fn set_inputs(&mut self, inputs: InputNames) {
+        self.report.set_inputs(inputs);
+    }
+
     fn finish(&mut self, out: &mut LineBuffer) -> io::Result<()> {
         self.sections(out)
     }

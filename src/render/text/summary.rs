@@ -77,7 +77,7 @@ impl Columns {
         let ListedProblem { state, severity, title, when, .. } = problem;
         let styles = writer.styles;
         let state_style = match state {
-            IncidentState::Solved => styles.good,
+            IncidentState::Solved | IncidentState::Withdrawn => styles.good,
             IncidentState::Open | IncidentState::Unknown => styles.severity(*severity),
         };
         let marks = [

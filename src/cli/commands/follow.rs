@@ -1,0 +1,302 @@
+//! `beamscope merge --follow`: the problems of a cluster as they show, while sensors go on.
+//!
+//! In: messages of a stream without end. Out: findings, and what becomes of them. From time to time all that is known is
+//! merged and judged anew, in a round, so that each answer is that of one merge over the same facts; what differs from what was
+//! printed is printed.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader, Cursor};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use beamscope::engine::{Config, Engine};
+use beamscope::merge::{GoingRun, merge};
+use beamscope::record::{Body, Event, EventSink};
+use beamscope::render::{Format, KeptEvents, Options, Output, input_names};
+use beamscope::time::Timestamp;
+
+use super::finish_run;
+use super::merge::MergeInputs;
+use crate::cli::console::report_error;
+use crate::cli::error::{Error, RunOutcome};
+use crate::cli::nats::{Gathering, MessageReader, ToldProblems, Waited};
+use crate::cli::place::{FileMode, Target, Trusted};
+use crate::cli::settings::{FailSettings, FollowSettings, OutputSettings};
+use crate::cli::sinks::EventStream;
+use crate::cli::stop::StopCondition;
+
+/// The file that remembers what was printed, open, and what is in it.
+pub(super) struct FollowState {
+    file: Option<Target>,
+    told: ToldProblems,
+}
+
+impl FollowState {
+    /// Reads the file, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, has something else in it, or cannot be made.
+    pub(super) fn open(settings: &FollowSettings) -> Result<Self, Error> {
+        let mut told = ToldProblems::default();
+        let Some(path) = &settings.state else { return Ok(Self { file: None, told }) };
+        let events = |path: &Path| File::open(path).map(BufReader::new);
+        match events(path).and_then(|lines| Ok((lines, events(path)?))) {
+            Ok((lines, again)) => {
+                let names = input_names(lines, usize::from(u16::MAX));
+                let mut kept = KeptEvents::new(again, names, 0);
+                while let Some(event) = kept
+                    .next_event()
+                    .map_err(|source| Error::Events { name: path.display().to_string(), source })?
+                {
+                    told.note(&event);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::output(path, source)),
+        }
+        let file = Target::open(path, Trusted::default(), STATE);
+        Ok(Self { file: Some(file.map_err(|source| Error::output(path, source))?), told })
+    }
+}
+
+/// Only the owner reads it: it has names of nodes and hosts.
+const STATE: FileMode = FileMode { is_private: true, appends: true };
+
+/// What is known so far, and what was printed of it.
+pub(super) struct Following {
+    gathering: Gathering,
+    told: ToldProblems,
+    /// What is the same in all rounds: files and captures.
+    base: MergeInputs,
+    config: Config,
+    /// The file that remembers what was printed.
+    state: Option<Output<EventStream>>,
+    /// Faults that were reported on standard error.
+    reported: BTreeSet<String>,
+    /// Number of runs that had made room for others at the last round.
+    forgotten: usize,
+    /// The clock of the last round that was printed.
+    printed: Timestamp,
+}
+
+/// The events of one round.
+struct Round {
+    events: Vec<Event>,
+    inputs: Vec<Arc<str>>,
+    /// The clock of its last fact.
+    now: Timestamp,
+    /// Whether something is left out that waits for another sensor.
+    is_held: bool,
+    is_complete: bool,
+}
+
+impl Following {
+    /// Begins with what files and captures have.
+    ///
+    /// # Errors
+    ///
+    /// The file that remembers what was printed cannot be written.
+    pub(super) fn new(
+        base: MergeInputs,
+        config: Config,
+        settings: &FollowSettings,
+        state: FollowState,
+    ) -> Result<Self, Error> {
+        let FollowState { file, told } = state;
+        let record = |(mut file, path): (Target, &std::path::PathBuf)| {
+            let file = file.start(STATE).map_err(|source| Error::output(path, source))?;
+            let options = Options { format: Format::Ndjson, ..settings.options.clone() };
+            Ok::<_, Error>(Output::new(Box::new(file) as EventStream, Vec::new(), options))
+        };
+        let state = file.zip(settings.state.as_ref()).map(record).transpose()?;
+        let gathering = Gathering::following(base.left());
+        let reported = BTreeSet::new();
+        Ok(Self {
+            gathering,
+            told,
+            base,
+            config,
+            state,
+            reported,
+            forgotten: 0,
+            printed: Timestamp::default(),
+        })
+    }
+
+    /// Reads and prints until a signal ends it, and then prints the answer over all that is known.
+    ///
+    /// # Errors
+    ///
+    /// The output cannot be written, or waiting fails.
+    pub(super) fn run(
+        mut self,
+        mut reader: MessageReader,
+        mut output: Output<EventStream>,
+        (settings, follow, fail_on): (&OutputSettings, &FollowSettings, FailSettings),
+    ) -> Result<RunOutcome, Error> {
+        let stop = StopCondition::new(&follow.stop).map_err(Error::Wait)?;
+        let mut pace = Pace::default();
+        let mut failure = None;
+        while failure.is_none() && !stop.is_met() && !output.failed() {
+            match reader.wait(&stop)? {
+                Waited::Closed => break,
+                Waited::Nothing => {}
+                Waited::Message => match reader.next() {
+                    Ok(Some(message)) => {
+                        self.gathering.add(message);
+                        pace.has_new = true;
+                    }
+                    Ok(None) => pace.has_all = true,
+                    Err(error) => failure = Some(error),
+                },
+            }
+            if pace.is_due() {
+                let begun = Instant::now();
+                let round = self.round(false);
+                pace.on_round(begun, round.is_held);
+                self.print(round, &mut output);
+            }
+        }
+        let is_read = failure.is_none();
+        if let Some(error) = failure {
+            report_error(&error, error.hint());
+        }
+        let round = self.round(true);
+        let is_complete = is_read && round.is_complete;
+        if matches!(settings.options.format, Format::Text(_)) {
+            output.restart(round.inputs, settings.options.clone());
+            round.events.into_iter().for_each(|event| output.event(event));
+        } else {
+            let stats = round.events.iter().filter(|it| matches!(it.body, Body::Stats { .. }));
+            let stats: Vec<_> = stats.cloned().collect();
+            self.print(round, &mut output);
+            stats.into_iter().for_each(|event| output.event(event));
+        }
+        finish_run(settings, fail_on, output, is_complete)
+    }
+
+    /// Merges and judges all that is known. The last round has an end, as a capture that a signal ends.
+    fn round(&mut self, is_last: bool) -> Round {
+        let mut reading = self.base.again();
+        let (mut is_held, mut ended) = (false, Vec::new());
+        for mut run in self.gathering.runs() {
+            let faults = std::mem::take(&mut run.faults);
+            let lines = Box::new(Cursor::new(std::mem::take(&mut run.lines)));
+            let Some(part) = reading.observations(run.name.clone(), lines, faults) else {
+                continue;
+            };
+            if part.has_end() {
+                ended.push(run);
+                continue;
+            }
+            let is_quiet = run.arrived.is_none_or(|arrived| arrived.elapsed() >= QUIET);
+            if is_quiet || is_last {
+                part.going = Some(GoingRun::UpToNow);
+            } else {
+                part.going = Some(GoingRun::UpToItsLastFact);
+                is_held = true;
+            }
+            // What is missing may be on the way.
+            let faults = if is_last { Vec::new() } else { std::mem::take(&mut part.faults) };
+            for fault in faults.into_iter().filter(|_| is_quiet) {
+                if self.reported.len() < MOST_REPORTED && self.reported.insert(run.name.clone()) {
+                    report_error(&Error::Nats { detail: fault.detail }, None);
+                }
+            }
+        }
+        ended.iter().for_each(|run| self.gathering.on_end(run));
+        for (error, _) in reading.take_unread() {
+            if self.reported.len() < MOST_REPORTED && self.reported.insert(error.to_string()) {
+                report_error(&error, error.hint());
+            }
+        }
+        let (parts, is_read) = reading.into_parts();
+        let is_complete =
+            is_read && !self.gathering.is_cut() && parts.iter().all(|it| it.is_complete());
+        let merged = merge(parts, &self.config.limits.merge);
+        let now = merged.facts.last().map_or_else(Timestamp::default, |fact| fact.clock);
+        let mut engine = Engine::new(self.config.clone(), Vec::new());
+        merged.facts.into_iter().for_each(|fact| engine.push_fact(fact));
+        // Before the end nothing is concluded from what did not come yet.
+        let events = if is_last { engine.finish() } else { std::mem::take(engine.sink_mut()) };
+        Round { events, inputs: merged.inputs, now, is_held, is_complete }
+    }
+
+    /// Prints what differs from what was printed.
+    fn print(&mut self, round: Round, output: &mut Output<EventStream>) {
+        let Round { events, inputs, now, .. } = round;
+        // A sensor that begins late is behind: what the others saw since is not contradicted, but not judged yet.
+        if now < self.printed {
+            return;
+        }
+        self.printed = now;
+        let lacks =
+            std::mem::replace(&mut self.forgotten, self.gathering.forgotten()) != self.forgotten;
+        let sessions: Vec<Event> =
+            events.iter().filter(|it| matches!(it.body, Body::Session { .. })).cloned().collect();
+        let differences = self.told.differences(events, now, lacks);
+        output.set_inputs(inputs.clone());
+        for event in differences {
+            // A text about a finding names the ends of its connection.
+            let own = |it: &&Event| it.connection.is_some() && session_of(it) == session_of(&event);
+            if let Some(session) = sessions.iter().rfind(own) {
+                output.event(session.clone());
+            }
+            if let Some(state) = &mut self.state {
+                state.set_inputs(inputs.clone());
+                output.event(event.clone());
+                state.event(event);
+            } else {
+                output.event(event);
+            }
+        }
+        output.flush();
+    }
+}
+
+fn session_of(event: &Event) -> Option<&Arc<str>> {
+    event.connection.as_ref().map(|it| &it.session_id)
+}
+
+/// When the next round is due.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Whether all that the stream had was read once.
+    has_all: bool,
+    /// Whether something came since the last round.
+    has_new: bool,
+    /// Whether the last round left something out.
+    is_held: bool,
+    /// When the next round may be, and when one that waits for another sensor.
+    next: Option<Instant>,
+    next_held: Option<Instant>,
+}
+
+impl Pace {
+    fn is_due(&self) -> bool {
+        let now = Instant::now();
+        let is_past = |time: Option<Instant>| time.is_none_or(|time| time <= now);
+        let is_wanted = self.has_new || self.is_held && is_past(self.next_held);
+        self.has_all && is_wanted && is_past(self.next)
+    }
+
+    fn on_round(&mut self, begun: Instant, is_held: bool) {
+        let now = Instant::now();
+        // At most a tenth of the time goes into rounds.
+        let pause = (now.duration_since(begun) * 10).max(PAUSE);
+        (self.has_new, self.is_held) = (false, is_held);
+        (self.next, self.next_held) = (now.checked_add(pause), now.checked_add(QUIET));
+    }
+}
+
+/// The least time between two rounds.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A sensor of which nothing came for so long has nothing more to tell so far. Its second process sends what it has at once.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Faults that are reported on standard error.
+const MOST_REPORTED: usize = 1000;

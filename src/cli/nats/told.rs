@@ -1,0 +1,209 @@
+//! The problems that were printed while sensors go on.
+//!
+//! In: findings and incidents of one round after another, each over all that is known by then. Out: what differs from what
+//! was printed. Whether a problem is one is decided elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use beamscope::record::{Body, Event, Finding, Incident, IncidentState, Severity};
+use beamscope::time::Timestamp;
+
+/// What was printed so far.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct ToldProblems {
+    known: BTreeMap<Arc<str>, ToldProblem>,
+    /// What was printed of the inputs.
+    notes: BTreeSet<String>,
+}
+
+/// A problem as it was printed last.
+#[derive(Debug)]
+struct ToldProblem {
+    title: String,
+    severity: Severity,
+    incident: Incident,
+    /// How often its finding was printed after the first time.
+    revisions: u32,
+    /// Whether the last round had it.
+    is_current: bool,
+}
+
+/// A problem of one round.
+#[derive(Debug, Default)]
+struct RoundProblem {
+    finding: Option<Event>,
+    incident: Option<Event>,
+}
+
+impl ToldProblems {
+    /// Takes in an event that was printed before this process began.
+    pub(in crate::cli) fn note(&mut self, event: &Event) {
+        match &event.body {
+            Body::Finding { finding } => {
+                let told = ToldProblem::new(event.at, finding, false);
+                self.known.insert(Arc::clone(&finding.incident_id), told);
+            }
+            Body::Incident { incident } => {
+                if let Some(told) = self.known.get_mut(&incident.incident_id) {
+                    told.incident = (**incident).clone();
+                }
+            }
+            _ => {}
+        }
+        self.shrink();
+    }
+
+    /// What differs between a round, up to the clock `now`, and what was printed; it counts as printed from here on.
+    /// `lacks`: what rounds before had is not all in this one.
+    pub(in crate::cli) fn differences(
+        &mut self,
+        events: Vec<Event>,
+        now: Timestamp,
+        lacks: bool,
+    ) -> Vec<Event> {
+        let (mut order, mut round, mut out) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for event in events {
+            let id = match &event.body {
+                Body::Finding { finding } => Arc::clone(&finding.incident_id),
+                Body::Incident { incident } => Arc::clone(&incident.incident_id),
+                Body::Anomaly { anomaly } if anomaly.kind.is_about_input() => {
+                    if self.notes.len() < MOST_NOTES && self.notes.insert(anomaly.detail.clone()) {
+                        out.push(event);
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            let problem: &mut RoundProblem = round.entry(Arc::clone(&id)).or_insert_with(|| {
+                order.push(id);
+                RoundProblem::default()
+            });
+            match event.body {
+                Body::Finding { .. } => problem.finding = Some(event),
+                _ => problem.incident = Some(event),
+            }
+        }
+        let mut current = BTreeSet::new();
+        for id in &order {
+            let Some(RoundProblem { finding: Some(finding), incident }) = round.remove(id) else {
+                continue;
+            };
+            self.problem(id, (finding, incident), &order, &mut out, &mut current);
+        }
+        for (id, told) in &mut self.known {
+            let was_current = std::mem::replace(&mut told.is_current, current.contains(id));
+            if was_current && !told.is_current && !lacks {
+                told.incident.state = IncidentState::Withdrawn;
+                let incident = Box::new(told.incident.clone());
+                let body = Body::Incident { incident };
+                out.push(Event { at: now, frame: None, input: None, connection: None, body });
+            }
+        }
+        self.shrink();
+        out
+    }
+
+    /// One problem of a round.
+    fn problem(
+        &mut self,
+        id: &Arc<str>,
+        (mut found, mut incident): (Event, Option<Event>),
+        round: &[Arc<str>],
+        out: &mut Vec<Event>,
+        current: &mut BTreeSet<Arc<str>>,
+    ) {
+        let at = found.at;
+        let Body::Finding { finding } = &mut found.body else { return };
+        let own = match self.known.contains_key(id) {
+            true => Arc::clone(id),
+            false => self.alike(finding, round).unwrap_or_else(|| Arc::clone(id)),
+        };
+        current.insert(Arc::clone(&own));
+        finding.incident_id = Arc::clone(&own);
+        finding.revision = None;
+        let mut state = IncidentState::Open;
+        if let Some(Event { body: Body::Incident { incident }, .. }) = &mut incident {
+            incident.incident_id = Arc::clone(&own);
+            state = incident.state;
+        }
+        let told = self.known.get(&own);
+        let is_told = told.is_some_and(|it| {
+            let is_as_told = it.title == finding.title
+                && it.severity == finding.severity
+                && it.incident.nodes == finding.nodes;
+            // That it is open again is in no record of a run that never saw it solved.
+            is_as_told
+                && (it.incident.state == state || incident.is_some())
+                && it.incident.state != IncidentState::Withdrawn
+        });
+        let is_other_state =
+            told.map_or(IncidentState::Open, |it| it.incident.state) != state && incident.is_some();
+        let revisions = told.map_or(0, |it| it.revisions + u32::from(!is_told));
+        finding.revision = (revisions > 0).then_some(revisions);
+        let mut now_told = ToldProblem::new(at, finding, true);
+        now_told.revisions = revisions;
+        if let Some(Event { body: Body::Incident { incident }, .. }) = &incident {
+            // Its nodes are those of all its findings; the ones that were printed are compared.
+            let nodes = std::mem::take(&mut now_told.incident.nodes);
+            now_told.incident = Incident { nodes, ..(**incident).clone() };
+        }
+        self.known.insert(own, now_told);
+        if !is_told {
+            out.push(found);
+        }
+        if is_other_state {
+            out.extend(incident);
+        }
+    }
+
+    /// The problem that is the same, found by an earlier or a later connection: the round does not have it by its own id.
+    fn alike(&self, finding: &Finding, round: &[Arc<str>]) -> Option<Arc<str>> {
+        let is_alike = |it: &ToldProblem| {
+            it.is_current
+                && it.incident.rule == finding.rule
+                && it.title == finding.title
+                && it.incident.nodes == finding.nodes
+        };
+        let alike = self.known.iter().filter(|(id, it)| is_alike(it) && !round.contains(id));
+        alike.map(|(id, _)| Arc::clone(id)).next()
+    }
+
+    /// Forgets the problems that were over first, if there are too many.
+    fn shrink(&mut self) {
+        while self.known.len() > MOST_TOLD {
+            let oldest = self.known.iter().min_by_key(|(_, it)| (it.is_current, it.incident.last));
+            let Some(oldest) = oldest.map(|(id, _)| Arc::clone(id)) else { return };
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+impl ToldProblem {
+    fn new(at: Timestamp, finding: &Finding, is_current: bool) -> Self {
+        let at = finding.shown_at.unwrap_or(at);
+        let incident = Incident {
+            incident_id: Arc::clone(&finding.incident_id),
+            rule: finding.rule,
+            severity: finding.severity,
+            found_severity: finding.severity,
+            nodes: finding.nodes.clone(),
+            count: 1,
+            first: at,
+            last: at,
+            state: IncidentState::Open,
+            settled_at: None,
+            settled_frame: None,
+            settled_by: None,
+        };
+        let revisions = finding.revision.unwrap_or(0);
+        let (title, severity) = (finding.title.clone(), finding.severity);
+        Self { title, severity, incident, revisions, is_current }
+    }
+}
+
+/// Problems that are remembered: as many as a run has at most.
+const MOST_TOLD: usize = 16_384;
+
+/// Notes about inputs that are remembered, and so printed.
+const MOST_NOTES: usize = 1000;
