@@ -18,6 +18,10 @@ use crate::support::{SEED, TestDir, beamscope, lines_of, skip};
 /// A capture with 26 attempts to connect, of which the first ones are over at half of its bytes.
 const LOOP: &str = "captures/ping-loop-old-cookie.pcap";
 
+/// Captures with a problem of their own: `not-allowed`, and `name-in-use`.
+const NOT_ALLOWED: &str = "captures/status-not-allowed.pcap";
+const IN_USE: &str = "captures/name-in-use.pcap";
+
 /// A server on loopback that keeps its messages in a folder.
 struct Server {
     child: Option<Child>,
@@ -697,3 +701,152 @@ fn a_stream_without_observations_is_an_error() {
 
 /// Longest wait for another program.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// A merge that goes on until it is ended.
+struct Follower {
+    child: Child,
+    printed: PathBuf,
+}
+
+impl Follower {
+    fn start(dir: &TestDir, server: &Server, name: &str, more: &[&str]) -> Self {
+        let (url, printed) = (server.url(), PathBuf::from(dir.file(name)));
+        let run = [&["merge", "--nats", &url, "--follow"], more].concat();
+        let out = fs::File::create(&printed).unwrap();
+        let child = beamscope(&run).stdout(out).stderr(Stdio::piped()).spawn().unwrap();
+        Self { child, printed }
+    }
+
+    fn printed(&self) -> String {
+        fs::read_to_string(&self.printed).unwrap()
+    }
+
+    /// Waits until it has printed lines that satisfy this.
+    fn wait(&self, what: &str, is_there: impl Fn(&str) -> bool) {
+        wait_until(what, LIMIT, || is_there(&self.printed()));
+    }
+
+    /// Ends it by a signal. What it printed, its errors and its status.
+    fn end(self) -> (String, String, i32) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let (_, errors, status) = ended(self.child.wait_with_output().unwrap());
+        (fs::read_to_string(&self.printed).unwrap(), errors, status)
+    }
+}
+
+/// The state of each problem as it was printed last, by its rule: findings are open.
+fn states(printed: &str) -> Vec<(String, String)> {
+    let mut states: Vec<(Value, String, String)> = Vec::new();
+    for line in printed.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let kind = event["event_type"].as_str().unwrap();
+        let it = &event[kind];
+        if !matches!(kind, "finding" | "incident") {
+            continue;
+        }
+        let state = it["state"].as_str().unwrap_or("open").to_owned();
+        match states.iter_mut().find(|(id, ..)| *id == it["incident_id"]) {
+            Some(known) => known.2 = state,
+            None => {
+                let rule = it["rule"].as_str().unwrap().to_owned();
+                states.push((it["incident_id"].clone(), rule, state));
+            }
+        }
+    }
+    states.into_iter().map(|(_, rule, state)| (rule, state)).collect()
+}
+
+#[test]
+fn a_merge_that_follows_prints_each_problem_when_it_shows_and_none_twice() {
+    let dir = TestDir::new("nats-follow");
+    let Some(mut server) = Server::running(&dir) else { return };
+    let (url, state) = (server.url(), dir.file("state.ndjson"));
+    let arguments = ["--json", "--state", &state];
+    let follower = Follower::start(&dir, &server, "first", &arguments);
+    published(&url, &dir.file("a"), (SEED, "host-a"));
+    let solved = ("cookie-mismatch".to_owned(), "solved".to_owned());
+    follower.wait("the problem of the first sensor", |it| states(it).contains(&solved));
+    // The server is killed: it goes on when that is back.
+    server.kill();
+    server.start();
+    published(&url, &dir.file("b"), (LOOP, "host-b"));
+    let both = [solved.clone(), solved];
+    follower.wait("the problem of the second sensor", |it| states(it).starts_with(&both));
+    let (printed, _, status) = follower.end();
+    assert_eq!(status, 0);
+    let whole = server.whole();
+    let last = |printed: &str| printed.lines().last().unwrap().to_owned();
+    let stats = |line: String| serde_json::from_str::<Value>(&line).unwrap()["stats"].clone();
+    assert_eq!(stats(last(&printed)), stats(last(&whole)), "the answer of one merge");
+    assert_eq!(accused(&printed), accused(&whole));
+    // Only its owner reads what was printed.
+    assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o600);
+    // Killed and started again: nothing is printed again, and what is new is.
+    let mut killed = Follower::start(&dir, &server, "second", &arguments);
+    published(&url, &dir.file("c"), (NOT_ALLOWED, "host-c"));
+    let is_third = |it: &str| states(it).iter().any(|(rule, _)| rule == "not-allowed");
+    killed.wait("the problem of the third sensor", is_third);
+    wait_until("it is remembered", LIMIT, || is_third(&fs::read_to_string(&state).unwrap()));
+    killed.child.kill().unwrap();
+    killed.child.wait().unwrap();
+    let third = killed.printed();
+    assert!(!states(&third).iter().any(|(rule, _)| rule == "cookie-mismatch"), "{third}");
+    // Ended before anything new comes: it has read all by the time that it prints its statistics.
+    let again = Follower::start(&dir, &server, "third", &arguments);
+    published(&url, &dir.file("d"), (IN_USE, "host-d"));
+    again.wait("what the fourth sensor saw", |it| !states(it).is_empty());
+    let (printed, _, _) = again.end();
+    assert!(!is_third(&printed) && !printed.contains("cookie-mismatch"), "{printed}");
+}
+
+#[test]
+fn what_another_sensor_contradicts_is_withdrawn() {
+    let dir = TestDir::new("nats-withdrawn");
+    let Some(server) = Server::running(&dir) else { return };
+    let url = server.url();
+    let follower = Follower::start(&dir, &server, "json", &["--json"]);
+    let text = Follower::start(&dir, &server, "text", &["--text"]);
+    // Behind address translation the name of the dialing node looks like that of another host.
+    published(&url, &dir.file("a"), ("captures/translated-both-at-acceptor.pcap", "acceptor"));
+    let state = |printed: &str| {
+        let all = states(printed).into_iter().filter(|(rule, _)| rule == "unproven-name");
+        all.map(|(_, state)| state).collect::<Vec<_>>()
+    };
+    follower.wait("a stranger", |it| !state(it).is_empty());
+    text.wait("a stranger", |it| it.contains("whose address is"));
+    published(&url, &dir.file("b"), ("captures/translated-both-at-dialer.pcap", "dialer"));
+    follower.wait("it is withdrawn", |it| state(it).iter().all(|it| it == "withdrawn"));
+    text.wait("it is withdrawn", |it| {
+        it.contains("  withdrawn: what another sensor sent later contradicts it: ")
+    });
+    let (printed, errors, status) = text.end();
+    assert_eq!((&*errors, status), ("", 0));
+    let whole = lines_of(&["merge", "--text", "--nats", &url]);
+    assert!(printed.ends_with(&whole), "the end is the answer of one merge: {printed}");
+    let (printed, errors, status) = follower.end();
+    assert_eq!((&*errors, status), ("", 0));
+    let open: Vec<_> = states(&printed).into_iter().filter(|(_, it)| it != "withdrawn").collect();
+    assert_eq!(open.iter().filter(|(rule, _)| rule == "unproven-name").count(), 0);
+}
+
+#[test]
+fn what_is_wrong_with_a_stream_is_a_sentence() {
+    let dir = TestDir::new("nats-wrong");
+    let Some(server) = Server::running(&dir) else { return };
+    let url = server.url();
+    let run = |more: &[&str]| {
+        ended(beamscope(&[&["merge", "--nats", &url], more].concat()).output().unwrap())
+    };
+    let (_, errors, status) = run(&[]);
+    let missing = "stream BEAMSCOPE is not there: a sensor makes it (--publish), and --nats-stream names another one";
+    assert!(errors.contains(missing) && status == 2, "{errors}");
+    published(&url, &dir.file("a"), (SEED, "host-a"));
+    let (_, errors, status) = run(&["--nats-subject", "other"]);
+    let subject = "stream BEAMSCOPE: no subject of it begins with other: see --nats-subject";
+    assert!(errors.contains(subject) && status == 2, "{errors}");
+    let lone = ended(beamscope(&["--json", SEED, "--publish", "-"]).output().unwrap());
+    assert!(lone.1.contains("expected nats://HOST:PORT") && lone.2 == 2, "{}", lone.1);
+    let alone = ended(beamscope(&["merge", "--follow", SEED]).output().unwrap());
+    assert!(alone.1.contains("--nats") && alone.2 == 2, "{}", alone.1);
+}

@@ -11,13 +11,14 @@ use beamscope::decode::Direction;
 use beamscope::drive;
 use beamscope::engine::Engine;
 use beamscope::limits::MergeLimits;
-use beamscope::merge::{Part, merge};
+use beamscope::merge::{GoingRun, Part, merge};
 use beamscope::observe::{Fact, Recorded, Totals, VERSION};
 use beamscope::record::{AnomalyKind, Body, EpmdOutcome, Event, Severity};
 use beamscope::render::{KeptObservations, observations_head, write_observation};
 use beamscope::time::Timestamp;
 
 use super::observations::{Run, config, run_engine, shuffled};
+use crate::support::SEED;
 use crate::support::corpus::check_all;
 use crate::support::pieces::{Kept, frames_of, pcap};
 
@@ -611,4 +612,28 @@ fn counts_that_lie_do_not_overflow() {
     let events = merged(parts.into(), Run::Plain);
     let Some(Body::Stats { stats }) = events.last().map(|event| &event.body) else { panic!() };
     assert_eq!((stats.packets, stats.evictions), (u64::MAX, u64::MAX));
+}
+
+#[test]
+fn while_a_run_goes_on_nothing_is_judged_that_it_may_still_show() {
+    let (_, facts) = run_engine(Path::new(SEED), Run::Plain);
+    let (whole, middle) = (facts.len(), facts.len() / 2);
+    let reached = facts[middle].clock;
+    assert!(reached < facts[whole - 1].clock && facts[whole - 1].clock > Timestamp::default());
+    let known = |going| {
+        let behind = Part { going, ..part("b", "b.pcap", &facts[..=middle]) };
+        merge(vec![part("a", "a.pcap", &facts), behind], &MergeLimits::default()).facts
+    };
+    let is_end = |it: &Recorded| matches!(it.fact, Fact::End(_));
+    let so_far = known(Some(GoingRun::UpToItsLastFact));
+    assert!(!so_far.is_empty() && so_far.iter().all(|it| it.clock <= reached && !is_end(it)));
+    let all = known(Some(GoingRun::UpToNow));
+    assert!(all.len() > so_far.len() && !all.iter().any(is_end));
+    // One that was cut short is a fault, and the end is that of the others.
+    let cut = known(None);
+    assert!(cut.iter().any(is_end) && cut.len() > all.len());
+    // Of a run without a fact nothing is known, and nothing waits for it.
+    let empty = Part { going: Some(GoingRun::UpToItsLastFact), ..part("b", "b.pcap", &[]) };
+    let parts = vec![part("a", "a.pcap", &facts), empty];
+    assert_eq!(merge(parts, &MergeLimits::default()).facts.len(), whole - 1);
 }
