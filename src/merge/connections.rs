@@ -11,6 +11,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use super::hosts::HostInputs;
 use super::join::{join, join_epmd, orientation_rank, rebase, settle, with_other_roles};
 use super::translated::across_translation;
 use crate::decode::Endpoint;
@@ -25,7 +26,12 @@ use crate::time::Timestamp;
 pub(super) type Ranked = (usize, Recorded);
 
 /// Joins the facts about connections that several sensors saw. What they counted twice is taken from `totals`.
-pub(super) fn unite(facts: Vec<Ranked>, totals: &mut Totals) -> Vec<Ranked> {
+/// The inputs that turn out to be of one host are added to `hosts`.
+pub(super) fn unite(
+    facts: Vec<Ranked>,
+    totals: &mut Totals,
+    hosts: &mut HostInputs,
+) -> Vec<Ranked> {
     if facts.iter().all(|(rank, _)| Some(*rank) == facts.first().map(|(rank, _)| *rank)) {
         return facts;
     }
@@ -49,6 +55,7 @@ pub(super) fn unite(facts: Vec<Ranked>, totals: &mut Totals) -> Vec<Ranked> {
         }
     }
     for group in across_translation(all) {
+        hosts.add_views(&group.views);
         group.join_into(&mut united, totals);
     }
     united
@@ -63,7 +70,7 @@ pub(super) struct SensorView {
     /// The time from its first packet to its last.
     span: (Timestamp, Timestamp),
     /// Sequence number of the first byte of each end as far as it saw where that begins, the lower end first.
-    starts: [Option<u32>; 2],
+    pub(super) starts: [Option<u32>; 2],
 }
 
 #[derive(Default)]
@@ -116,6 +123,16 @@ impl SensorView {
         let src = Endpoint { ip: ids.src_ip, port: ids.src_port };
         let dst = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
         if src <= dst { [src, dst] } else { [dst, src] }
+    }
+
+    /// The input of its first fact.
+    pub(super) fn input(&self) -> Option<u16> {
+        self.facts.first()?.fact.settled()?.shown_by_input()
+    }
+
+    /// Whether a host talks to itself.
+    pub(super) fn is_on_loopback(&self) -> bool {
+        self.ids.src_ip.is_loopback() && self.ids.dest_ip.is_loopback()
     }
 
     /// Takes in what a fact shows of when the connection was open, and of where its streams begin.

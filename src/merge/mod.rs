@@ -6,6 +6,7 @@
 
 mod align;
 mod connections;
+mod hosts;
 mod join;
 mod place;
 mod translated;
@@ -16,6 +17,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use self::connections::unite;
+use self::hosts::{HostInputs, is_file_name};
 use self::place::{Placed as _, SensorPlace};
 use crate::limits::MergeLimits;
 use crate::observe::{Anomaly, AnomalyKind, Fact, Recorded, Totals, VERSION};
@@ -62,11 +64,15 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
     parts.dedup_by(|a, b| a.digest == b.digest);
     let mut inputs = InputTable::new(&parts, limits.inputs);
     let shifts = align::align(&parts);
+    let mut hosts = HostInputs::default();
     let all = parts.iter().map(|part| part.facts.len()).sum();
     let (mut facts, mut totals, mut end) = (Vec::with_capacity(all), Totals::default(), None);
     for (rank, (mut part, shift)) in parts.into_iter().zip(shifts).enumerate() {
         let own = if part.inputs.is_empty() { &[Arc::clone(&part.sensor)] } else { &*part.inputs };
-        let numbers = own.iter().map(|name| inputs.number(&part.sensor, name)).collect();
+        let numbers: Vec<u16> = own.iter().map(|name| inputs.number(&part.sensor, name)).collect();
+        if let ([name], [number]) = (own, &*numbers) {
+            hosts.add_run(&part.sensor, name, *number);
+        }
         let place = SensorPlace { inputs: numbers, shift: shift.nanos };
         add_faults(&mut part, shift.note);
         for mut fact in part.facts {
@@ -80,9 +86,10 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
             }
         }
     }
-    let mut facts = unite(facts, &mut totals);
+    let mut facts = unite(facts, &mut totals, &mut hosts);
     facts.sort_by_key(|(rank, it)| (it.clock, it.sequence, *rank));
     let mut facts: Vec<_> = facts.into_iter().map(|(_, fact)| fact).collect();
+    facts.iter_mut().for_each(|it| hosts.mark(&mut it.fact));
     if let Some((clock, sequence)) = end {
         let fact = Fact::End(Box::new(totals));
         facts.push(Recorded { version: VERSION, clock, sequence, fact });
@@ -134,9 +141,7 @@ impl InputTable {
             return u16::try_from(self.names.len().saturating_sub(1)).unwrap_or_default();
         }
         let number = u16::try_from(self.names.len()).unwrap_or_default();
-        let is_own =
-            input.strip_suffix(&**sensor).is_some_and(|it| it.is_empty() || it.ends_with('/'));
-        let is_plain = !self.has_sensors || is_own;
+        let is_plain = !self.has_sensors || is_file_name(sensor, input);
         self.names.push(if is_plain {
             Arc::clone(input)
         } else {
