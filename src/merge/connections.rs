@@ -291,7 +291,7 @@ impl Group {
         let doubles = self.doubles.iter().filter_map(|view| view.last().cloned());
         let counted: Vec<_> = parts.into_iter().chain(doubles).collect();
         self.take_from(totals, &counted, all.as_ref());
-        let is_without_gaps = all.is_some_and(|all| all.tcp.gaps == 0);
+        let is_without_gaps = all.as_ref().is_some_and(|all| all.tcp.gaps == 0);
         let mut facts: Vec<Ranked> = Vec::new();
         for view in self.views {
             facts.extend(view.facts.into_iter().map(|fact| (view.rank, fact)));
@@ -310,6 +310,9 @@ impl Group {
                     nodes[role] = message.nodes[role].clone().or_else(|| nodes[role].take());
                     message.nodes[role].clone_from(&nodes[role]);
                 }
+                // A sensor that waits for lost bytes reads what is behind them later.
+                let sent = all.as_ref().and_then(|all| all.message(message.message));
+                fact = settled_by(fact, sent);
             }
             if let Some(settled) = fact.fact.settled_mut() {
                 settled.connection = Arc::clone(&ids);
@@ -336,12 +339,10 @@ impl Group {
                 _ => united.push((rank, fact)),
             }
         }
-        // Where another sensor has no such observation, it may have seen that side send, or the connection go on.
-        let all = ranks_of(&last);
-        if ranks_of(&silent) == all {
+        if no_other_saw_more(&silent, &last) {
             united.extend(joined_established(silent));
         }
-        if quiet_at == all && quiet.len() < last.len() {
+        if quiet.len() < last.len() && no_other_saw_more(&quiet, &last) {
             united.extend(joined_last(quiet));
         }
         united.extend(joined_established(established));
@@ -451,9 +452,13 @@ fn joined(parts: Vec<Observation>) -> Option<Observation> {
     Some(all)
 }
 
-/// The sensors that facts are of.
-fn ranks_of(facts: &[Ranked]) -> BTreeSet<usize> {
-    facts.iter().map(|(rank, _)| *rank).collect()
+/// Whether no sensor without one of these observations of a silence saw a later packet: it may have seen that side send, or
+/// the connection go on. `last` are the last observations of all sensors.
+fn no_other_saw_more(silent: &[Ranked], last: &[Ranked]) -> bool {
+    let ranks: BTreeSet<usize> = silent.iter().map(|(rank, _)| *rank).collect();
+    let until = |(_, it): &Ranked| observation(it).map(|seen| seen.tcp.last.at);
+    let latest = silent.iter().filter_map(until).max();
+    last.iter().filter(|(rank, _)| !ranks.contains(rank)).all(|it| until(it) <= latest)
 }
 
 /// The observation that a handshake has completed, or that a side is silent: from the first sensor on that saw it, with what
@@ -547,7 +552,8 @@ fn joined_request(facts: Vec<Ranked>, seen: EpmdObservation) -> Option<Ranked> {
     let (rank, fact) = facts.into_iter().nth(decided.unwrap_or(0))?;
     let Fact::Epmd { settled, .. } = fact.fact else { return None };
     let is_end = seen.outcome == EpmdOutcome::Unregistered;
-    let reply = seen.seen.reply.filter(|_| seen.response.is_some() && !is_end);
+    let both = seen.seen.request.zip(seen.seen.reply).map(|(_, reply)| reply);
+    let reply = both.filter(|_| !is_end);
     let fact = Recorded { fact: Fact::Epmd { settled, seen: Box::new(seen) }, ..fact };
     let has_time = |mark: &PacketRef| mark.at != Timestamp::default();
     Some(match reply.filter(has_time) {

@@ -9,10 +9,10 @@
 use std::cmp::{Ordering, Reverse};
 
 use crate::observe::{
-    CallSums, CloseFacts, CookieTest, CorruptFrame, Delivery, EpmdObservation, EpmdOutcome,
-    EpmdPackets, FrameTraffic, HandshakeFacts, Hello, MessageSums, NativeRecords, Observation,
-    Occasion, OddChallenge, OpenedTls, Opening, Orientation, PerRole, Rare, Received, Role,
-    SealedRecord, SynFacts, TcpFacts, TcpSide, TlsProgress, TlsSide,
+    CallSums, CloseFacts, CloseKind, CookieTest, CorruptFrame, Delivery, EpmdObservation,
+    EpmdOutcome, EpmdPackets, FrameTraffic, HandshakeFacts, Hello, MessageSums, NativeRecords,
+    Observation, Occasion, OddChallenge, OpenedTls, Opening, Orientation, PerRole, Rare, Received,
+    Role, SealedRecord, SynFacts, TcpFacts, TcpSide, TlsProgress, TlsSide,
 };
 use crate::packet::PacketRef;
 use crate::stream::TcpOffset;
@@ -71,21 +71,14 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
             // The sequence number of a FIN, which the sensor of the acknowledgement did not see.
             side.missing_bytes = 0;
         }
-        let sent =
-            joined.tcp.sides[role].bytes.saturating_add(joined.tcp.sides[role].missing_bytes);
-        let whole = |it: &Observation| {
-            let is_clean = !it.handshake.is_torn[role] && !it.handshake.is_lost[role];
-            let is_closed_without_any = sent == 0
-                && it.tcp.close.is_some_and(|close| {
-                    let by_peer = close.by == Some(role.peer()) && close.is_whole;
-                    by_peer && close.received == Some(TcpOffset::BASE)
-                });
-            is_clean && it.tcp.sides[role].bytes >= sent && (sent > 0 || is_closed_without_any)
-        };
-        if parts.iter().any(whole) {
-            joined.handshake.is_torn[role] = false;
-            joined.handshake.is_lost[role] = false;
-        }
+        let lacking = lacking(&joined.tcp.sides[role], parts, role);
+        let side = &mut joined.tcp.sides[role];
+        side.missing_bytes = side.missing_bytes.max(lacking);
+        let sent = sent(side);
+        let is_known = parts.iter().any(|it| is_whole(it, sent, role))
+            || is_all_of(&joined.handshake, TcpOffset::BASE.plus(sent), role);
+        joined.handshake.is_torn[role] = !is_known;
+        joined.handshake.is_lost[role] = !is_known;
         let is_acked = {
             let side = &joined.tcp.sides[role];
             side.delivery.acked.is_some_and(|acked| acked >= side.end)
@@ -109,18 +102,104 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
         joined.messages[role] = messages(parts, role);
     }
     settle_close(&mut joined.tcp, parts);
+    if let Some(CloseFacts { by: Some(by), kind: CloseKind::Fin, received: None, .. }) =
+        joined.tcp.close
+        && joined.tcp.sides[by.peer()].base.is_some()
+    {
+        // A sensor that has no byte of the other stream does not know a FIN of it, which may have come first.
+        joined.tcp.close = joined.tcp.close.map(|close| CloseFacts { by: None, ..close });
+    }
     settle_last_bytes(&mut joined.tcp, parts);
     joined.tcp.both_seen |=
         Role::BOTH.iter().all(|role| joined.tcp.sides[*role].last_segment.is_some());
     let is_whole = Role::BOTH.iter().all(|role| joined.tcp.sides[*role].missing_bytes == 0);
-    let both_seen = joined.tcp.both_seen;
-    if let Some(close) = &mut joined.tcp.close {
-        close.is_whole |= is_whole && both_seen && close.by.is_some();
+    if let Some(close) = joined.tcp.close {
+        let has_it = |it: &Observation| decides(it, &close, &joined.tcp);
+        let is_decided = parts.iter().any(has_it);
+        if is_decided {
+            (joined.handshake.is_torn, joined.handshake.is_lost) = Default::default();
+        }
+        let is_known = is_whole && joined.tcp.both_seen && !joined.handshake.is_torn();
+        let is_whole = close.by.is_some() && (is_decided || is_known);
+        joined.tcp.close = Some(CloseFacts { is_whole, ..close });
+    }
+    // What needs both directions at one place was seen nowhere, where each sensor lacks a part.
+    let has_all = |it: &Observation| {
+        let has_close = it.tcp.close.is_some() || joined.tcp.close.is_none();
+        let has = |role: &Role| it.tcp.sides[*role].bytes >= sent(&joined.tcp.sides[*role]);
+        has_close && Role::BOTH.iter().all(has)
+    };
+    if !parts.iter().any(has_all) {
+        joined.lost_until = joined.lost_until.max(Some(joined.tcp.last.at));
     }
     if is_whole {
         // What each sensor lacks, another one has.
         (joined.tcp.gaps, joined.tcp.gap_bytes) = (0, 0);
     }
+}
+
+/// Number of bytes of a stream that no sensor has. Those of a sensor that has gaps may be in these of another one.
+fn lacking(side: &TcpSide, parts: &[Observation], role: Role) -> u64 {
+    let of = |it: &TcpSide| (it.end.minus(it.bytes.saturating_add(it.missing_bytes)), it.end);
+    let own = parts.iter().map(|it| &it.tcp.sides[role]);
+    let mut seen: Vec<_> = own.filter(|it| it.missing_bytes == 0 && it.bytes > 0).map(of).collect();
+    seen.sort_unstable();
+    let (mut until, mut lacking) = (TcpOffset::BASE, 0_u64);
+    for (from, end) in seen {
+        lacking = lacking.saturating_add(from.since(until));
+        until = until.max(end);
+    }
+    lacking = lacking.saturating_add(side.end.since(until));
+    lacking.min(side.end.since(TcpOffset::BASE).saturating_sub(side.bytes))
+}
+
+/// Length of a stream, with the bytes of it that no sensor has.
+fn sent(side: &TcpSide) -> u64 {
+    side.end.since(TcpOffset::BASE).max(side.bytes.saturating_add(side.missing_bytes))
+}
+
+/// Whether one sensor has the whole stream of a side of so many bytes, and lost none of its messages. A stream without a byte is known from
+/// a close of the other side.
+fn is_whole(it: &Observation, sent: u64, role: Role) -> bool {
+    let is_closed_without_any = || {
+        it.tcp.close.is_some_and(|close| {
+            let by_peer = close.by == Some(role.peer()) && close.is_whole;
+            by_peer && close.received == Some(TcpOffset::BASE)
+        })
+    };
+    let is_clean = !it.handshake.is_torn[role] && !it.handshake.is_lost[role];
+    is_clean && it.tcp.sides[role].bytes >= sent && (sent > 0 || is_closed_without_any())
+}
+
+/// Whether the messages of a side that the sensors have together are all that it sent, up to the end of its stream: then no
+/// other one is hidden where one of them lacks bytes.
+fn is_all_of(handshake: &HandshakeFacts, end: TcpOffset, role: Role) -> bool {
+    let HandshakeFacts { send_name, status, challenge, reply, ack, .. } = handshake;
+    let ends = match role {
+        Role::Initiator => {
+            [send_name.as_ref().map(|it| it.end), reply.as_ref().map(|it| it.end), None]
+        }
+        Role::Acceptor => [
+            status.as_ref().map(|it| it.end),
+            challenge.as_ref().map(|it| it.end),
+            ack.as_ref().map(|it| it.end),
+        ],
+    };
+    let is_in_order = ends.windows(2).all(|pair| !matches!(pair, [None, Some(_)]));
+    is_in_order && ends.iter().flatten().max() == Some(&end)
+}
+
+/// Whether one sensor has all that the first close rests on: that close, and both streams from their first bytes.
+fn decides(it: &Observation, first: &CloseFacts, all: &TcpFacts) -> bool {
+    let is_it = |own: CloseFacts| own.is_whole && (own.by, own.kind) == (first.by, first.kind);
+    let has_begin = |role: &Role| {
+        let side = &it.tcp.sides[*role];
+        side.end.since(TcpOffset::BASE) == side.bytes
+            && (side.base.is_some() || sent(&all.sides[*role]) == 0)
+    };
+    let is_torn =
+        it.handshake.is_torn() || Role::BOTH.iter().any(|role| it.handshake.is_lost[*role]);
+    it.tcp.close.is_some_and(is_it) && !is_torn && Role::BOTH.iter().all(has_begin)
 }
 
 /// Finds out which of two closes came first, where sensors have different ones: the side that had received the other's FIN

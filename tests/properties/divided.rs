@@ -124,3 +124,63 @@ fn no_division_of_a_capture_accuses_a_node_that_one_run_does_not() {
         wrong
     });
 }
+#[test]
+#[ignore]
+fn dump() {
+    let path = std::env::var("D_PATH").unwrap();
+    let division = std::env::var("D_DIV").unwrap();
+    let seed = std::env::var("D_SEED").unwrap().parse().unwrap();
+    let division = *Division::ALL.iter().find(|it| format!("{it:?}") == division).unwrap();
+    let [parts, all] = division.parts(Path::new(&path), seed).unwrap();
+    let show = |facts: &[beamscope::observe::Recorded]| {
+        for it in facts {
+            match &it.fact {
+                beamscope::observe::Fact::Connection { seen, settled } => println!(
+                    "  {:?} {} CONN {}",
+                    it.clock,
+                    settled.connection.session_id,
+                    serde_json::to_string(seen).unwrap()
+                ),
+                beamscope::observe::Fact::Epmd { seen, settled } => println!(
+                    "  {:?} {:?} {} EPMD {}",
+                    it.clock,
+                    settled.frame,
+                    settled.connection.session_id,
+                    serde_json::to_string(seen).unwrap()
+                ),
+                other => println!(
+                    "  {:?} {}",
+                    it.clock,
+                    format!("{other:?}").chars().take(200).collect::<String>()
+                ),
+            }
+        }
+    };
+    for p in parts.iter() {
+        println!("=== part {} {:?}", p.sensor, p.inputs);
+        show(&p.facts);
+    }
+    let m = beamscope::merge::merge(parts.clone(), &beamscope::limits::MergeLimits::default());
+    println!("=== merged");
+    show(&m.facts);
+    println!("=== one");
+    show(&all[0].facts);
+    for (n, p) in [("one", all), ("many", parts)] {
+        println!("=== findings {n}");
+        for e in merged(p, Run::Plain) {
+            match &e.body {
+                Body::Finding { finding } => println!(
+                    "  {:?} {} {:?} {} {:?}",
+                    e.at, finding.rule, finding.severity, finding.title, finding.nodes
+                ),
+                Body::Session { session } => {
+                    println!("  {:?} session {:?} {:?}", e.at, session.outcome, session.state)
+                }
+                Body::Epmd { epmd } => {
+                    println!("  {:?} epmd {:?} {:?}", e.at, epmd.outcome, epmd.name)
+                }
+                _ => {}
+            }
+        }
+    }
+}
