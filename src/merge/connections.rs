@@ -16,11 +16,11 @@ use super::join::{join, join_epmd, orientation_rank, rebase, settle, with_other_
 use super::translated::across_translation;
 use crate::decode::Endpoint;
 use crate::observe::{
-    Anomaly, AnomalyKind, ConnectionIds, EpmdObservation, EpmdOutcome, Fact, Observation, Occasion,
-    PerRole, Recorded, Role, Settled, Totals,
+    Anomaly, AnomalyKind, ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Fact, Observation,
+    Occasion, PerRole, Recorded, Role, Settled, Totals,
 };
 use crate::packet::PacketRef;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, micros};
 
 /// A fact with the rank of its sensor.
 pub(super) type Ranked = (usize, Recorded);
@@ -541,7 +541,37 @@ fn joined_requests(facts: Vec<Ranked>) -> Vec<Ranked> {
             None => requests.push((vec![(rank, fact)], seen)),
         }
     }
-    requests.into_iter().filter_map(|(facts, seen)| joined_request(facts, seen)).collect()
+    let is_end_seen = requests.iter().any(|(_, it)| it.outcome == EpmdOutcome::Unregistered);
+    let joined = requests.into_iter().filter_map(|(facts, seen)| joined_request(facts, seen));
+    let mut joined: Vec<Ranked> = joined.collect();
+    if !is_end_seen {
+        let end = joined.iter().find_map(end_of_registration);
+        joined.extend(end);
+    }
+    joined
+}
+
+/// The end of the registration that a request made, where one sensor has the registration and another one the close of its
+/// connection.
+fn end_of_registration((rank, fact): &Ranked) -> Option<Ranked> {
+    let Fact::Epmd { seen, .. } = &fact.fact else { return None };
+    let is_registered =
+        seen.request == Some(EpmdTag::ALIVE2_REQ) && seen.outcome == EpmdOutcome::Answered;
+    let (close, since) = seen.seen.close.zip(seen.seen.reply).filter(|_| is_registered)?;
+    let mut end = fact.clone();
+    if let Fact::Epmd { seen, .. } = &mut end.fact {
+        **seen = EpmdObservation {
+            request: seen.request,
+            name: seen.name.clone(),
+            name_hex: seen.name_hex.clone(),
+            port: seen.port,
+            outcome: EpmdOutcome::Unregistered,
+            lifetime_us: Some(micros(close.at.since(since.at))),
+            seen: seen.seen.clone(),
+            ..EpmdObservation::default()
+        };
+    }
+    Some((*rank, settled_at(end, close)))
 }
 
 /// The fact of the first sensor that has the outcome, with what all sensors show. A sensor that ended before the reply has
@@ -553,13 +583,16 @@ fn joined_request(facts: Vec<Ranked>, seen: EpmdObservation) -> Option<Ranked> {
     let Fact::Epmd { settled, .. } = fact.fact else { return None };
     let is_end = seen.outcome == EpmdOutcome::Unregistered;
     let both = seen.seen.request.zip(seen.seen.reply).map(|(_, reply)| reply);
-    let reply = both.filter(|_| !is_end);
+    let is_undecided = seen.outcome == EpmdOutcome::Incomplete;
+    // Nothing of the request follows its close.
+    let last = both.or_else(|| seen.seen.close.filter(|_| is_undecided));
+    let last = last.filter(|_| !is_end);
     let fact = Recorded { fact: Fact::Epmd { settled, seen: Box::new(seen) }, ..fact };
     let has_time = |mark: &PacketRef| mark.at != Timestamp::default();
-    Some(match reply.filter(has_time) {
+    Some(match last.filter(has_time) {
         // None of them decided it: one has the request, another the reply.
-        Some(reply) if decided.is_none() => (rank, settled_at(fact, reply)),
-        reply => (rank, settled_by(fact, reply)),
+        Some(last) if decided.is_none() => (rank, settled_at(fact, last)),
+        last => (rank, settled_by(fact, last)),
     })
 }
 
