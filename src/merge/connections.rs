@@ -130,6 +130,11 @@ impl SensorView {
         self.facts.first()?.fact.settled()?.shown_by_input()
     }
 
+    /// Whether both saw the connection first at the same moment.
+    pub(super) fn begins_with(&self, other: &Self) -> bool {
+        self.span.0.since(other.span.0).max(other.span.0.since(self.span.0)) <= APART
+    }
+
     /// Whether a host talks to itself.
     pub(super) fn is_on_loopback(&self) -> bool {
         self.ids.src_ip.is_loopback() && self.ids.dest_ip.is_loopback()
@@ -582,11 +587,13 @@ fn joined_request(facts: Vec<Ranked>, seen: EpmdObservation) -> Option<Ranked> {
     let (rank, fact) = facts.into_iter().nth(decided.unwrap_or(0))?;
     let Fact::Epmd { settled, .. } = fact.fact else { return None };
     let is_end = seen.outcome == EpmdOutcome::Unregistered;
+    // A sensor that lacks the answer to the close reports the end when it sees no more.
+    let is_late = is_end && settled.frame.is_none();
     let both = seen.seen.request.zip(seen.seen.reply).map(|(_, reply)| reply);
     let is_undecided = seen.outcome == EpmdOutcome::Incomplete;
     // Nothing of the request follows its close.
-    let last = both.or_else(|| seen.seen.close.filter(|_| is_undecided));
-    let last = last.filter(|_| !is_end);
+    let last = both.filter(|_| !is_end);
+    let last = last.or_else(|| seen.seen.close.filter(|_| is_undecided || is_late));
     let fact = Recorded { fact: Fact::Epmd { settled, seen: Box::new(seen) }, ..fact };
     let has_time = |mark: &PacketRef| mark.at != Timestamp::default();
     Some(match last.filter(has_time) {

@@ -46,18 +46,20 @@ impl HostInputs {
         }
     }
 
-    /// Takes in a connection of loopback addresses that several sensors saw.
+    /// Takes in a connection of loopback addresses that several sensors saw: those with the same first sequence number of one
+    /// side are on one host, and those that saw it begin at the same moment. Ports alone are no proof: each host has its own
+    /// 127.0.0.1, and some connections last for days.
     pub(super) fn add_views(&mut self, views: &[SensorView]) {
-        let inputs = views.iter().filter_map(SensorView::input);
-        let mut inputs = inputs.filter(|_| views.iter().all(SensorView::is_on_loopback));
-        let Some(first) = inputs.next() else { return };
-        let starts =
-            |at: usize| views.iter().map(move |view| view.starts.get(at).copied().flatten());
-        // Ports alone are no proof: each host has its own 127.0.0.1.
-        let is_known =
-            |at: usize| starts(at).all(|start| start.is_some() && starts(at).next() == Some(start));
-        if is_known(0) || is_known(1) {
-            inputs.for_each(|input| self.unite(first, input));
+        for (at, view) in views.iter().enumerate().filter(|(_, view)| view.is_on_loopback()) {
+            let shares = |other: &&SensorView| {
+                let mut starts = view.starts.iter().zip(&other.starts);
+                starts.any(|(own, other)| own.is_some() && own == other) || view.begins_with(other)
+            };
+            for other in views.iter().take(at).filter(shares).take(MOST_COMPARED) {
+                if let (Some(own), Some(other)) = (view.input(), other.input()) {
+                    self.unite(own, other);
+                }
+            }
         }
     }
 
@@ -73,3 +75,6 @@ impl HostInputs {
 pub(super) fn is_file_name(sensor: &str, input: &str) -> bool {
     input.strip_suffix(sensor).is_some_and(|it| it.is_empty() || it.ends_with('/'))
 }
+
+/// Sensors of one connection with which another one is compared.
+const MOST_COMPARED: usize = 8;
