@@ -348,10 +348,12 @@ impl Group {
             united.extend(joined_established(silent));
         }
         if quiet.len() < last.len() && no_other_saw_more(&quiet, &last) {
-            united.extend(joined_last(quiet));
+            let others = last.iter().filter(|(rank, _)| !quiet_at.contains(rank));
+            let others = others.filter_map(|(rank, it)| Some((*rank, observation(it)?.clone())));
+            united.extend(joined_last(others.collect(), quiet, Some(Occasion::Quiet)));
         }
         united.extend(joined_established(established));
-        united.extend(joined_last(last));
+        united.extend(joined_last(HashMap::default(), last, None));
         united.extend(joined_requests(requests));
     }
 
@@ -476,8 +478,13 @@ fn joined_established(facts: Vec<Ranked>) -> Option<Ranked> {
 }
 
 /// The last observation: when the first sensor saw the connection end, or else when the last one saw no more of it.
-fn joined_last(facts: Vec<Ranked>) -> Option<Ranked> {
-    let mut parts: HashMap<usize, Observation, RandomState> = HashMap::default();
+///
+/// `parts` are what other sensors saw until then, and `occasion` is that of all, where these saw it later or not at all.
+fn joined_last(
+    mut parts: HashMap<usize, Observation, RandomState>,
+    facts: Vec<Ranked>,
+    occasion: Option<Occasion>,
+) -> Option<Ranked> {
     let (mut over, mut last) = (None, None);
     for (rank, fact) in facts {
         let seen = observation(&fact)?;
@@ -492,7 +499,7 @@ fn joined_last(facts: Vec<Ranked>) -> Option<Ranked> {
     parts.sort_by_key(|(rank, _)| *rank);
     let mut seen = Box::new(joined(parts.into_iter().map(|(_, seen)| seen).collect())?);
     seen.is_final = true;
-    seen.occasion = match seen.occasion {
+    seen.occasion = match occasion.unwrap_or(seen.occasion) {
         // Nothing follows that could still change it.
         Occasion::Over => Occasion::End,
         other => other,

@@ -100,6 +100,13 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
         joined.traffic[role].corrupt =
             corrupt.filter(|corrupt| !parts.iter().any(|it| is_sound(it, corrupt)));
         joined.messages[role] = messages(parts, role);
+        // A sensor that lacks the FIN before an RST takes the RST for the close.
+        let closes = |is_unseen: bool| {
+            let of = parts.iter().map(|it| &it.tcp.sides[role]);
+            of.filter(move |it| it.fin_unseen == is_unseen).filter_map(|it| it.closed_at).min()
+        };
+        joined.tcp.sides[role].fin_unseen |=
+            closes(true).is_some_and(|unseen| closes(false).is_none_or(|seen| seen >= unseen));
     }
     settle_close(&mut joined.tcp, parts);
     if let Some(CloseFacts { by: Some(by), kind: CloseKind::Fin, received: None, .. }) =
@@ -131,11 +138,34 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
     };
     if !parts.iter().any(has_all) {
         joined.lost_until = joined.lost_until.max(Some(joined.tcp.last.at));
+        settle_pieces(joined, parts);
     }
     if is_whole {
         // What each sensor lacks, another one has.
         (joined.tcp.gaps, joined.tcp.gap_bytes) = (0, 0);
     }
+}
+
+/// Takes back what only a sensor without gaps knows, where each sensor has a piece of the connection.
+fn settle_pieces(joined: &mut Observation, parts: &[Observation]) {
+    let is_clean = |it: &&Observation| {
+        it.tcp.both_seen && it.tcp.sides.each().all(|(_, side)| side.missing_bytes == 0)
+    };
+    for role in Role::BOTH {
+        let clean = || parts.iter().filter(is_clean).map(|it| &it.tcp.sides[role]);
+        let side = &mut joined.tcp.sides[role];
+        // Another one may have the acknowledgement.
+        side.delivery.resent =
+            side.delivery.resent.filter(|it| clean().any(|own| own.delivery.resent == Some(*it)));
+        side.unanswered =
+            side.unanswered.filter(|it| clean().any(|own| own.unanswered == Some(*it)));
+    }
+    // The side that opens the connection sends its first message behind the last packet of the opening.
+    let tcp = &mut joined.tcp;
+    let syn = tcp.sides.initiator.syn.filter(|syn| syn.count == 1);
+    let opened = syn.zip(joined.handshake.send_name.as_ref());
+    let most = opened.map(|(syn, hello)| hello.mark.at.since(syn.mark.at));
+    tcp.round_trip = tcp.round_trip.map(|trip| most.map_or(trip, |most| trip.min(most)));
 }
 
 /// Number of bytes of a stream that no sensor has. Those of a sensor that has gaps may be in these of another one.
@@ -172,22 +202,44 @@ fn is_whole(it: &Observation, sent: u64, role: Role) -> bool {
 }
 
 /// Whether the messages of a side that the sensors have together are all that it sent, up to the end of its stream: then no
-/// other one is hidden where one of them lacks bytes.
+/// other one, nor a header before the first, is hidden where one of them lacks bytes.
 fn is_all_of(handshake: &HandshakeFacts, end: TcpOffset, role: Role) -> bool {
+    /// Its first byte and the one behind its last, from the length of what follows the length prefix.
+    fn span<T>(it: Option<&Received<T>>, length: impl Fn(&T) -> usize) -> Option<[TcpOffset; 2]> {
+        it.map(|it| {
+            let length = u64::try_from(length(&it.what)).unwrap_or(u64::MAX);
+            [it.end.minus(length.saturating_add(LENGTH_PREFIX)), it.end]
+        })
+    }
     let HandshakeFacts { send_name, status, challenge, reply, ack, .. } = handshake;
-    let ends = match role {
-        Role::Initiator => {
-            [send_name.as_ref().map(|it| it.end), reply.as_ref().map(|it| it.end), None]
-        }
+    // Tag, flags, creation and length of the name; or tag, version and flags. A challenge has four bytes more.
+    let hello = |it: &Hello| it.name.len() + if it.version >= 6 { 15 } else { 7 };
+    let spans = match role {
+        Role::Initiator => [
+            span(send_name.as_ref(), hello),
+            span(handshake.alive_reply.as_ref(), |is_right| if *is_right { 5 } else { 6 }),
+            span(handshake.complement.as_ref(), |_| 9),
+            span(reply.as_ref(), |_| 21),
+        ],
         Role::Acceptor => [
-            status.as_ref().map(|it| it.end),
-            challenge.as_ref().map(|it| it.end),
-            ack.as_ref().map(|it| it.end),
+            span(status.as_ref(), |it| 1 + it.text().len()),
+            span(challenge.as_ref(), |it| hello(it) + 4),
+            span(handshake.late_refusal.as_ref(), |_| usize::MAX),
+            span(ack.as_ref(), |_| 17),
         ],
     };
-    let is_in_order = ends.windows(2).all(|pair| !matches!(pair, [None, Some(_)]));
-    is_in_order && ends.iter().flatten().max() == Some(&end)
+    let mut until = TcpOffset::BASE;
+    for [from, end] in spans.into_iter().flatten() {
+        if from != until {
+            return false;
+        }
+        until = end;
+    }
+    until == end && until > TcpOffset::BASE
 }
+
+/// Bytes of the length in front of a handshake message.
+const LENGTH_PREFIX: u64 = 2;
 
 /// Whether one sensor has all that the first close rests on: that close, and both streams from their first bytes.
 fn decides(it: &Observation, first: &CloseFacts, all: &TcpFacts) -> bool {
