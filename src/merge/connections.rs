@@ -27,8 +27,11 @@ pub(super) type Ranked = (usize, Recorded);
 
 /// Joins the facts about connections that several sensors saw. What they counted twice is taken from `totals`.
 /// The inputs that turn out to be of one host are added to `hosts`.
+///
+/// `covered` is the time of each sensor, by its rank.
 pub(super) fn unite(
     facts: Vec<Ranked>,
+    covered: &[Coverage],
     totals: &mut Totals,
     hosts: &mut HostInputs,
 ) -> Vec<Ranked> {
@@ -47,7 +50,8 @@ pub(super) fn unite(
             None => united.push((rank, fact)),
         }
     }
-    let mut all: Vec<Group> = views.by_ends().into_iter().flat_map(groups).collect();
+    let mut all: Vec<Group> =
+        views.by_ends().into_iter().flat_map(|views| groups(views, covered)).collect();
     for group in &mut all {
         for stranger in group.align_roles() {
             let rank = stranger.rank;
@@ -61,6 +65,28 @@ pub(super) fn unite(
     united
 }
 
+/// The time in which a sensor saw packets: what was sent in it, and is not there, was not sent, or is lost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Coverage {
+    first: Timestamp,
+    last: Timestamp,
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self { first: Timestamp(u64::MAX), last: Timestamp::default() }
+    }
+}
+
+impl Coverage {
+    /// Takes in times at which it was there.
+    pub(super) fn add(&mut self, times: impl IntoIterator<Item = Timestamp>) {
+        for at in times {
+            (self.first, self.last) = (self.first.min(at), self.last.max(at));
+        }
+    }
+}
+
 /// What one sensor saw of one connection.
 #[derive(Debug)]
 pub(super) struct SensorView {
@@ -71,6 +97,12 @@ pub(super) struct SensorView {
     span: (Timestamp, Timestamp),
     /// Sequence number of the first byte of each end as far as it saw where that begins, the lower end first.
     pub(super) starts: [Option<u32>; 2],
+    /// Sequence numbers of the first byte and of the one behind the last that it saw of each end, in the same order.
+    streams: [Option<[u32; 2]>; 2],
+    /// Whether it saw a SYN.
+    opens: bool,
+    /// Whether it saw a FIN or RST.
+    closes: bool,
 }
 
 #[derive(Default)]
@@ -87,7 +119,16 @@ impl Views {
         if number == next {
             let span = (Timestamp(u64::MAX), Timestamp::default());
             let (ids, starts) = (Arc::clone(ids), [None; 2]);
-            self.views.push(SensorView { rank, ids, facts: Vec::new(), span, starts });
+            self.views.push(SensorView {
+                rank,
+                ids,
+                facts: Vec::new(),
+                span,
+                starts,
+                streams: [None; 2],
+                opens: false,
+                closes: false,
+            });
         }
         if let Some(view) = self.views.get_mut(number) {
             view.note(&fact);
@@ -130,6 +171,17 @@ impl SensorView {
         self.facts.first()?.fact.settled()?.shown_by_input()
     }
 
+    /// Whether the sequence numbers of the other view may be the next ones of the same connection, as far as both are known.
+    fn is_before(&self, other: &Self) -> bool {
+        self.streams.iter().zip(&other.streams).all(|pair| match pair {
+            // As RFC 9293 compares sequence numbers, section 3.4.
+            (Some([_, end]), Some([first, _])) => {
+                first.wrapping_sub(*end).cast_signed().unsigned_abs() <= MOST_BETWEEN
+            }
+            _ => true,
+        })
+    }
+
     /// Whether both saw the connection first at the same moment.
     pub(super) fn begins_with(&self, other: &Self) -> bool {
         self.span.0.since(other.span.0).max(other.span.0.since(self.span.0)) <= APART
@@ -155,12 +207,21 @@ impl SensorView {
                     if let Some(start) = self.starts.get_mut(place) {
                         *start = start.or(side.start);
                     }
+                    if let (Some(stream), Some(base)) = (self.streams.get_mut(place), side.base) {
+                        let end = side.end.sequence_behind(base);
+                        let first = stream.map_or(base, |[first, _]| first);
+                        *stream = Some([first, end]);
+                    }
+                    self.opens |= side.syn.is_some();
+                    self.closes |= side.closed_at.is_some();
                 }
             }
             Fact::Epmd { seen, .. } => {
                 let it = &seen.seen;
                 let marks = [it.syn, it.request, it.reply, it.close];
                 marks.into_iter().flatten().for_each(|mark| at(mark.at));
+                self.opens |= it.syn.is_some();
+                self.closes |= it.close.is_some();
                 it.last_segment.each().filter_map(|(_, time)| *time).for_each(at);
                 let [low, _] = self.ends();
                 let client = Endpoint { ip: self.ids.src_ip, port: self.ids.src_port };
@@ -233,11 +294,12 @@ pub(super) struct Group {
 
 /// Divides the views of one pair of ends into connections: a pair of ends is used again, and then with other sequence
 /// numbers, or later.
-fn groups(views: Vec<SensorView>) -> Vec<Group> {
+fn groups(views: Vec<SensorView>, covered: &[Coverage]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for view in views {
         let recent = groups.len().saturating_sub(LOOKED_BACK);
-        let candidates = groups.iter_mut().skip(recent).filter(|group| group.may_have(&view));
+        let candidates =
+            groups.iter_mut().skip(recent).filter(|group| group.may_have(&view, covered));
         match candidates.min_by_key(|group| view.span.0.since(group.span.1)) {
             Some(group) => group.add(view),
             None => {
@@ -251,6 +313,9 @@ fn groups(views: Vec<SensorView>) -> Vec<Group> {
 /// Connections between the same two ports that are looked at for one more view.
 pub(super) const LOOKED_BACK: usize = 16;
 
+/// Bytes of a connection that no sensor saw between two that follow each other, or that both saw.
+const MOST_BETWEEN: u32 = 1 << 20;
+
 /// Two sensors that see one direction each have no packet of the same time. No host uses a pair of ports again so soon.
 pub(super) const APART: Duration = Duration::from_millis(200);
 
@@ -261,12 +326,23 @@ impl Group {
     }
 
     /// Whether a view that begins later may be of the same connection.
-    fn may_have(&self, view: &SensorView) -> bool {
+    fn may_have(&self, view: &SensorView, covered: &[Coverage]) -> bool {
         let differs = |(a, b): (&Option<u32>, &Option<u32>)| a.is_some() && b.is_some() && a != b;
         let is_new = self.views.iter().all(|it| it.rank != view.rank);
-        is_new
-            && view.span.0.since(self.span.1) <= APART
-            && !self.starts.iter().zip(&view.starts).any(differs)
+        let is_near = view.span.0.since(self.span.1) <= APART || self.goes_on_in(view, covered);
+        is_new && is_near && !self.starts.iter().zip(&view.starts).any(differs)
+    }
+
+    /// Whether it was open when its sensors stopped, and the sensor of the view began then: that saw no opening, and its
+    /// sequence numbers are the next ones.
+    fn goes_on_in(&self, view: &SensorView, covered: &[Coverage]) -> bool {
+        if view.opens || self.views.iter().any(|own| own.closes) {
+            return false;
+        }
+        let until = self.views.iter().filter_map(|own| Some(covered.get(own.rank)?.last)).max();
+        let since = covered.get(view.rank).map(|own| own.first);
+        let is_covered = until.zip(since).is_some_and(|(until, since)| since.since(until) <= APART);
+        is_covered && self.views.iter().all(|own| own.is_before(view))
     }
 
     fn add(&mut self, view: SensorView) {

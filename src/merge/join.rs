@@ -137,7 +137,9 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
         has_close && Role::BOTH.iter().all(has)
     };
     if !parts.iter().any(has_all) {
-        joined.lost_until = joined.lost_until.max(Some(joined.tcp.last.at));
+        if !is_whole || !parts.iter().all(is_clean) {
+            joined.lost_until = joined.lost_until.max(Some(joined.tcp.last.at));
+        }
         settle_pieces(joined, parts);
     }
     if is_whole {
@@ -146,13 +148,15 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
     }
 }
 
+/// Whether a sensor lacks nothing of both directions in its time.
+fn is_clean(it: &Observation) -> bool {
+    it.tcp.both_seen && it.tcp.sides.each().all(|(_, side)| side.missing_bytes == 0)
+}
+
 /// Takes back what only a sensor without gaps knows, where each sensor has a piece of the connection.
 fn settle_pieces(joined: &mut Observation, parts: &[Observation]) {
-    let is_clean = |it: &&Observation| {
-        it.tcp.both_seen && it.tcp.sides.each().all(|(_, side)| side.missing_bytes == 0)
-    };
     for role in Role::BOTH {
-        let clean = || parts.iter().filter(is_clean).map(|it| &it.tcp.sides[role]);
+        let clean = || parts.iter().filter(|it| is_clean(it)).map(|it| &it.tcp.sides[role]);
         let side = &mut joined.tcp.sides[role];
         // Another one may have the acknowledgement.
         side.delivery.resent =

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use self::connections::unite;
+use self::connections::{Coverage, unite};
 use self::hosts::{HostInputs, is_file_name};
 use self::place::{Placed as _, SensorPlace};
 use crate::limits::MergeLimits;
@@ -64,7 +64,7 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
     parts.dedup_by(|a, b| a.digest == b.digest);
     let mut inputs = InputTable::new(&parts, limits.inputs);
     let shifts = align::align(&parts);
-    let mut hosts = HostInputs::default();
+    let (mut hosts, mut covered) = (HostInputs::default(), Vec::new());
     let all = parts.iter().map(|part| part.facts.len()).sum();
     let (mut facts, mut totals, mut end) = (Vec::with_capacity(all), Totals::default(), None);
     for (rank, (mut part, shift)) in parts.into_iter().zip(shifts).enumerate() {
@@ -75,18 +75,24 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
         }
         let place = SensorPlace { inputs: numbers, shift: shift.nanos };
         add_faults(&mut part, shift.note);
+        let mut span = Coverage::default();
         for mut fact in part.facts {
             fact.place(&place);
             match fact.fact {
                 Fact::End(counts) => {
+                    span.add(counts.first.into_iter().chain(counts.last));
                     totals.add(&counts);
                     end = end.max(Some((fact.clock, fact.sequence)));
                 }
-                _ => facts.push((rank, fact)),
+                _ => {
+                    span.add([fact.clock]);
+                    facts.push((rank, fact));
+                }
             }
         }
+        covered.push(span);
     }
-    let mut facts = unite(facts, &mut totals, &mut hosts);
+    let mut facts = unite(facts, &covered, &mut totals, &mut hosts);
     facts.sort_by_key(|(rank, it)| (it.clock, it.sequence, *rank));
     let mut facts: Vec<_> = facts.into_iter().map(|(_, fact)| fact).collect();
     facts.iter_mut().for_each(|it| hosts.mark(&mut it.fact));
