@@ -313,6 +313,10 @@ fn groups(views: Vec<SensorView>, covered: &[Coverage]) -> Vec<Group> {
 /// Connections between the same two ports that are looked at for one more view.
 pub(super) const LOOKED_BACK: usize = 16;
 
+/// The time between the last packet of one file and the first one of the next, where little is sent: two nodes that have
+/// nothing to say tick every 15 s, unless they are set to do so less often.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// Bytes of a connection that no sensor saw between two that follow each other, or that both saw.
 const MOST_BETWEEN: u32 = 1 << 20;
 
@@ -341,7 +345,7 @@ impl Group {
         }
         let until = self.views.iter().filter_map(|own| Some(covered.get(own.rank)?.last)).max();
         let since = covered.get(view.rank).map(|own| own.first);
-        let is_covered = until.zip(since).is_some_and(|(until, since)| since.since(until) <= APART);
+        let is_covered = until.zip(since).is_some_and(|(until, since)| since.since(until) <= QUIET);
         is_covered && self.views.iter().all(|own| own.is_before(view))
     }
 

@@ -126,7 +126,9 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
         if is_decided {
             (joined.handshake.is_torn, joined.handshake.is_lost) = Default::default();
         }
-        let is_known = is_whole && joined.tcp.both_seen && !joined.handshake.is_torn();
+        // Before an RST there may be a FIN, which a sensor that has no bytes of that side does not know.
+        let is_known =
+            is_whole && !close.is_reset() && joined.tcp.both_seen && !joined.handshake.is_torn();
         let is_whole = close.by.is_some() && (is_decided || is_known);
         joined.tcp.close = Some(CloseFacts { is_whole, ..close });
     }
@@ -137,7 +139,9 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
         has_close && Role::BOTH.iter().all(has)
     };
     if !parts.iter().any(has_all) {
-        if !is_whole || !parts.iter().all(is_clean) {
+        // A reset may answer bytes that only one who has the handshake can read.
+        let is_reset = joined.tcp.close.is_some_and(|close| close.is_reset());
+        if is_reset || !is_whole || !parts.iter().all(|it| is_alone(it, parts)) {
             joined.lost_until = joined.lost_until.max(Some(joined.tcp.last.at));
         }
         settle_pieces(joined, parts);
@@ -148,15 +152,22 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
     }
 }
 
-/// Whether a sensor lacks nothing of both directions in its time.
-fn is_clean(it: &Observation) -> bool {
-    it.tcp.both_seen && it.tcp.sides.each().all(|(_, side)| side.missing_bytes == 0)
+/// Whether a sensor lacks nothing of both directions in its time, in which no other one saw a packet.
+fn is_alone(it: &Observation, parts: &[Observation]) -> bool {
+    let tcp = &it.tcp;
+    let is_clean = tcp.sides.each().all(|(_, side)| side.missing_bytes == 0);
+    let own = (tcp.first, tcp.last);
+    let others = parts.iter().map(|other| (other.tcp.first, other.tcp.last));
+    let mut others = others.filter(|other| *other != own);
+    tcp.both_seen
+        && is_clean
+        && others.all(|(first, last)| last.at <= own.0.at || first.at >= own.1.at)
 }
 
 /// Takes back what only a sensor without gaps knows, where each sensor has a piece of the connection.
 fn settle_pieces(joined: &mut Observation, parts: &[Observation]) {
     for role in Role::BOTH {
-        let clean = || parts.iter().filter(|it| is_clean(it)).map(|it| &it.tcp.sides[role]);
+        let clean = || parts.iter().filter(|it| is_alone(it, parts)).map(|it| &it.tcp.sides[role]);
         let side = &mut joined.tcp.sides[role];
         // Another one may have the acknowledgement.
         side.delivery.resent =
