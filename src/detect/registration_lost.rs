@@ -66,7 +66,7 @@ pub(super) struct RegistrationLost {
 #[derive(Debug)]
 struct LostRegistration {
     registration: KnownRegistration,
-    /// The input that stands for the host whose EPMD it is.
+    /// The input that represents the host whose EPMD it is.
     host: Option<u16>,
     close: PacketRef,
     closed_by: Option<Role>,

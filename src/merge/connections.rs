@@ -314,7 +314,7 @@ fn groups(views: Vec<SensorView>, covered: &[Coverage]) -> Vec<Group> {
 pub(super) const LOOKED_BACK: usize = 16;
 
 /// The time between the last packet of one file and the first one of the next, where little is sent: two nodes that have
-/// nothing to say tick every 15 s, unless they are set to do so less often.
+/// nothing to send tick every 15 s, unless they are set to do so less often.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Bytes of a connection that no sensor saw between two that follow each other, or that both saw.

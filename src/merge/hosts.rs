@@ -1,6 +1,6 @@
 //! Which inputs show the loopback addresses of one host.
 //!
-//! In: the inputs of each sensor, and the loopback connections that several sensors saw. Out: one input that stands for all
+//! In: the inputs of each sensor, and the loopback connections that several sensors saw. Out: one input that represents all
 //! those of one host, so that EPMD at 127.0.0.1 is one program there, and another one in any other input.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use super::connections::SensorView;
 use crate::observe::Fact;
 
-/// Inputs by the one that stands for their host.
+/// Inputs by the one that represents their host.
 #[derive(Debug, Default)]
 pub(super) struct HostInputs {
     /// A lower input of the same host, by input.
@@ -21,7 +21,7 @@ pub(super) struct HostInputs {
 }
 
 impl HostInputs {
-    /// The input that stands for the host of this one: the lowest that is known to be of it.
+    /// The input that represents the host of this one: the lowest that is known to be of it.
     fn of(&self, input: u16) -> u16 {
         let mut lowest = input;
         while let Some(lower) = self.lower.get(&lowest) {

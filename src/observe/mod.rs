@@ -182,7 +182,7 @@ pub struct Settled {
     /// Input of the connection, if no packet settled the fact.
     #[serde(default, skip_serializing_if = "is_default")]
     pub input: Option<u16>,
-    /// The input that stands for all inputs of one host, where several show its loopback addresses. Known to a merge alone.
+    /// The input that represents all inputs of one host, where several show its loopback addresses. Known to a merge alone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub host_input: Option<u16>,
     /// Identifiers of the TCP connection.
@@ -195,7 +195,7 @@ impl Settled {
         self.frame.map(|frame| frame.input).or(self.input)
     }
 
-    /// What tells the loopback addresses of one host from those of another: the input, or the one that stands for it.
+    /// By what the loopback addresses of one host differ from those of another: the input, or the one that represents it.
     pub fn host(&self) -> Option<u16> {
         self.host_input.or_else(|| self.shown_by_input())
     }
