@@ -100,7 +100,8 @@ impl SecretsType {
 }
 
 impl<'a> Secrets<'a> {
-    pub(super) const fn new(kind: SecretsType, data: &'a [u8]) -> Self {
+    /// Secrets in a format.
+    pub const fn new(kind: SecretsType, data: &'a [u8]) -> Self {
         Self { kind, data }
     }
 

@@ -941,12 +941,54 @@ pub(crate) struct AnnotateArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExtractArgs {
     /// The captures to read, by time. Extracts are read as the captures that they are of. "-" reads standard input
-    #[arg(value_name = "CAPTURE", required = true)]
+    #[arg(value_name = "CAPTURE", required_unless_present = "interface")]
     pub(super) captures: Vec<PathBuf>,
 
     /// Write the packets to this pcapng file. "-" writes to standard output
     #[arg(short = 'w', long = "write", value_name = "FILE", help_heading = OUTPUT)]
     pub(super) write: PathBuf,
+
+    /// Capture from this interface until Ctrl-C, and write the packets that matter as they come: a name, a number of
+    /// --list-interfaces, or "any" for all. Repeat it for several
+    #[arg(
+        short, long, value_name = "INTERFACE", help_heading = INPUT,
+        conflicts_with_all = ["captures", "with_keys"]
+    )]
+    pub(super) interface: Vec<String>,
+
+    /// Capture only packets that match this filter, in the syntax of tcpdump: see pcap-filter(7)
+    #[arg(short, long, value_name = "BPF", help_heading = INPUT, requires = "interface")]
+    pub(super) filter: Option<String>,
+
+    /// Stop capturing after this time: 90s, 10m, 2h, or a number of seconds
+    #[arg(
+        long, value_name = "TIME", help_heading = INPUT, requires = "interface",
+        value_parser = duration
+    )]
+    pub(super) duration: Option<Duration>,
+
+    /// Capture at most this many bytes of each packet; 0 captures all
+    #[arg(
+        short, long, value_name = "BYTES", help_heading = INPUT, requires = "interface",
+        value_parser = snaplen
+    )]
+    pub(super) snaplen: Option<u32>,
+
+    /// Do not put the interface into promiscuous mode
+    #[arg(short = 'p', long, help_heading = INPUT, requires = "interface")]
+    pub(super) no_promisc: bool,
+
+    /// Size of the kernel's capture buffer in KiB [default: 16384]
+    #[arg(
+        short = 'B', long, value_name = "KIB", help_heading = INPUT, requires = "interface",
+        value_parser = clap::value_parser!(u32).range(1..=1 << 21)
+    )]
+    pub(super) buffer_size: Option<u32>,
+
+    /// Switch to this user once the interface and the files are open: a name, UID, or UID:GID. All capabilities are
+    /// dropped with and without it
+    #[arg(short = 'Z', long, value_name = "USER", help_heading = PRIVILEGES, requires = "interface")]
+    pub(super) user: Option<String>,
 
     /// Also keep what matters by this file, which beamscope facts has written from other captures of the same traffic.
     /// Repeat it for several
@@ -956,6 +998,11 @@ pub(crate) struct ExtractArgs {
     /// Number of threads that read captures ahead and decompress them [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
     pub(super) threads: Option<NonZeroUsize>,
+
+    /// Keep the secrets of TLS that the captures contain, and the connections that only they show to be Erlang's: anyone
+    /// with the file can read inside TLS
+    #[arg(long, help_heading = OUTPUT)]
+    pub(super) with_keys: bool,
 
     /// Also write to this file what was read and kept, as one JSON object: packets, damage, addresses of connections
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]

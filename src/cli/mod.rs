@@ -49,14 +49,14 @@ pub(crate) use console::report_error;
 
 use args::CommandArgs;
 use error::{Error, RunOutcome};
-#[cfg(feature = "live")]
-use settings::LiveSettings;
 #[cfg(feature = "nats")]
 use settings::NatsWorkerSettings;
 use settings::{
     AnalyzeSettings, AnnotateSettings, DiffSettings, ExtractSettings, FactsSettings,
     LadderSettings, MergeSettings, ReportSettings,
 };
+#[cfg(feature = "live")]
+use settings::{LiveExtractSettings, LiveSettings};
 
 /// Runs the command that the arguments name; without one, analyses captures or an interface.
 ///
@@ -72,6 +72,12 @@ pub(crate) fn run(args: Args) -> Result<RunOutcome, Error> {
         Some(CommandArgs::Report(args)) => commands::report::run(ReportSettings::new(*args)?),
         Some(CommandArgs::Ladder(args)) => commands::ladder::run(LadderSettings::new(*args)?),
         Some(CommandArgs::Annotate(args)) => commands::annotate::run(AnnotateSettings::new(*args)?),
+        #[cfg(feature = "live")]
+        Some(CommandArgs::Extract(args)) if !args.interface.is_empty() => {
+            commands::live::extract::run(LiveExtractSettings::new(*args)?)
+        }
+        #[cfg(not(feature = "live"))]
+        Some(CommandArgs::Extract(args)) if !args.interface.is_empty() => Err(Error::NoLive),
         Some(CommandArgs::Extract(args)) => commands::extract::run(ExtractSettings::new(*args)?),
         Some(CommandArgs::Facts(args)) => commands::extract::facts(&FactsSettings::new(*args)?),
         Some(CommandArgs::Merge(args)) => commands::merge::run(MergeSettings::new(*args)?),

@@ -217,6 +217,21 @@ pub(super) struct ExtractSettings {
     pub(super) warnings: Warnings,
 }
 
+/// Settings of `beamscope extract -i`.
+#[cfg(feature = "live")]
+pub(super) struct LiveExtractSettings {
+    /// Interfaces by name or number, at least one.
+    pub(super) interfaces: Vec<String>,
+    /// How libpcap captures, the filter included.
+    pub(super) options: LiveOptions,
+    /// User to switch to, by name or number.
+    pub(super) user: Option<String>,
+    /// What ends the capture.
+    pub(super) stop: StopSettings,
+    /// What is kept, and where it is written; without captures.
+    pub(super) extract: ExtractSettings,
+}
+
 /// Settings of `beamscope facts`.
 pub(super) struct FactsSettings {
     /// Give up the rights that reading does not need.
@@ -295,6 +310,16 @@ pub(super) enum SaveTarget {
         /// Number of files that are kept.
         keep: Option<usize>,
     },
+}
+
+impl SaveTarget {
+    /// What messages call the one file.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stdout | Self::Rotating { .. } => console::STDOUT.to_owned(),
+        }
+    }
 }
 
 /// Where the packets of each finding are saved.
@@ -449,18 +474,12 @@ impl LiveSettings {
         if !files.is_empty() {
             return Err(Error::InterfaceAndFile);
         }
-        let defaults = LiveOptions::default();
-        let options = LiveOptions {
-            snaplen: args.snaplen.filter(|bytes| *bytes > 0).unwrap_or(defaults.snaplen),
-            buffer: args.buffer_size.map_or(defaults.buffer, |kib| kib.saturating_mul(1024)),
-            promisc: !args.no_promisc,
-            immediate: args.immediate,
-            filter: filter_text(
-                (args.filter.clone(), args.filter_file.clone(), &args.protocol.read.dist_port),
-                Warnings::new(args.output.quiet),
-            )?,
-            ..defaults
-        };
+        let filter = filter_text(
+            (args.filter.clone(), args.filter_file.clone(), &args.protocol.read.dist_port),
+            Warnings::new(args.output.quiet),
+        )?;
+        let options = live_options((args.snaplen, args.buffer_size, args.no_promisc), filter);
+        let options = LiveOptions { immediate: args.immediate, ..options };
         let run = RunSettings::new(&args, &[], false)?;
         Ok(Self {
             interfaces: args.interface,
@@ -809,7 +828,9 @@ impl ExtractSettings {
     ///
     /// The output is an input, is of another format, or is a terminal. Or standard input is a terminal or is named twice.
     pub(super) fn new(args: ExtractArgs) -> Result<Self, Error> {
-        let ExtractArgs { captures, write, facts, threads, summary, read, quiet } = args;
+        let ExtractArgs {
+            captures, write, facts, threads, with_keys, summary, read, quiet, ..
+        } = args;
         check_stdin(captures.iter().map(|path| &**path))?;
         let is_output = |input: &&PathBuf| {
             [Some(&write), summary.as_ref()].into_iter().flatten().any(|it| is_same_file(input, it))
@@ -832,12 +853,56 @@ impl ExtractSettings {
                 format: SaveFormat::Extract,
                 comment: String::new(),
                 is_immediate: false,
-                key_logs: None,
+                key_logs: with_keys.then(Vec::new),
                 warnings,
             },
             summary,
             warnings,
         })
+    }
+}
+
+#[cfg(feature = "live")]
+impl LiveExtractSettings {
+    /// Checks the arguments of `beamscope extract -i`.
+    ///
+    /// # Errors
+    ///
+    /// The output is a file of facts, is of another format, or is a terminal.
+    pub(super) fn new(args: ExtractArgs) -> Result<Self, Error> {
+        let is_file = !is_stdin(&args.write);
+        let options = live_options(
+            (args.snaplen, args.buffer_size, args.no_promisc),
+            filter_text(
+                (args.filter.clone(), None, &args.read.dist_port),
+                Warnings::new(args.quiet),
+            )?,
+        );
+        let stop = StopSettings {
+            duration: args.duration,
+            cluster_interval: None,
+            stats_interval: None,
+            hangup: if is_file { Hangup::Reopen } else { Hangup::Stop },
+            ends_with_stdout: !is_file,
+        };
+        let (interfaces, user) = (args.interface.clone(), args.user.clone());
+        Ok(Self { interfaces, options, user, stop, extract: ExtractSettings::new(args)? })
+    }
+}
+
+/// How libpcap captures, by the arguments for the length of packets, the buffer and promiscuous mode, and the filter.
+#[cfg(feature = "live")]
+fn live_options(
+    (snaplen, buffer_size, no_promisc): (Option<u32>, Option<u32>, bool),
+    filter: Option<String>,
+) -> LiveOptions {
+    let defaults = LiveOptions::default();
+    LiveOptions {
+        snaplen: snaplen.filter(|bytes| *bytes > 0).unwrap_or(defaults.snaplen),
+        buffer: buffer_size.map_or(defaults.buffer, |kib| kib.saturating_mul(1024)),
+        promisc: !no_promisc,
+        filter,
+        ..defaults
     }
 }
 

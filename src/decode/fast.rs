@@ -53,7 +53,7 @@ impl<'a> TcpView<'a> {
     }
 
     /// Key of the connection, and direction of the segment.
-    #[inline]
+    #[inline(always)] // of every segment that is looked at
     pub fn flow(&self) -> (FlowKey, Direction) {
         let (src_port, dst_port) = self.ports();
         match self.ip {
@@ -62,8 +62,8 @@ impl<'a> TcpView<'a> {
             }
             IpHeader::V6(&[_, _, _, _, _, _, _, _, ref addresses @ ..]) => {
                 let (src, dst) = addresses.split_at(16);
-                let addresses = [src, dst].map(|ip| ip.first_chunk().copied().unwrap_or_default());
-                FlowKey::v6(addresses, [src_port, dst_port])
+                let address = |ip: &[u8]| ip.first_chunk().copied().unwrap_or_default();
+                FlowKey::v6([address(src), address(dst)], [src_port, dst_port])
             }
         }
     }
@@ -73,6 +73,29 @@ impl<'a> TcpView<'a> {
     pub const fn seq(&self) -> u32 {
         let [_, _, _, _, q0, q1, q2, q3, ..] = *self.tcp;
         u32::from_be_bytes([q0, q1, q2, q3])
+    }
+
+    /// Acknowledgement number as sent.
+    #[inline]
+    pub const fn ack(&self) -> u32 {
+        let [_, _, _, _, _, _, _, _, a0, a1, a2, a3, ..] = *self.tcp;
+        u32::from_be_bytes([a0, a1, a2, a3])
+    }
+
+    /// Window as sent, not scaled.
+    #[inline]
+    pub const fn window(&self) -> u16 {
+        let [.., w0, w1, _, _, _, _] = *self.tcp;
+        u16::from_be_bytes([w0, w1])
+    }
+
+    /// Identification of the IPv4 datagram.
+    #[inline]
+    pub const fn ip_id(&self) -> Option<u16> {
+        match self.ip {
+            IpHeader::V4(&[_, _, _, _, i0, i1, ..]) => Some(u16::from_be_bytes([i0, i1])),
+            IpHeader::V6(_) => None,
+        }
     }
 
     /// Flag bits of the header.
@@ -113,20 +136,16 @@ impl<'a> TcpView<'a> {
             layers.push(Layer::Vlan(u16::from_be_bytes(*tag) & 0x0fff));
         }
         let (flow, direction) = self.flow();
-        let [_, _, _, _, _, _, _, _, a0, a1, a2, a3, _, _, w0, w1, ..] = *self.tcp;
         Segment {
             frame: frame.id,
             at: frame.at,
             flow,
             direction,
             seq: self.seq(),
-            ack: u32::from_be_bytes([a0, a1, a2, a3]),
+            ack: self.ack(),
             flags: self.flags(),
-            window: u16::from_be_bytes([w0, w1]),
-            ip_id: match self.ip {
-                IpHeader::V4(&[_, _, _, _, i0, i1, ..]) => Some(u16::from_be_bytes([i0, i1])),
-                IpHeader::V6(_) => None,
-            },
+            window: self.window(),
+            ip_id: self.ip_id(),
             ttl: match self.ip {
                 IpHeader::V4(&[_, _, _, _, _, _, _, _, ttl, ..]) => ttl,
                 IpHeader::V6(&[_, _, _, _, _, _, _, limit, ..]) => limit,
@@ -143,58 +162,63 @@ impl<'a> TcpView<'a> {
     }
 }
 
-/// Decodes the headers of `frame` by the fast path.
+/// Decodes the headers of `frame` by the fast path. Each way out returns the result itself: a result in an `Option` that is
+/// taken out of it was written to memory and read from there in other pieces, for which a processor waits.
 #[inline(always)]
 pub(super) fn decode_fast<'a>(frame: &Frame<'a>) -> FastDecode<'a> {
-    read(frame).unwrap_or(FastDecode::Undecided)
-}
-
-#[inline(always)]
-fn read<'a>(frame: &Frame<'a>) -> Option<FastDecode<'a>> {
-    let (vlan, datagram) = datagram(frame)?;
-    let (ip, protocol, sent) = match datagram {
+    let Some((vlan, datagram)) = datagram(frame) else { return FastDecode::Undecided };
+    let (ip, protocol, sent, header_len) = match datagram {
         [V4_WITHOUT_OPTIONS, ..] => {
-            let header = datagram.first_chunk::<IPV4>()?;
+            let Some(header) = datagram.first_chunk::<IPV4>() else {
+                return FastDecode::Undecided;
+            };
             let &[_, _, _, _, _, _, f0, f1, _, protocol, ..] = header;
             // A fragment has an offset, or the flag that more fragments follow.
             if u16::from_be_bytes([f0 & 0x3f, f1]) != 0 {
-                return None;
+                return FastDecode::Undecided;
             }
-            (IpHeader::V4(header), protocol, sent_v4(header))
+            (IpHeader::V4(header), protocol, sent_v4(header), IPV4)
         }
         [0x60..=0x6f, ..] => {
-            let header = datagram.first_chunk::<IPV6>()?;
+            let Some(header) = datagram.first_chunk::<IPV6>() else {
+                return FastDecode::Undecided;
+            };
             let &[_, _, _, _, _, _, next, ..] = header;
             let sent = sent_v6(header);
             // A payload length of 0: longer than the field can hold.
             if sent == IPV6_LEN {
-                return None;
+                return FastDecode::Undecided;
             }
-            (IpHeader::V6(header), next, sent)
+            (IpHeader::V6(header), next, sent, IPV6)
         }
-        _ => return None,
+        _ => return FastDecode::Undecided,
     };
     // Bytes after the datagram are padding; bytes that are not there were not captured.
     let captured = (sent as usize).min(datagram.len());
-    let header_len = if matches!(ip, IpHeader::V4(_)) { IPV4 } else { IPV6 };
-    let body = datagram.get(header_len..captured)?;
+    let Some(body) = datagram.get(header_len..captured) else { return FastDecode::Undecided };
     match etherparse::IpNumber(protocol) {
         ip_number::TCP => {
-            let tcp = body.first_chunk::<TCP>()?;
+            let Some(tcp) = body.first_chunk::<TCP>() else { return FastDecode::Undecided };
             let header_len = tcp_header_len(tcp);
-            if header_len < TCP {
-                return None;
+            match body.get(header_len..) {
+                Some(payload) if header_len >= TCP => {
+                    FastDecode::Tcp(TcpView { ip, tcp, payload, vlan })
+                }
+                _ => FastDecode::Undecided,
             }
-            let payload = body.get(header_len..)?;
-            Some(FastDecode::Tcp(TcpView { ip, tcp, payload, vlan }))
         }
         ip_number::UDP => {
-            let &[s0, s1, d0, d1, ..] = body.first_chunk::<UDP>()?;
+            let Some(&[s0, s1, d0, d1, ..]) = body.first_chunk::<UDP>() else {
+                return FastDecode::Undecided;
+            };
             let (src, dst) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
-            let is_needed = is_dns(src, dst) || is_tunnel(dst);
-            (!is_needed).then_some(FastDecode::Other)
+            if is_dns(src, dst) || is_tunnel(dst) {
+                FastDecode::Undecided
+            } else {
+                FastDecode::Other
+            }
         }
-        _ => None,
+        _ => FastDecode::Undecided,
     }
 }
 

@@ -37,12 +37,14 @@ impl FlowKey {
 
     /// As [`Self::new`], from the fields of an IPv4 and a TCP header. Building an [`IpAddr`] first would double
     /// the time.
-    #[inline]
+    #[inline(always)] // of every segment; `map` of an array is a call in a build without link-time optimisation
     #[expect(clippy::cast_possible_truncation, reason = "the port is the lower half")]
-    pub(super) fn v4(addresses: [[u8; 4]; 2], ports: [u16; 2]) -> (Self, Direction) {
-        let [src, dst] = addresses.map(u32::from_be_bytes).map(u64::from);
-        let [src_port, dst_port] = ports.map(u64::from);
-        let (src, dst) = (src << 16 | src_port, dst << 16 | dst_port);
+    pub(super) fn v4(
+        [src, dst]: [[u8; 4]; 2],
+        [src_port, dst_port]: [u16; 2],
+    ) -> (Self, Direction) {
+        let end = |ip, port| u64::from(u32::from_be_bytes(ip)) << 16 | u64::from(port);
+        let (src, dst) = (end(src, src_port), end(dst, dst_port));
         // Compiled without a branch, because the direction of a segment cannot be predicted.
         let (low, high) = (src.min(dst), src.max(dst));
         let direction = if src <= dst { Direction::LowToHigh } else { Direction::HighToLow };
@@ -52,10 +54,11 @@ impl FlowKey {
 
     /// As [`Self::new`], from the fields of an IPv6 and a TCP header.
     #[inline]
-    pub(super) fn v6(addresses: [[u8; 16]; 2], ports: [u16; 2]) -> (Self, Direction) {
-        let [from, to] = addresses.map(packed_v6);
-        let [src_port, dst_port] = ports;
-        Self::from_endpoints((from, src_port), (to, dst_port), false)
+    pub(super) fn v6(
+        [src, dst]: [[u8; 16]; 2],
+        [src_port, dst_port]: [u16; 2],
+    ) -> (Self, Direction) {
+        Self::from_endpoints((packed_v6(src), src_port), (packed_v6(dst), dst_port), false)
     }
 
     #[inline]
@@ -88,6 +91,7 @@ impl FlowKey {
     }
 
     /// The endpoint that sends in `direction`.
+    #[inline]
     pub(crate) fn end(&self, direction: Direction) -> Endpoint {
         let [low, high] = self.ports;
         match direction {
@@ -101,6 +105,7 @@ impl FlowKey {
         self.is_v4
     }
 
+    #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "32 bits were put in")]
     fn unpacked(&self, (upper, lower): Packed) -> IpAddr {
         if self.is_v4 {
@@ -116,9 +121,8 @@ impl PartialEq for FlowKey {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
         let differ = |a: Packed, b: Packed| (a.0 ^ b.0) | (a.1 ^ b.1);
-        let ports = |key: &Self| {
-            let [low, high] = key.ports.map(u64::from);
-            low << 17 | high << 1 | u64::from(key.is_v4)
+        let ports = |&Self { ports: [low, high], is_v4, .. }: &Self| {
+            u64::from(low) << 17 | u64::from(high) << 1 | u64::from(is_v4)
         };
         differ(self.low, other.low) | differ(self.high, other.high) | (ports(self) ^ ports(other))
             == 0
@@ -147,6 +151,7 @@ impl Hash for FlowKey {
 
 impl Direction {
     /// The opposite direction of this one.
+    #[inline]
     pub const fn reverse(self) -> Self {
         match self {
             Self::LowToHigh => Self::HighToLow,

@@ -425,6 +425,7 @@ impl TcpFlags {
     pub const ACK: Self = Self(0x10);
 
     /// Whether SYN, FIN or RST is set.
+    #[inline]
     pub const fn opens_or_closes(self) -> bool {
         self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0) != 0
     }
@@ -446,6 +447,7 @@ impl TcpFlags {
     }
 
     /// Whether every bit of `other` is set.
+    #[inline]
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }

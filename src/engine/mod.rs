@@ -163,10 +163,9 @@ impl<S: EventSink> Engine<S> {
         if let Some(evidence) = &mut self.core.evidence {
             evidence.on_frame(frame, Relevance::Later);
         }
-        let segment = self.decoder.segment(frame, &view);
         self.core.has_other_ports = true;
         self.core.has_openings = true;
-        self.core.triage.note(&segment);
+        self.core.triage.note(frame, &view);
     }
 
     #[inline(never)]
@@ -282,6 +281,12 @@ impl<S: EventSink> Engine<S> {
         self.core.config.key_log.add_lines(lines);
         self.core.opens_tls = self.core.config.key_log.is_in_use();
         self.core.skips_others = false;
+    }
+
+    /// Whether a payload begins with a ClientHello whose secrets are known.
+    #[inline(always)] // the loop over frames of an extract
+    pub(crate) fn has_secrets_of(&self, payload: &[u8]) -> bool {
+        self.core.has_secrets_of(payload)
     }
 
     /// Takes in a fact of another run, whose facts come in the order of [`Recorded::clock`]. What it counted is added to the

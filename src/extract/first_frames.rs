@@ -6,21 +6,31 @@ use crate::flow::FlowKey;
 /// [`PendingTable`](crate::flow::PendingTable); a connection whose entry made room for others gets more frames kept.
 #[derive(Debug)]
 pub(super) struct FirstFrames {
+    /// The entries that were used last, one for each value of some bits of the hash. The table is larger than a processor's
+    /// caches: each use of it waits for memory, and most connections are used some times within a short while.
+    recent: Vec<RecentEntry>,
     /// Entries with the same lower bits of the hash, the newest first. Of an entry, the upper bits are others of the hash,
     /// and the lower ones count.
     buckets: Vec<[u32; WAYS]>,
 }
 
+/// An entry, and the bucket that it is put into when another takes its place here.
+#[derive(Clone, Copy, Debug, Default)]
+struct RecentEntry {
+    bucket: u32,
+    entry: u32,
+}
+
 impl Default for FirstFrames {
     fn default() -> Self {
-        Self { buckets: vec![[0; WAYS]; BUCKETS] }
+        Self { recent: vec![RecentEntry::default(); RECENT], buckets: vec![[0; WAYS]; BUCKETS] }
     }
 }
 
 impl FirstFrames {
     /// Counts a frame of a connection; whether it is one of the first.
     pub(super) fn count(&mut self, key: &FlowKey) -> bool {
-        let Some(entry) = self.entry(key) else { return true };
+        let Some(entry) = self.entry(key, true) else { return true };
         let is_first = *entry & COUNT < FIRST;
         *entry += u32::from(is_first);
         is_first
@@ -28,31 +38,53 @@ impl FirstFrames {
 
     /// No further frame of this connection is one of the first.
     pub(super) fn end(&mut self, key: &FlowKey) {
-        if let Some(entry) = self.entry(key) {
+        if let Some(entry) = self.entry(key, false) {
             *entry = *entry & !COUNT | FIRST;
         }
     }
 
     /// Whether no further frame of this connection is one of the first.
     pub(super) fn has_ended(&mut self, key: &FlowKey) -> bool {
-        self.entry(key).is_some_and(|entry| *entry & COUNT >= FIRST)
+        self.entry(key, true).is_some_and(|entry| *entry & COUNT >= FIRST)
     }
 
-    /// The entry of a key, which takes the place of the oldest if it is new.
+    /// The entry of a key, with its count if that `is_read`.
     #[expect(clippy::cast_possible_truncation, reason = "one part each")]
-    fn entry(&mut self, key: &FlowKey) -> Option<&mut u32> {
+    #[inline]
+    fn entry(&mut self, key: &FlowKey, is_read: bool) -> Option<&mut u32> {
         let hash = key.unseeded_hash();
         let mark = (hash >> 32) as u32 & !COUNT | (COUNT + 1);
-        let bucket = self.buckets.get_mut(hash as usize & (BUCKETS - 1))?;
-        if let Some(way) = bucket.iter().position(|entry| entry & !COUNT == mark) {
-            return bucket.get_mut(way);
+        let bucket = hash as u32 & (BUCKETS as u32 - 1);
+        let place = (hash as u32 / BUCKETS as u32) as usize & (RECENT - 1);
+        let recent = self.recent.get(place)?;
+        if (recent.bucket, recent.entry & !COUNT) != (bucket, mark) {
+            self.put_back(*recent);
+            let known = if is_read { self.known(bucket, mark).copied() } else { None };
+            *self.recent.get_mut(place)? = RecentEntry { bucket, entry: known.unwrap_or(mark) };
         }
-        bucket.rotate_right(1);
-        let entry = bucket.first_mut()?;
-        *entry = mark;
-        Some(entry)
+        self.recent.get_mut(place).map(|recent| &mut recent.entry)
+    }
+
+    /// The entry of a bucket with this mark.
+    fn known(&mut self, bucket: u32, mark: u32) -> Option<&mut u32> {
+        self.buckets.get_mut(bucket as usize)?.iter_mut().find(|entry| **entry & !COUNT == mark)
+    }
+
+    /// Puts an entry into its bucket, where it takes the place of the oldest if it is new.
+    fn put_back(&mut self, RecentEntry { bucket, entry }: RecentEntry) {
+        if let Some(known) = self.known(bucket, entry & !COUNT) {
+            *known = entry;
+        } else if let Some(bucket) = self.buckets.get_mut(bucket as usize) {
+            bucket.rotate_right(1);
+            if let Some(first) = bucket.first_mut() {
+                *first = entry;
+            }
+        }
     }
 }
+
+/// Entries that were used last, a power of two: 32 KiB.
+const RECENT: usize = 1 << 12;
 
 /// A power of two. With its ways, 1 MiB.
 const BUCKETS: usize = 1 << 15;
@@ -86,5 +118,17 @@ mod tests {
         frames.end(&key(5));
         assert!(!frames.count(&key(5)) && frames.has_ended(&key(5)));
         assert!(!frames.has_ended(&key(6)) && frames.count(&key(6)));
+    }
+
+    #[test]
+    fn counts_are_kept_behind_more_connections_than_were_used_last() {
+        let mut frames = FirstFrames::default();
+        let connections = || (1..=20_000).map(key);
+        for round in 0..FIRST {
+            assert!(connections().all(|key| frames.count(&key)), "{round}");
+        }
+        assert!(connections().all(|key| !frames.count(&key)));
+        connections().take(10_000).for_each(|key| frames.end(&key));
+        assert!(connections().all(|key| frames.has_ended(&key)));
     }
 }

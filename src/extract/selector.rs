@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -22,6 +23,7 @@ use crate::flow::{
     FirstPayload, FlowKey, PendingTable, PortSet, SegmentHead, TcpOpening, first_payload,
     is_of_use_to_followed_alone,
 };
+use crate::identify::{is_no_beginning, may_be_proxy_header};
 use crate::packet::FrameRef;
 use crate::protocol::MessageDetail;
 use crate::protocol::digest::CandidateCookies;
@@ -172,11 +174,14 @@ impl<I> Selector<I> {
         self.chosen.until = self.chosen.until.max(frame.at);
         let taken = self.chosen.waiting.taken();
         self.select(frame, out);
-        // The first frame of an input is kept in any case, for its time and its link type.
-        if is_first && self.chosen.waiting.taken() == taken {
-            self.chosen.waiting.keep(frame, out);
-        } else if frame.at > self.chosen.waiting.holds_from() {
-            self.chosen.waiting.hold(frame);
+        let waiting = &mut self.chosen.waiting;
+        if waiting.taken() != taken {
+            waiting.hold_last();
+        } else if is_first {
+            // It is kept in any case, for its time and its link type.
+            waiting.keep(frame, out);
+        } else {
+            waiting.hold(frame);
         }
     }
 
@@ -185,10 +190,13 @@ impl<I> Selector<I> {
         match self.decoder.decode_fast(frame) {
             FastDecode::Tcp(view) => {
                 let (src, dst) = view.ports();
+                // By value: through a reference, the loop would write each view to memory and wait for it.
                 if self.chosen.may_be_followed(src, dst) {
-                    self.on_known_ports(frame, &view, out);
-                } else if !is_of_use_to_followed_alone(&view) {
-                    self.on_candidate(frame, &view, out);
+                    self.on_known_ports(frame, view, out);
+                } else if !is_of_use_to_followed_alone(&view)
+                    || self.chosen.learner.has_secrets_of(view.payload())
+                {
+                    self.on_candidate(frame, view, out);
                 }
             }
             FastDecode::Other => {}
@@ -196,9 +204,22 @@ impl<I> Selector<I> {
         }
     }
 
-    /// Takes anything but a frame, which always matters.
-    pub fn on_other(&mut self, item: I, out: &mut impl KeptItems<I>) {
-        self.chosen.waiting.keep_other(item, out);
+    /// All frames up to this time were given. Those that have waited long are kept, so that what is written is not late
+    /// without end.
+    pub fn advance(&mut self, until: Timestamp, out: &mut impl KeptItems<I>) {
+        self.chosen.until = self.chosen.until.max(until);
+        self.chosen.waiting.release_before(until.before(LONGEST_WAIT), out);
+    }
+
+    /// Takes anything but a frame, which always matters, and the bytes that it takes in memory.
+    pub fn on_other(&mut self, item: I, bytes: usize, out: &mut impl KeptItems<I>) {
+        self.chosen.waiting.keep_other(item, bytes, out);
+    }
+
+    /// The kept packets are read with these lines of a TLS key log: connections that begin from here on matter if the
+    /// secrets of one are there.
+    pub fn add_secrets(&mut self, lines: &[u8]) {
+        self.chosen.learner.add_secrets(lines);
     }
 
     /// Ends the input: everything that still waits may matter.
@@ -223,22 +244,34 @@ impl<I> Selector<I> {
     fn on_known_ports(
         &mut self,
         frame: &Frame<'_>,
-        view: &TcpView<'_>,
+        view: TcpView<'_>,
         out: &mut impl KeptItems<I>,
     ) {
         let ((key, direction), (src, dst)) = (view.flow(), view.ports());
         if self.chosen.is_followed(&key, src, dst) {
             self.chosen.keep(frame, key, out);
             self.chosen.learn_from_reply(key.end(direction), view.payload(), out);
-        } else if !is_of_use_to_followed_alone(view) {
+        } else if !is_of_use_to_followed_alone(&view)
+            || self.chosen.learner.has_secrets_of(view.payload())
+        {
             self.on_candidate(frame, view, out);
         }
     }
 
     #[inline(never)]
-    fn on_candidate(&mut self, frame: &Frame<'_>, view: &TcpView<'_>, out: &mut impl KeptItems<I>) {
-        let segment = self.decoder.segment(frame, view);
-        self.chosen.on_candidate(frame, &segment, out);
+    fn on_candidate(&mut self, frame: &Frame<'_>, view: TcpView<'_>, out: &mut impl KeptItems<I>) {
+        let (payload, key) = (view.payload(), view.flow().0);
+        let begins_nothing = is_no_beginning(payload)
+            && !may_be_proxy_header(payload)
+            && !self.chosen.learner.has_secrets_of(payload);
+        let is_bare = payload.is_empty() & !view.flags().has(TcpFlags::SYN);
+        if (is_bare | begins_nothing) && !self.chosen.is_being_opened(&key) {
+            // Of any payload and any connection, nearly all that come here are such.
+            self.chosen.keep_if_first(frame, &key, out);
+        } else {
+            let segment = self.decoder.segment(frame, &view);
+            self.chosen.on_candidate(frame, &segment, out);
+        }
     }
 
     /// A frame that only the full decoder reads.
@@ -253,7 +286,9 @@ impl<I> Selector<I> {
                 if chosen.is_followed(&segment.flow, src, dst) {
                     chosen.keep(frame, segment.flow, out);
                     chosen.learn_from_reply(segment.src(), segment.payload, out);
-                } else if !is_of_use_to_followed_alone(segment) {
+                } else if !is_of_use_to_followed_alone(segment)
+                    || chosen.learner.has_secrets_of(segment.payload)
+                {
                     chosen.on_candidate(frame, segment, out);
                 }
             }
@@ -332,6 +367,11 @@ impl<I> Chosen<I> {
             self.on_bare(frame, segment, out);
             return;
         }
+        if self.learner.has_secrets_of(segment.payload) {
+            self.follow(key, out);
+            self.keep(frame, key, out);
+            return;
+        }
         let (src, dst) = segment.ports();
         let may_be_known = self.openings.may_have(src, dst);
         let known = || self.openings.bytes_before(&key, segment.seq, segment.direction);
@@ -358,9 +398,7 @@ impl<I> Chosen<I> {
 
     /// A segment without payload that opens or ends a connection.
     fn on_bare(&mut self, frame: &Frame<'_>, segment: &Segment<'_>, out: &mut impl KeptItems<I>) {
-        let (src, dst) = segment.ports();
-        let is_known = || self.openings.may_have(src, dst) && self.openings.has(&segment.flow);
-        if !segment.flags.has(TcpFlags::SYN) && !is_known() {
+        if !segment.flags.has(TcpFlags::SYN) && !self.is_being_opened(&segment.flow) {
             self.on_middle(frame, segment, out);
             return;
         }
@@ -369,6 +407,11 @@ impl<I> Chosen<I> {
         if !self.openings.note(&segment) {
             self.waiting.settle([number], true, out);
         }
+    }
+
+    fn is_being_opened(&self, key: &FlowKey) -> bool {
+        let [low, high] = key.ports();
+        self.openings.may_have(low, high) && self.openings.has(key)
     }
 
     /// A segment of a connection whose opening is not known: it may have been in an earlier part.
@@ -384,6 +427,13 @@ impl<I> Chosen<I> {
             self.follow(key, out);
             self.keep(frame, key, out);
         } else {
+            self.waiting.keep(frame, out);
+        }
+    }
+
+    /// A segment that begins nothing, of a connection whose opening is not known.
+    fn keep_if_first(&mut self, frame: &Frame<'_>, key: &FlowKey, out: &mut impl KeptItems<I>) {
+        if self.first_frames.count(key) {
             self.waiting.keep(frame, out);
         }
     }
@@ -510,6 +560,9 @@ const MOST_LEARNED_FROM: u32 = 64;
 
 /// Connections that are remembered as followed. Beyond, every segment is kept.
 const MOST_FOLLOWED: usize = 1 << 18;
+
+/// Time that a frame of a live capture waits: longer than a node waits for a handshake.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Openings that wait for a payload; a power of two.
 const MOST_OPENINGS: usize = 1 << 15;

@@ -3,11 +3,10 @@
 //! Frames leave in the order in which they came. A frame that opens a connection matters if the first payload does, so it
 //! waits for that; the frames behind it wait with it.
 //!
-//! The clock of an engine follows the latest frame. A frame matters if it comes behind later ones and the last of those is
-//! left out, so that one is held until it is known whether such a frame follows.
+//! The clock of an engine follows the latest frame. If a frame that matters comes behind later ones, and the latest of those
+//! is left out, the time of that one matters: it is kept without its bytes.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use crate::capture::{Comment, Frame, LinkType};
 use crate::packet::FrameRef;
@@ -32,38 +31,39 @@ pub trait KeptItems<I> {
 #[derive(Debug)]
 pub(super) struct WaitingItems<I> {
     items: VecDeque<WaitingItem<I>>,
+    /// The state of each item: apart, because few of the items are looked at again before they leave.
+    states: VecDeque<ItemState>,
     /// Number of items that have left. The items in the queue are numbered from here.
     left: u64,
     /// The bytes of the frames in the queue.
     bytes: FrameBytes,
+    /// Bytes of the other items in the queue.
+    other_bytes: usize,
     /// Number of frames that were kept or have waited.
     taken: u64,
     /// Whether the next frame is kept whatever becomes of it.
     keeps_next: bool,
-    clock: LatestFrame,
+    /// The latest frame, as long as it is not kept: all that matter are earlier, or before it.
+    held: Option<ClockFrame>,
     /// Latest time of a frame that is kept or held.
     clock_at: Timestamp,
 }
 
-/// The latest frame, as long as it is not kept: all that matter are earlier, or before it.
-#[derive(Debug, Default)]
-struct LatestFrame {
-    frame: Option<FrameInQueue>,
-    bytes: Vec<u8>,
+/// What is needed of a frame for the clock of an engine. Its bytes would have to be copied for nearly every frame of a capture.
+#[derive(Debug)]
+struct ClockFrame {
+    id: FrameRef,
+    at: Timestamp,
+    link: LinkType,
+    interface: Option<u32>,
     /// The number by which it waits.
     waits_as: Option<u64>,
 }
 
 #[derive(Debug)]
-struct WaitingItem<I> {
-    what: Owned<I>,
-    state: ItemState,
-}
-
-#[derive(Debug)]
-enum Owned<I> {
+enum WaitingItem<I> {
     Frame(FrameInQueue),
-    Other(I),
+    Other { item: I, bytes: usize },
 }
 
 /// A frame without its bytes.
@@ -144,9 +144,10 @@ enum ItemState {
 
 impl<I> Default for WaitingItems<I> {
     fn default() -> Self {
-        let (items, bytes) = (VecDeque::new(), FrameBytes::default());
-        let (clock, clock_at) = (LatestFrame::default(), Timestamp::default());
-        Self { items, left: 0, bytes, taken: 0, keeps_next: false, clock, clock_at }
+        let (items, states) = (VecDeque::new(), VecDeque::new());
+        let (bytes, held, clock_at) = (FrameBytes::default(), None, Timestamp::default());
+        let (left, other_bytes, taken, keeps_next) = (0, 0, 0, false);
+        Self { items, states, left, bytes, other_bytes, taken, keeps_next, held, clock_at }
     }
 }
 
@@ -178,28 +179,27 @@ impl<I> WaitingItems<I> {
         }
     }
 
-    /// The time behind which a frame is [held](Self::hold), unless it is kept.
+    /// Holds a frame that was neither kept nor [waits](Self::wait), if it is the latest.
     #[inline(always)] // the loop over frames
-    pub(super) fn holds_from(&self) -> Timestamp {
-        self.clock_at.after(CLOSE)
+    pub(super) fn hold(&mut self, frame: &Frame<'_>) {
+        if frame.at > self.clock_at {
+            let Frame { id, at, link, interface, .. } = *frame;
+            self.held = Some(ClockFrame { id, at, link, interface, waits_as: None });
+            self.clock_at = at;
+        }
     }
 
-    /// Holds the latest frame, which is not kept so far.
-    #[inline(never)] // the loop over frames
-    pub(super) fn hold(&mut self, frame: &Frame<'_>) {
-        let Frame { id, at, link, interface, wire_len, bytes, comments } = *frame;
-        let last = self.items.back().and_then(|item| match &item.what {
-            Owned::Frame(last) if item.state == ItemState::Undecided => Some(last.id),
-            _ => None,
-        });
+    /// Holds the frame that came last, if it waits and is the latest.
+    #[inline]
+    pub(super) fn hold_last(&mut self) {
         let number = (self.left + self.items.len() as u64).saturating_sub(1);
-        let LatestFrame { frame: held, bytes: copy, waits_as } = &mut self.clock;
-        *waits_as = (last == Some(id)).then_some(number);
-        copy.clear();
-        copy.extend_from_slice(bytes);
-        let (bytes, comments) = (BytesRange::default(), comments.into());
-        *held = Some(FrameInQueue { id, at, link, interface, wire_len, bytes, comments });
-        self.clock_at = at;
+        let Some(WaitingItem::Frame(frame)) = self.items.back() else { return };
+        let is_undecided = self.states.back() == Some(&ItemState::Undecided);
+        if is_undecided && frame.at > self.clock_at {
+            let FrameInQueue { id, at, link, interface, .. } = *frame;
+            self.held = Some(ClockFrame { id, at, link, interface, waits_as: Some(number) });
+            self.clock_at = at;
+        }
     }
 
     /// Keeps the frame that is held, if one of time `at` comes behind it and is earlier.
@@ -212,11 +212,15 @@ impl<I> WaitingItems<I> {
 
     #[cold] // most captures are in order
     fn keep_held(&mut self, out: &mut impl KeptItems<I>) {
-        let LatestFrame { frame, bytes, waits_as } = std::mem::take(&mut self.clock);
-        match (frame, waits_as) {
-            (Some(_), Some(number)) => self.settle([number], true, out),
-            (Some(frame), None) => self.keep_in_place(&frame.with(&bytes), out),
-            (None, _) => {}
+        let Some(ClockFrame { id, at, link, interface, waits_as }) = self.held.take() else {
+            return;
+        };
+        if let Some(number) = waits_as {
+            self.settle([number], true, out);
+        } else {
+            let (bytes, comments) = (&[][..], &[][..]);
+            let frame = Frame { id, at, link, interface, wire_len: 0, bytes, comments };
+            self.keep_in_place(&frame, out);
         }
     }
 
@@ -225,17 +229,19 @@ impl<I> WaitingItems<I> {
     fn set_clock(&mut self, at: Timestamp) {
         if at >= self.clock_at {
             self.clock_at = at;
-            self.clock.frame = None;
+            self.held = None;
         }
     }
 
-    /// Keeps anything but a frame, behind the frames that wait.
-    pub(super) fn keep_other(&mut self, item: I, out: &mut impl KeptItems<I>) {
+    /// Keeps anything but a frame, which takes so many bytes, behind the frames that wait.
+    pub(super) fn keep_other(&mut self, item: I, bytes: usize, out: &mut impl KeptItems<I>) {
         if self.items.is_empty() {
             out.on_kept(KeptItem::Other(item));
         } else {
-            let what = Owned::Other(item);
-            self.items.push_back(WaitingItem { what, state: ItemState::Kept });
+            self.items.push_back(WaitingItem::Other { item, bytes });
+            self.states.push_back(ItemState::Kept);
+            self.other_bytes += bytes;
+            self.bound(out);
         }
     }
 
@@ -258,30 +264,39 @@ impl<I> WaitingItems<I> {
         let Frame { id, at, link, interface, wire_len, bytes, comments } = *frame;
         let (bytes, comments) = (self.bytes.push(bytes), comments.into());
         let frame = FrameInQueue { id, at, link, interface, wire_len, bytes, comments };
-        self.items.push_back(WaitingItem { what: Owned::Frame(frame), state });
-        while self.bytes.len > MOST_BYTES || self.items.len() > MOST_ITEMS {
-            // What is not known to matter may matter.
+        self.items.push_back(WaitingItem::Frame(frame));
+        self.states.push_back(state);
+        self.bound(out);
+    }
+
+    /// Lets those leave that wait the longest, if there are too many: what is not known to matter may matter.
+    fn bound(&mut self, out: &mut impl KeptItems<I>) {
+        while self.bytes.len > MOST_BYTES
+            || self.other_bytes > MOST_BYTES
+            || self.items.len() > MOST_ITEMS
+        {
             self.release_first(out);
         }
     }
 
     /// The frame of this number, if it still waits.
     pub(super) fn with_frame(&self, number: u64, take: impl FnOnce(&Frame<'_>)) {
-        let index = number.checked_sub(self.left).and_then(|index| usize::try_from(index).ok());
-        if let Some(WaitingItem { what: Owned::Frame(frame), .. }) =
-            index.and_then(|index| self.items.get(index))
-        {
+        let item = self.place(number).and_then(|place| self.items.get(place));
+        if let Some(WaitingItem::Frame(frame)) = item {
             take(&frame.borrowed(&self.bytes));
         }
     }
 
+    /// The place in the queue of the item of this number; `None` if it has left.
+    fn place(&self, number: u64) -> Option<usize> {
+        number.checked_sub(self.left).and_then(|place| usize::try_from(place).ok())
+    }
+
     /// Whether one of these frames is kept: those that have left were.
     pub(super) fn has_one_kept(&self, mut numbers: impl Iterator<Item = u64>) -> bool {
-        numbers.any(|number| {
-            let index = number.checked_sub(self.left).and_then(|index| usize::try_from(index).ok());
-            index.is_none_or(|index| {
-                self.items.get(index).is_some_and(|item| item.state == ItemState::Kept)
-            })
+        numbers.any(|number| match self.place(number) {
+            Some(place) => self.states.get(place) == Some(&ItemState::Kept),
+            None => true,
         })
     }
 
@@ -293,20 +308,29 @@ impl<I> WaitingItems<I> {
         out: &mut impl KeptItems<I>,
     ) {
         for number in numbers {
-            let index = number.checked_sub(self.left).and_then(|index| usize::try_from(index).ok());
-            let item = index.and_then(|index| self.items.get_mut(index));
-            let Some(item) = item.filter(|item| item.state == ItemState::Undecided) else {
-                continue;
-            };
-            item.state = if is_kept { ItemState::Kept } else { ItemState::Dropped };
-            if let (true, Owned::Frame(frame)) = (is_kept, &item.what) {
-                let at = frame.at;
-                self.set_clock(at);
-            } else if self.clock.waits_as == Some(number) {
-                self.clock.waits_as = None;
+            let Some(place) = self.place(number) else { continue };
+            let Some(state @ ItemState::Undecided) = self.states.get_mut(place) else { continue };
+            *state = if is_kept { ItemState::Kept } else { ItemState::Dropped };
+            if is_kept {
+                if let Some(WaitingItem::Frame(frame)) = self.items.get(place) {
+                    self.set_clock(frame.at);
+                }
+            } else if let Some(held) = self.held.as_mut().filter(|it| it.waits_as == Some(number)) {
+                held.waits_as = None;
             }
         }
-        while self.items.front().is_some_and(|item| item.state != ItemState::Undecided) {
+        while self.states.front().is_some_and(|state| *state != ItemState::Undecided) {
+            self.release_first(out);
+        }
+    }
+
+    /// Lets leave what waits since before this time.
+    pub(super) fn release_before(&mut self, at: Timestamp, out: &mut impl KeptItems<I>) {
+        let is_early = |item: &WaitingItem<I>| match item {
+            WaitingItem::Frame(frame) => frame.at < at,
+            WaitingItem::Other { .. } => true,
+        };
+        while self.items.front().is_some_and(is_early) {
             self.release_first(out);
         }
     }
@@ -319,37 +343,33 @@ impl<I> WaitingItems<I> {
     }
 
     fn release_first(&mut self, out: &mut impl KeptItems<I>) {
-        let Some(item) = self.items.pop_front() else { return };
+        let (item, state) = (self.items.pop_front(), self.states.pop_front());
+        let Some(item) = item else { return };
         self.left += 1;
-        match item.what {
-            Owned::Frame(frame) => {
-                if item.state != ItemState::Dropped {
+        match item {
+            WaitingItem::Frame(frame) => {
+                if state != Some(ItemState::Dropped) {
                     self.set_clock(frame.at);
                     out.on_kept(KeptItem::Frame(&frame.borrowed(&self.bytes)));
                 }
                 self.bytes.leave(frame.bytes);
             }
-            Owned::Other(other) => out.on_kept(KeptItem::Other(other)),
+            WaitingItem::Other { item, bytes } => {
+                self.other_bytes -= bytes;
+                out.on_kept(KeptItem::Other(item));
+            }
         }
     }
 }
 
 impl FrameInQueue {
     fn borrowed<'a>(&'a self, of: &'a FrameBytes) -> Frame<'a> {
-        self.with(of.get(self.bytes))
-    }
-
-    fn with<'a>(&'a self, bytes: &'a [u8]) -> Frame<'a> {
         let Self { id, at, link, interface, wire_len, ref comments, .. } = *self;
-        Frame { id, at, link, interface, wire_len, bytes, comments }
+        Frame { id, at, link, interface, wire_len, bytes: of.get(self.bytes), comments }
     }
 }
 
-/// A frame that is later by less than this than the last one that was kept or held is not held: that takes a copy. No timer
-/// is as short.
-const CLOSE: Duration = Duration::from_micros(100);
-
-/// Bytes of frames that wait. Beyond, the first that waits is kept.
+/// Bytes of frames that wait, and of other items. Beyond, the first that waits is kept.
 const MOST_BYTES: usize = 4 << 20;
 
 /// Frames that wait: those of several thousand connections that are being opened.
@@ -399,7 +419,7 @@ mod tests {
         );
         let [a, b] = [2, 3].map(|number| waiting.wait(&frame(number, b""), &mut seen));
         waiting.keep(&frame(4, b""), &mut seen);
-        waiting.keep_other("names", &mut seen);
+        waiting.keep_other("names", 5, &mut seen);
         let c = waiting.wait(&frame(5, b""), &mut seen);
         waiting.settle([b], true, &mut seen);
         assert_eq!((&*seen.0, seen.1.len()), (&[1][..], 0), "{a} comes first");
@@ -429,7 +449,6 @@ mod tests {
         let kept = |take: fn(&mut WaitingItems<&'static str>, &mut Seen)| {
             let (mut waiting, mut seen) = (WaitingItems::default(), Seen::default());
             waiting.keep(&late(1, 1), &mut seen);
-            assert!(waiting.holds_from() > late(1, 1).at && waiting.holds_from() < late(2, 2).at);
             take(&mut waiting, &mut seen);
             waiting.keep(&late(9, 1), &mut seen);
             waiting.release(&mut seen);
@@ -439,9 +458,14 @@ mod tests {
         assert_eq!(none, [1, 9]);
         let held = kept(|waiting, _| waiting.hold(&late(2, 5)));
         assert_eq!(held, [1, 2, 9]);
-        let two =
-            kept(|waiting, _| [late(2, 5), late(3, 6)].iter().for_each(|it| waiting.hold(it)));
-        assert_eq!(two, [1, 3, 9], "the latest of them");
+        let close = kept(|waiting, _| {
+            waiting.hold(&late(2, 5));
+            waiting.hold(&Frame { at: Timestamp(late(2, 5).at.0 + 1), ..late(3, 5) });
+        });
+        assert_eq!(close, [1, 3, 9], "the latest, however close");
+        let earlier =
+            kept(|waiting, _| [late(2, 5), late(3, 4)].iter().for_each(|it| waiting.hold(it)));
+        assert_eq!(earlier, [1, 2, 9], "the latest, and not the last");
         let behind = kept(|waiting, seen| {
             waiting.hold(&late(2, 5));
             waiting.keep(&late(3, 7), seen);
@@ -449,18 +473,18 @@ mod tests {
         assert_eq!(behind, [1, 3, 9], "one that is kept is later");
         let waits = kept(|waiting, seen| {
             waiting.wait(&late(2, 5), seen);
-            waiting.hold(&late(2, 5));
+            waiting.hold_last();
         });
         assert_eq!(waits, [1, 2, 9]);
         let dropped = kept(|waiting, seen| {
             let number = waiting.wait(&late(2, 5), seen);
-            waiting.hold(&late(2, 5));
+            waiting.hold_last();
             waiting.settle([number], false, seen);
         });
         assert_eq!(dropped, [1, 2, 9]);
         let settled = kept(|waiting, seen| {
             let number = waiting.wait(&late(2, 5), seen);
-            waiting.hold(&late(2, 5));
+            waiting.hold_last();
             waiting.settle([number], true, seen);
         });
         assert_eq!(settled, [1, 2, 9], "once");
@@ -470,6 +494,45 @@ mod tests {
             waiting.settle([number], false, seen);
         });
         assert_eq!(undecided, [1, 2, 9], "before one that waits");
+    }
+
+    /// Lengths of the frames that were kept.
+    struct Lengths(Vec<(usize, u32)>);
+
+    impl KeptItems<&'static str> for Lengths {
+        fn on_kept(&mut self, item: KeptItem<'_, &'static str>) {
+            if let KeptItem::Frame(frame) = item {
+                self.0.push((frame.bytes.len(), frame.wire_len));
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_kept_for_its_time_alone_has_no_bytes() {
+        let (mut waiting, mut seen) = (WaitingItems::default(), Lengths(Vec::new()));
+        let whole = |number, seconds| Frame { wire_len: 4, ..late(number, seconds) };
+        waiting.keep(&whole(1, 1), &mut seen);
+        waiting.hold(&whole(2, 5));
+        waiting.keep(&whole(3, 1), &mut seen);
+        // One that had waited has its bytes.
+        waiting.wait(&whole(4, 6), &mut seen);
+        waiting.hold_last();
+        waiting.keep(&whole(5, 1), &mut seen);
+        assert_eq!(seen.0, [(4, 4), (0, 0), (4, 4), (4, 4), (4, 4)]);
+    }
+
+    #[test]
+    fn frames_that_have_waited_for_long_leave_with_those_behind_them() {
+        let (mut waiting, mut seen) = (WaitingItems::default(), Seen::default());
+        waiting.wait(&late(1, 1), &mut seen);
+        waiting.keep_other("names", 5, &mut seen);
+        waiting.keep(&late(2, 2), &mut seen);
+        waiting.wait(&late(3, 9), &mut seen);
+        waiting.release_before(late(0, 1).at, &mut seen);
+        assert_eq!((&*seen.0, seen.1.len()), (&[][..], 0));
+        waiting.release_before(late(0, 8).at, &mut seen);
+        assert_eq!((&*seen.0, &*seen.1), (&[1, 2][..], &["names"][..]));
+        assert_eq!(waiting.items.len(), 1);
     }
 
     #[test]

@@ -86,6 +86,7 @@ impl<C> FlowTable<C> {
     }
 
     /// The connection with this identifier, which is then in use.
+    #[inline]
     pub fn get_mut(&mut self, id: FlowId) -> Option<&mut C> {
         let slot = self.slots.get_mut(id.0 as usize)?;
         slot.used = true;

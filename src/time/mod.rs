@@ -19,17 +19,20 @@ use jiff::tz::{Offset, TimeZone};
 pub struct Timestamp(pub u64);
 
 /// A span in whole microseconds, the unit of events; at most `u64::MAX`.
+#[inline]
 pub fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A span in nanoseconds; at most `u64::MAX`, which is 584 years.
+#[inline]
 const fn nanos(span: Duration) -> u64 {
     Timestamp::new(span.as_secs(), span.subsec_nanos() as u64).0
 }
 
 impl Timestamp {
     /// The moment `seconds` and `nanos` after 1970.
+    #[inline]
     pub const fn new(seconds: u64, nanos: u64) -> Self {
         Self(seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(nanos))
     }
@@ -40,6 +43,7 @@ impl Timestamp {
     }
 
     /// Time from `earlier` to `self`; zero when the capture's clock went backwards in between.
+    #[inline]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanos_since(earlier))
     }
@@ -62,6 +66,7 @@ impl Timestamp {
     }
 
     /// The moment `by` earlier, or 1970.
+    #[inline]
     pub const fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(by)))
     }

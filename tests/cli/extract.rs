@@ -1,12 +1,13 @@
 //! `beamscope extract` and `beamscope facts` as programs: what is written, and the error where nothing can be.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::support::pieces::{frames_of, pcap};
-use crate::support::{SEED, TestDir, beamscope, lines_of, skip};
+use crate::support::{SEED, TestDir, WITH_SECRETS, beamscope, lines_of, skip};
 
 const TUNNEL: &str = "captures/links-geneve.pcap";
 
@@ -37,6 +38,52 @@ fn an_extract_is_smaller_and_its_events_have_the_frames_of_the_capture() {
     let again = dir.file("again.pcapng");
     assert_eq!(outcome(&["extract", "-q", &file, "-w", &again]), (0, String::new()));
     assert!(fs::read(&file).unwrap() == fs::read(&again).unwrap());
+}
+
+/// Whether a file has lines of a TLS key log.
+fn has_secrets(file: &str) -> bool {
+    fs::read(file).unwrap().windows(14).any(|bytes| bytes == b"CLIENT_TRAFFIC")
+}
+
+#[test]
+fn secrets_of_the_capture_are_kept_with_keys_alone_and_open_the_extract() {
+    let dir = TestDir::new("extract-keys");
+    let file = dir.file("small.pcapng");
+    assert!(has_secrets(WITH_SECRETS));
+    assert_eq!(outcome(&["extract", "-q", WITH_SECRETS, "-w", &file]), (0, String::new()));
+    assert!(!has_secrets(&file));
+    assert_ne!(events(&[WITH_SECRETS]), events(&[&file]), "what is inside TLS is not seen");
+    // It is a file that others can read, until secrets are written to it.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let keys = ["extract", "-q", "--with-keys", WITH_SECRETS, "-w", &file];
+    assert_eq!(outcome(&keys), (0, String::new()));
+    assert!(has_secrets(&file));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(events(&[WITH_SECRETS]), events(&[&file]));
+    // Beside another capture, and again.
+    let (both, again) = (dir.file("both.pcapng"), dir.file("again.pcapng"));
+    for (from, to) in [(&[WITH_SECRETS, SEED][..], &both), (&[&*both], &again)] {
+        let arguments = [&["extract", "-q", "--with-keys", "-w", to], from].concat();
+        assert_eq!(outcome(&arguments), (0, String::new()));
+        assert_eq!(events(&[WITH_SECRETS, SEED]), events(&[to]), "{from:?}");
+    }
+}
+
+/// Without EPMD, nothing but what is inside TLS shows that a connection is Erlang's.
+#[cfg(feature = "live")] // filters
+#[test]
+fn connections_that_secrets_alone_show_are_kept_with_keys() {
+    let dir = TestDir::new("extract-keys-ports");
+    let (capture, file) = (dir.file("capture.pcapng"), dir.file("small.pcapng"));
+    lines_of(&["--json", "-f", "not port 4369", "--with-keys", "-w", &capture, WITH_SECRETS]);
+    let opened = |file| {
+        let is_opened = |event: &&Value| event["session"]["tls"]["opened_by"].is_string();
+        events(&[file]).iter().filter(is_opened).count()
+    };
+    assert!(opened(&capture) > 0);
+    let keys = ["extract", "-q", "--with-keys", &capture, "-w", &file];
+    assert_eq!(outcome(&keys), (0, String::new()));
+    assert_eq!(events(&[&capture]), events(&[&file]));
 }
 
 #[test]

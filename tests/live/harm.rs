@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::live::{self, events, signal};
-use crate::support::{TestDir, machine, skip};
+use crate::support::{TestDir, beamscope, machine, skip};
 use serde_json::Value;
 
 /// For what takes a moment on a busy machine.
@@ -453,6 +453,62 @@ fn root_keeps_no_right_once_it_listens() {
     assert_without_rights(&watch);
     assert!(watch.state.contains("sandbox: none"), "{}", watch.state);
     assert_eq!(watch.status("Seccomp"), "0");
+}
+
+#[test]
+fn an_extract_of_an_interface_keeps_no_right_and_writes_on() {
+    let Some(net) = Net::new() else { return };
+    let folder = open_folder("harm-extract");
+    let [file, moved, summary] = ["a.pcapng", "b.pcapng", "summary.json"].map(|it| folder.file(it));
+    let size = |file: &str| fs::metadata(file).map_or(0, |it| it.len());
+    let plain = LiveLoop::start(&net, &["-i", "lo", "-Z", "nobody"]);
+    let arguments = ["extract", "-i", "lo", "-Z", "nobody", "-w", &file, "--summary", &summary];
+    let mut watch = LiveLoop::start(&net, &arguments);
+    for name in [
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapAmb",
+        "CapBnd",
+        "NoNewPrivs",
+        "Seccomp",
+        "Uid",
+        "Gid",
+        "Groups",
+    ] {
+        assert_eq!(watch.status(name), plain.status(name), "{name}");
+    }
+    assert_eq!(watch.status("CapEff"), NO_CAPABILITIES);
+    net.dial("127.0.0.1", 10);
+    wait_until("the packets are written", || size(&file) > 1_000);
+    // Another program moves the file away, where it has the right to.
+    fs::rename(&file, &moved).unwrap();
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o777)).unwrap();
+    watch.signal("HUP");
+    wait_until("there is a new file", || size(&file) > 0);
+    net.dial("127.0.0.1", 10);
+    watch.signal("TERM");
+    assert_eq!(watch.wait().code(), Some(0));
+    for file in [file, moved] {
+        let counted = beamscope(&["--json", &file]).output().unwrap();
+        assert!(counted.status.success(), "{counted:?}");
+        let text = String::from_utf8(counted.stdout).unwrap();
+        let stats: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        // A SYN and its refusal for each.
+        assert_eq!(stats["stats"]["packets"], 20, "{file}");
+    }
+    let summary: Value = serde_json::from_str(&fs::read_to_string(&summary).unwrap()).unwrap();
+    assert_eq!((&summary["packets"], &summary["kept"]), (&40.into(), &40.into()));
+}
+
+#[test]
+fn an_extract_of_an_interface_ends_after_its_time() {
+    let Some(net) = Net::new() else { return };
+    let folder = open_folder("harm-extract-time");
+    let file = folder.file("a.pcapng");
+    let mut watch = LiveLoop::start(&net, &["extract", "-i", "lo", "-w", &file, "--duration", "1"]);
+    assert_eq!(watch.wait().code(), Some(0));
+    assert!(fs::metadata(&file).unwrap().len() > 0, "a section without packets");
 }
 
 /// The program for everybody, in a folder of its own.

@@ -126,6 +126,62 @@ fn a_saved_capture_gives_what_was_reported_live_and_each_finding_has_its_file() 
     assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+/// A request and an answer of another protocol.
+fn other_protocol(listener: &TcpListener) {
+    let (mut a, mut b) = connected(listener);
+    a.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(b.read(&mut [0; 100]).unwrap() > 0);
+    b.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+    assert!(a.read(&mut [0; 100]).unwrap() > 0);
+}
+
+#[test]
+fn an_extract_of_an_interface_has_what_matters_while_it_comes_and_ends_whole() {
+    let folder = TestDir::new("live-extract");
+    let [all, small, of_all] =
+        ["all.pcapng", "small.pcapng", "of-all.pcapng"].map(|it| folder.file(it));
+    // An address that no other test uses.
+    let [nodes, web] = [(); 2].map(|()| TcpListener::bind("127.0.7.7:0").unwrap());
+    let filter = "host 127.0.7.7";
+    let start = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_beamscope"));
+        command.args(arguments).args(["-i", "lo", "-f", filter]).stdout(Stdio::null());
+        listening("live extract", &mut command)
+    };
+    let Some(mut extract) = start(&["extract", "-w", &small]) else { return };
+    let Some(mut saving) = start(&["--json", "-w", &all]) else { return };
+    for _ in 0..5 {
+        other_protocol(&web);
+    }
+    refused_cookie(&nodes);
+    wait_until("the packets are in the file", || frames(&small) >= 10);
+    other_protocol(&web);
+    wait_until("the packets are in the other", || frames(&all) >= 60);
+    for child in [&mut extract, &mut saving] {
+        signal(child, "INT");
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+    lines_of(&["extract", "-q", &all, "-w", &of_all]);
+    let found = |file: &str| {
+        let mut found = events(&lines_of(&["--json", file]));
+        let stats = found.pop().unwrap();
+        assert_eq!(stats["stats"]["kernel_drops"], 0, "{stats}");
+        assert!(found.iter().any(|it| it["finding"]["rule"] == "cookie-mismatch"), "{found:?}");
+        // Both number the same packets; the time of each is read for each program.
+        let compared = |it: &Value| {
+            let finding = &it["finding"];
+            let evidence = finding["evidence"].as_array().cloned().unwrap_or_default();
+            let evidence: Vec<_> = evidence.iter().map(|it| it["frame"].clone()).collect();
+            (it["event_type"].clone(), it["frame"].clone(), finding["rule"].clone(), evidence)
+        };
+        found.iter().map(compared).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&small), found(&of_all));
+    assert_eq!(frames(&small), frames(&of_all));
+    assert!(frames(&small) < frames(&all));
+    assert_eq!(fs::metadata(&small).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
 #[test]
 fn a_row_goes_on_behind_the_sandbox_and_its_oldest_files_go() {
     let folder = TestDir::new("live-row");

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use beamscope::capture::save::inputs_fit;
 use beamscope::capture::{
-    self, Frame, Inputs, Interface, Item, Notice, Order, Progress, ReadCounter, Receiver, Source,
+    self, Drops, Frame, Interface, Item, Notice, Order, Progress, ReadCounter, Receiver,
+    SecretsType, Source,
 };
 use beamscope::extract::{ExtractEnd, ExtractSummary, Facts, KeptItem, KeptItems, Selector};
 use beamscope::render::{escape, facts_line, read_facts, summary_line};
@@ -22,9 +23,9 @@ use beamscope::time::Timestamp;
 use super::{OpenOutputs, confined, open_whole, write_whole};
 use crate::cli::console::{self, Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
-use crate::cli::place::Trusted;
-use crate::cli::save::{self, SavedInputs, Saver};
-use crate::cli::settings::{ExtractSettings, FactsSettings, SaveTarget};
+use crate::cli::place::{Target, Trusted};
+use crate::cli::save::{self, SavedInputs, Saver, SecretsCopy};
+use crate::cli::settings::{ExtractSettings, FactsSettings};
 use crate::cli::sources;
 
 /// Writes the packets of captures that matter.
@@ -37,18 +38,11 @@ use crate::cli::sources;
 pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error> {
     let ExtractSettings { captures, threads, facts, config, save, summary, warnings, .. } =
         settings;
-    let mut known = Facts::default();
-    for path in &facts {
-        known.add(read(path)?);
-    }
+    let known = known(&facts)?;
     sources::check_readable(&captures)?;
     let mut outputs = OpenOutputs::of_packets(save::open(&save, Trusted::default())?);
     outputs.events = summary.as_deref().map(open_whole).transpose()?;
     let _confined = confined(settings.is_sandboxed, &captures, &outputs, Some(&save), false);
-    let output = match &save.target {
-        SaveTarget::File(path) => path.display().to_string(),
-        SaveTarget::Stdout | SaveTarget::Rotating { .. } => console::STDOUT.to_owned(),
-    };
     let inputs = captures.iter().map(|path| sources::input(path)).collect();
     let mut inputs = sources::merged(inputs, Order::Time, threads, ReadCounter::default())?;
     let names = inputs.names();
@@ -56,22 +50,52 @@ pub(in crate::cli) fn run(settings: ExtractSettings) -> Result<RunOutcome, Error
         return Err(Error::LongNames { inputs: names.len() });
     }
     let saved = SavedInputs { names: names.clone(), snaplen: 0 };
-    let out = Extract { saver: Saver::new(save, outputs.packets, saved)?, inputs: Vec::new() };
+    let (output, keeps_secrets) = (save.target.name(), save.key_logs.is_some());
+    let out = Extract::new(Saver::new(save, outputs.packets, saved)?);
     let selector = Selector::new(&config, &known);
-    let selecting = Selecting::new(selector, out, names.clone(), warnings);
-    let SelectingEnd { mut selected, mut out, summary: mut read, is_incomplete } =
-        selecting.run(inputs)?;
-    if selected.frames == 0 && is_incomplete {
+    let mut selecting = Selecting::new(selector, out, names.clone(), warnings);
+    selecting.keeps_secrets = keeps_secrets;
+    let selected = selecting.run(&mut inputs, |_| ControlFlow::Continue(()))?;
+    if selected.selected.frames == 0 && selected.is_incomplete {
         return Ok(RunOutcome::Incomplete);
     }
-    if selected.frames == 0 {
+    if selected.selected.frames == 0 {
         return Err(Error::NoPackets { name: names.join(", "), is_selected: false });
     }
+    finish(selected, &names, &output, outputs.events.zip(summary), warnings)
+}
+
+/// Reads what is known from other captures.
+///
+/// # Errors
+///
+/// A file cannot be read, or has no facts.
+pub(super) fn known(facts: &[PathBuf]) -> Result<Facts, Error> {
+    let mut known = Facts::default();
+    for path in facts {
+        known.add(read(path)?);
+    }
+    Ok(known)
+}
+
+/// Writes the rest of an extract and its summary, and reports what was written to `output`.
+///
+/// # Errors
+///
+/// The summary cannot be written.
+pub(super) fn finish(
+    end: SelectingEnd<Extract>,
+    names: &[Arc<str>],
+    output: &str,
+    summary: Option<(Target, PathBuf)>,
+    warnings: Warnings,
+) -> Result<RunOutcome, Error> {
+    let SelectingEnd { mut selected, mut out, summary: mut read, is_incomplete, .. } = end;
     out.end(&selected);
     let is_saved = out.saver.finish();
     let kept: Vec<_> = out.inputs.iter().map(|input| input.kept).collect();
-    read.end(&mut selected, &names, &kept);
-    if let Some((target, path)) = outputs.events.zip(summary) {
+    read.end(&mut selected, names, &kept);
+    if let Some((target, path)) = summary {
         write_whole(target, &path, &summary_line(&read))?;
     }
     if let Some(problem) = out.saver.take_problem() {
@@ -100,7 +124,8 @@ pub(in crate::cli) fn facts(settings: &FactsSettings) -> Result<RunOutcome, Erro
     let names = inputs.names();
     let selector = Selector::new(config, &Facts::default());
     let SelectingEnd { selected, is_incomplete, .. } =
-        Selecting::new(selector, NotWritten, names.clone(), *warnings).run(inputs)?;
+        Selecting::new(selector, NotWritten, names.clone(), *warnings)
+            .run(&mut inputs, |_| ControlFlow::Continue(()))?;
     if selected.frames == 0 && is_incomplete {
         return Ok(RunOutcome::Incomplete);
     }
@@ -127,40 +152,73 @@ fn read(path: &PathBuf) -> Result<Facts, Error> {
 }
 
 /// What of a capture is kept beside frames.
-enum KeptExtra {
+pub(super) enum KeptExtra {
     Names(Vec<(IpAddr, Box<[u8]>)>),
     Interface { input: u16, index: Option<u32>, interface: Interface },
+    Secrets(SecretsCopy),
+}
+
+impl KeptExtra {
+    /// The bytes that it takes in memory, roughly.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Names(names) => {
+                names.iter().map(|(_, name)| size_of::<IpAddr>() + name.len()).sum()
+            }
+            Self::Interface { interface, .. } => interface.name.as_ref().map_or(0, String::len),
+            Self::Secrets(copy) => copy.secrets().expose().len(),
+        }
+    }
 }
 
 /// Gives the items of a source to a selector.
-struct Selecting<O> {
+pub(super) struct Selecting<O> {
     selector: Selector<KeptExtra>,
-    out: O,
+    pub(super) out: O,
     /// The names of the inputs.
     names: Vec<Arc<str>>,
+    /// Whether secrets of TLS are kept, and what they open.
+    keeps_secrets: bool,
     warnings: Warnings,
     summary: ExtractSummary,
     is_incomplete: bool,
+    /// Packets that were dropped before they could be read.
+    drops: Drops,
+    /// The time up to which all frames were given, as far as the source knows it.
+    until: Timestamp,
 }
 
 /// What a selection has given.
-struct SelectingEnd<O> {
+pub(super) struct SelectingEnd<O> {
     selected: ExtractEnd,
     out: O,
     /// What the captures lack; the rest is not counted yet.
     summary: ExtractSummary,
     is_incomplete: bool,
+    /// Packets that were dropped before they could be read.
+    #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "a live capture reports them"))]
+    pub(super) drops: Drops,
 }
 
 impl<O: KeptItems<KeptExtra>> Selecting<O> {
-    fn new(
+    pub(super) fn new(
         selector: Selector<KeptExtra>,
         out: O,
         names: Vec<Arc<str>>,
         warnings: Warnings,
     ) -> Self {
         let summary = ExtractSummary::default();
-        Self { selector, out, names, warnings, summary, is_incomplete: false }
+        Self {
+            selector,
+            out,
+            names,
+            keeps_secrets: false,
+            warnings,
+            summary,
+            is_incomplete: false,
+            drops: Drops::default(),
+            until: Timestamp::default(),
+        }
     }
 
     /// The name of an input, if they are several.
@@ -168,22 +226,40 @@ impl<O: KeptItems<KeptExtra>> Selecting<O> {
         self.names.get(usize::from(input)).filter(|_| self.names.len() > 1).cloned()
     }
 
+    /// Lets leave what has waited long, in a capture that goes on.
+    #[cfg(feature = "live")]
+    pub(super) fn advance(&mut self) {
+        self.selector.advance(self.until, &mut self.out);
+    }
+
+    /// Reads a source to its end, or until `on_pause` ends it, which is called some times a second where packets come as
+    /// they are sent.
+    ///
+    /// # Errors
+    ///
+    /// Waiting for packets fails.
     #[inline(never)] // the loop over frames
-    fn run(mut self, mut inputs: Inputs) -> Result<SelectingEnd<O>, capture::Error> {
-        let mut until = Timestamp::default();
+    pub(super) fn run(
+        mut self,
+        source: &mut impl Source,
+        mut on_pause: impl FnMut(&mut Self) -> ControlFlow<()>,
+    ) -> Result<SelectingEnd<O>, capture::Error> {
         loop {
-            match inputs.pump(&mut self)? {
+            match source.pump(&mut self)? {
                 Progress::End => break,
-                Progress::Idle(at) => until = until.max(at),
+                Progress::Idle(at) => self.until = self.until.max(at),
                 Progress::More => {}
             }
+            if on_pause(&mut self).is_break() {
+                break;
+            }
         }
-        inputs.close(&mut self);
-        let Self { selector, mut out, summary, is_incomplete, .. } = self;
+        source.close(&mut self);
+        let Self { selector, mut out, summary, is_incomplete, drops, until, .. } = self;
         let mut selected = selector.finish(&mut out);
         // The input may be an extract itself.
         selected.until = selected.until.max(until);
-        Ok(SelectingEnd { selected, out, summary, is_incomplete })
+        Ok(SelectingEnd { selected, out, summary, is_incomplete, drops })
     }
 }
 
@@ -216,11 +292,27 @@ impl<O: KeptItems<KeptExtra>> Receiver for Selecting<O> {
                 self.summary.add_damage(kind.name(), detail, input);
                 None
             }
+            Item::KeyLog { secrets, .. } if self.keeps_secrets => {
+                if secrets.kind == SecretsType::TLS_KEY_LOG {
+                    self.selector.add_secrets(secrets.expose());
+                }
+                Some(KeptExtra::Secrets(SecretsCopy::new(&secrets)))
+            }
             // Secrets are in the capture, and stay there.
-            Item::KeyLog { .. } | Item::Drops(_) | Item::InterfaceState { .. } => None,
+            Item::KeyLog { .. } => None,
+            Item::Drops(drops) => {
+                self.drops = drops;
+                None
+            }
+            Item::InterfaceState { device, is_up, .. } => {
+                let state = if is_up { "is up again" } else { "is down: no packets come from it" };
+                self.warnings.warn(&format_args!("{} {state}", escape(device)));
+                None
+            }
         };
         if let Some(extra) = extra {
-            self.selector.on_other(extra, &mut self.out);
+            let bytes = extra.bytes();
+            self.selector.on_other(extra, bytes, &mut self.out);
         }
         ControlFlow::Continue(())
     }
@@ -234,8 +326,8 @@ impl KeptItems<KeptExtra> for NotWritten {
 }
 
 /// Writes what is kept.
-struct Extract {
-    saver: Saver,
+pub(super) struct Extract {
+    pub(super) saver: Saver,
     inputs: Vec<KeptOfInput>,
 }
 
@@ -249,6 +341,11 @@ struct KeptOfInput {
 }
 
 impl Extract {
+    /// Writes with a saver, which has written nothing so far.
+    pub(super) const fn new(saver: Saver) -> Self {
+        Self { saver, inputs: Vec::new() }
+    }
+
     /// Writes how many frames each input has, and up to when all go.
     fn end(&mut self, selected: &ExtractEnd) {
         for (input, (of, frames)) in (0..).zip(self.inputs.iter().zip(&selected.inputs)) {
@@ -281,6 +378,7 @@ impl KeptItems<KeptExtra> for Extract {
             KeptItem::Other(KeptExtra::Interface { input, index, interface }) => {
                 saver.count(input, index, interface);
             }
+            KeptItem::Other(KeptExtra::Secrets(copy)) => saver.secrets(&copy.secrets()),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use beamscope::capture::save::{Encoder, InterfaceInfo, SaveFormat};
-use beamscope::capture::{Frame, Interface, Item, Secrets};
+use beamscope::capture::{Frame, Interface, Item, Secrets, SecretsType};
 use beamscope::time::Timestamp;
 use zeroize::Zeroizing;
 
@@ -65,6 +65,24 @@ pub(super) struct SavedInputs {
     pub(super) names: Vec<Arc<str>>,
     /// Most captured bytes of a frame; 0 for no limit.
     pub(super) snaplen: u32,
+}
+
+/// Secrets that are saved later.
+pub(super) struct SecretsCopy {
+    kind: SecretsType,
+    data: Zeroizing<Vec<u8>>,
+}
+
+impl SecretsCopy {
+    /// A copy of secrets, which is wiped when it is dropped.
+    pub(super) fn new(secrets: &Secrets<'_>) -> Self {
+        Self { kind: secrets.kind, data: Zeroizing::new(secrets.expose().to_vec()) }
+    }
+
+    /// The secrets that were copied.
+    pub(super) fn secrets(&self) -> Secrets<'_> {
+        Secrets::new(self.kind, &self.data)
+    }
 }
 
 /// Where packets go, with the state of a sequence.
@@ -205,7 +223,7 @@ impl Saver {
     }
 
     /// Saves secrets that decrypt later packets, as the input contained them, if secrets are saved.
-    fn secrets(&mut self, secrets: &Secrets<'_>) {
+    pub(super) fn secrets(&mut self, secrets: &Secrets<'_>) {
         if self.open.is_some() && self.key_logs.is_some() {
             self.encoder.secrets(secrets, &mut self.buffer);
         }
@@ -292,6 +310,12 @@ impl Saver {
             }
             Err(error) => self.stop(&error.to_string()),
         }
+    }
+
+    /// Whether there is something to save to.
+    #[cfg(feature = "live")]
+    pub(super) const fn is_open(&self) -> bool {
+        self.open.is_some()
     }
 
     /// Why saving stopped since the last call, as text.

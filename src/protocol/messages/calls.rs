@@ -343,10 +343,8 @@ impl Caller {
         memory: &mut Reservation,
     ) -> Option<u64> {
         let mark = answer.mark;
-        if let Some(request) = self.pending.get(key) {
-            let outcome = answer.outcome(request.kind)?;
-            self.pending.remove(key);
-            return self.settle(request, outcome, mark);
+        if let Some((request, outcome)) = self.pending.end(key, |it| answer.outcome(it.kind)) {
+            return self.settle(request, outcome?, mark);
         }
         if let Some(request) = self.given_up.take(key, mark.at) {
             // The caller removed its monitor because it had the answer.

@@ -72,23 +72,31 @@ impl PendingRequests {
         })
     }
 
-    /// The request with this key.
-    pub(super) fn get(&self, key: RequestKey) -> Option<CallRequest> {
-        let place = self.places.find(key, |place| self.has(*place, key))?;
-        self.entries.get(usize::from(*place)).map(Entry::request)
+    /// The request with this key, and what `outcome` makes of it; removed, unless that is `None`. One search for both.
+    pub(super) fn end<T>(
+        &mut self,
+        key: RequestKey,
+        outcome: impl FnOnce(&CallRequest) -> Option<T>,
+    ) -> Option<(CallRequest, Option<T>)> {
+        let Self { places, entries, .. } = self;
+        let found = places.find_entry(key, |place| is_at(entries, *place, key)).ok()?;
+        let place = *found.get();
+        let entry = *entries.get(usize::from(place))?;
+        let request = entry.request();
+        let outcome = outcome(&request);
+        if outcome.is_some() {
+            found.remove();
+            self.link(entry.before, entry.behind);
+            if let Some(entry) = self.entries.get_mut(usize::from(place)) {
+                entry.behind = std::mem::replace(&mut self.free, place);
+            }
+        }
+        Some((request, outcome))
     }
 
     /// Removes the request with this key.
     pub(super) fn remove(&mut self, key: RequestKey) -> Option<CallRequest> {
-        let Self { places, entries, .. } = self;
-        let found = places.find_entry(key, |place| is_at(entries, *place, key)).ok()?;
-        let (place, _) = found.remove();
-        let entry = *self.entries.get(usize::from(place))?;
-        self.link(entry.before, entry.behind);
-        if let Some(entry) = self.entries.get_mut(usize::from(place)) {
-            entry.behind = std::mem::replace(&mut self.free, place);
-        }
-        Some(entry.request())
+        self.end(key, |_| Some(())).map(|(request, _)| request)
     }
 
     /// Adds a request as the newest. Without memory it is left out.
@@ -155,10 +163,6 @@ impl PendingRequests {
             None => self.last = before,
         }
     }
-
-    fn has(&self, place: EntryIndex, key: RequestKey) -> bool {
-        is_at(&self.entries, place, key)
-    }
 }
 
 fn key_at(entries: &[Entry], place: EntryIndex) -> RequestKey {
@@ -208,7 +212,8 @@ mod tests {
                 let place = model.iter().position(|(known, _)| *known == key);
                 let expected =
                     place.and_then(|place| model.remove(place)).map(|(_, number)| number);
-                assert_eq!(pending.get(key).map(|it| it.mark.frame.number), expected);
+                let kept = pending.end(key, |_| None::<()>);
+                assert_eq!(kept.map(|(it, _)| it.mark.frame.number), expected);
                 let removed = pending.remove(key);
                 assert_eq!(removed.map(|it| it.mark.frame.number), expected);
             } else {

@@ -47,6 +47,7 @@ pub enum AtomRole {
 
 impl AtomRole {
     /// The role of the atom with this text.
+    #[inline]
     pub fn of(text: &[u8]) -> Self {
         match text {
             b"$gen_call" => Self::GenCall,

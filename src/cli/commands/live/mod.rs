@@ -3,6 +3,7 @@
 //! In: interfaces, signals, time, and the reader of standard output. Out: frames run through the engine,
 //! saved, and reported. Nothing waits for a reader: events leave through a queue.
 
+pub(in crate::cli) mod extract;
 mod startup;
 mod status;
 

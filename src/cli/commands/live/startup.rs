@@ -5,6 +5,7 @@
 //! open nothing else.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -15,17 +16,19 @@ use beamscope::capture::live::{self, Live, LiveOptions};
 use beamscope::engine::Engine;
 use beamscope::render::{self, Output};
 
-use crate::cli::commands::{OpenOutputs, anonymous_names, replacements};
+use crate::cli::commands::{OpenOutputs, WHOLE, anonymous_names, replacements};
 use crate::cli::confine::privileges::{self, UserAccount};
-use crate::cli::confine::sandbox::{Sandbox, SandboxKind};
+use crate::cli::confine::sandbox::{Sandbox, SandboxKind, Writable};
 use crate::cli::console::Warnings;
 use crate::cli::error::Error;
 use crate::cli::evidence_dir::EvidenceDir;
 use crate::cli::keylog::KeyLogFiles;
 use crate::cli::observations::{ObservationFile, host_name};
-use crate::cli::place::{Directory, Place, Trusted};
-use crate::cli::save::{SavedInputs, Saver};
-use crate::cli::settings::{FailSettings, LiveSettings, OutputSettings, RunSettings};
+use crate::cli::place::{Directory, Place, Target, Trusted};
+use crate::cli::save::{self, SavedInputs, Saver};
+use crate::cli::settings::{
+    FailSettings, LiveSettings, OutputSettings, RunSettings, SaveSettings, StopSettings,
+};
 use crate::cli::sinks::{self, EventStream};
 use crate::cli::stop::StopCondition;
 #[cfg(feature = "tui")]
@@ -109,6 +112,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
 
     // 4. Give what was made to the user, who writes there from now on.
     if let Some(account) = &account {
+        hand_over_files(account, &outputs);
         let made = outputs.evidence.iter();
         #[cfg(feature = "nats")]
         let made = {
@@ -116,10 +120,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
             made.chain(published.map(|(spool, _)| spool.directory()))
         };
         let directories = made.flat_map(Directory::made).map(AsFd::as_fd);
-        let observed = outputs.observations.as_ref().and_then(|it| it.file.as_ref());
-        let files = outputs.events.iter().chain(&outputs.packets).chain(observed);
-        let files = files.filter_map(|it| it.opened.as_ref()?.if_new()).map(AsFd::as_fd);
-        directories.chain(files).for_each(|made| account.hand_over(made));
+        directories.for_each(|made| account.hand_over(made));
     }
     let (stream, events_place) = sinks::start(&output, outputs.events)?;
     let (queue, backlog) = render::queue(stream, config.limits.unread);
@@ -138,21 +139,20 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     let inputs_saved = SavedInputs { names: saved_names.clone(), snaplen: options.snaplen };
     let mut saver = save.map(|save| Saver::new(save, outputs.packets, inputs_saved)).transpose()?;
 
-    // 5. Drop privileges, before the first thread: Linux keeps them for each thread.
-    let privileges = privileges::drop_all(account.as_ref())?;
-
-    // 6. Restrict files, also before the first thread: Landlock binds those that start later.
-    let sandbox = Sandbox::restrict_files(is_sandboxed, &READ, &writable);
-
-    // 7. Start all threads. They inherit both restrictions.
-    let writer = thread::Builder::new().name("output".to_owned()).spawn(|| backlog.write());
-    drop(writer.map_err(|source| sinks::write_error(&output, source))?);
-    saver.as_mut().map_or(Ok(()), Saver::put_queue_before_stdout)?;
-    #[cfg(feature = "tui")]
-    let tui = Tui::wanted(&output, capture.names.join(", "))?;
-
-    // 8. Restrict system calls of all threads. No thread can start from here on.
-    let sandbox = sandbox.restrict_calls(SandboxKind::Live);
+    // 5. to 8. Give up all rights.
+    let start_threads = || {
+        let writer = thread::Builder::new().name("output".to_owned()).spawn(|| backlog.write());
+        drop(writer.map_err(|source| sinks::write_error(&output, source))?);
+        saver.as_mut().map_or(Ok(()), Saver::put_queue_before_stdout)?;
+        #[cfg(feature = "tui")]
+        let tui = Tui::wanted(&output, capture.names.join(", "))?;
+        #[cfg(not(feature = "tui"))]
+        let tui = ();
+        Ok(tui)
+    };
+    let (tui, state) = confine(account.as_ref(), is_sandboxed, &writable, start_threads)?;
+    #[cfg(not(feature = "tui"))]
+    let () = tui;
 
     let sink = Output::queued(queue, inputs, output.options.clone());
     let mut engine = Engine::new(config, sink);
@@ -164,7 +164,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     }
     if is_verbose {
         let always = Warnings::new(false);
-        always.notice(&format_args!("privileges: {privileges}\nsandbox: {sandbox}"));
+        always.notice(&state);
     }
     // The same words as those of tcpdump: from here on no packet is missed.
     output.warnings.notice(&format_args!("listening on {}", capture.names.join(", ")));
@@ -182,6 +182,83 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
         #[cfg(feature = "tui")]
         tui,
     })
+}
+
+/// An extract of a live capture that is ready, without rights.
+pub(super) struct StartedExtract {
+    pub(super) capture: LiveCapture,
+    pub(super) saver: Saver,
+    /// The file of the summary.
+    pub(super) summary: Option<Target>,
+}
+
+/// Opens everything that the settings of an extract name, then gives up all rights: the steps of [`start`].
+///
+/// # Errors
+///
+/// An interface or a file cannot be opened, the user of `-Z` does not exist, privileges cannot be dropped, or a thread cannot
+/// be started.
+pub(super) fn start_extract(
+    (interfaces, options): (&[String], &LiveOptions),
+    user: Option<&str>,
+    stop: &StopSettings,
+    (is_sandboxed, save, summary): (bool, SaveSettings, Option<&Path>),
+) -> Result<StartedExtract, Error> {
+    let account = user.map(UserAccount::find).transpose()?;
+    let trusted = Trusted { account: account.as_ref().map(UserAccount::uid) };
+    let (devices, names) = open_interfaces(interfaces, options)?;
+    let stop = StopCondition::new(stop).map_err(Error::Wait)?;
+    let held_back = options.held_back();
+    let capture =
+        LiveCapture { interfaces: devices, names, stop, held_back, packet_limit: u64::MAX };
+    let mut outputs = OpenOutputs::of_packets(save::open(&save, trusted)?);
+    // SIGHUP opens the file of packets again; that of the summary stays open until the end.
+    let writable = outputs.made_later(Some(&save), true);
+    let open =
+        |path| Target::open(path, trusted, WHOLE).map_err(|source| Error::output(path, source));
+    outputs.events = summary.map(open).transpose()?;
+    if let Some(account) = &account {
+        hand_over_files(account, &outputs);
+    }
+    let inputs = capture.names.iter().map(|name| name.as_str().into()).collect();
+    let saved = SavedInputs { names: inputs, snaplen: options.snaplen };
+    let mut saver = Saver::new(save, outputs.packets, saved)?;
+    let start_threads = || saver.put_queue_before_stdout();
+    confine(account.as_ref(), is_sandboxed, &writable, start_threads)?;
+    Ok(StartedExtract { capture, saver, summary: outputs.events })
+}
+
+/// Gives the files that were made to the user, who writes there from now on.
+fn hand_over_files(account: &UserAccount, outputs: &OpenOutputs) {
+    let observed = outputs.observations.as_ref().and_then(|it| it.file.as_ref());
+    let files = outputs.events.iter().chain(&outputs.packets).chain(observed);
+    let files = files.filter_map(|it| it.opened.as_ref()?.if_new());
+    files.for_each(|made| account.hand_over(made.as_fd()));
+}
+
+/// The last steps of a start. Returns what `start_threads` does, and what is left of rights as text.
+///
+/// # Errors
+///
+/// Privileges cannot be dropped, or a thread cannot be started.
+fn confine<T>(
+    account: Option<&UserAccount>,
+    is_sandboxed: bool,
+    writable: &[Writable],
+    start_threads: impl FnOnce() -> Result<T, Error>,
+) -> Result<(T, String), Error> {
+    // 5. Drop privileges, before the first thread: Linux keeps them for each thread.
+    let privileges = privileges::drop_all(account)?;
+
+    // 6. Restrict files, also before the first thread: Landlock binds those that start later.
+    let sandbox = Sandbox::restrict_files(is_sandboxed, &READ, writable);
+
+    // 7. Start all threads. They inherit both restrictions.
+    let started = start_threads()?;
+
+    // 8. Restrict system calls of all threads. No thread can start from here on.
+    let sandbox = sandbox.restrict_calls(SandboxKind::Live);
+    Ok((started, format!("privileges: {privileges}\nsandbox: {sandbox}")))
 }
 
 fn open_interfaces(
