@@ -28,6 +28,8 @@ use crate::cli::nats::{Gathering, MessageReader};
 use crate::cli::observations::sensor_of;
 use crate::cli::place::Trusted;
 use crate::cli::settings::MergeSettings;
+#[cfg(feature = "nats")]
+use crate::cli::settings::NatsSettings;
 use crate::cli::sinks;
 use crate::cli::sources::{self, MixedInput};
 
@@ -38,14 +40,22 @@ use crate::cli::sources::{self, MixedInput};
 /// None of the inputs can be used, or the output cannot be written. An input that cannot be used, or in part only, is
 /// reported, and the outcome is then `Incomplete`.
 pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> {
+    let MergeSettings {
+        is_sandboxed,
+        mut inputs,
+        #[cfg(feature = "nats")]
+        nats,
+        config,
+        output: settings,
+        fail_on,
+    } = settings;
     #[cfg(feature = "nats")]
-    let published = settings.nats.as_ref();
+    let is_quiet = settings.warnings.are_off();
     #[cfg(feature = "nats")]
-    let is_quiet = settings.output.warnings.are_off();
+    let start =
+        |nats: NatsSettings| MessageReader::start(&nats, is_quiet).map(|reader| (reader, nats));
     #[cfg(feature = "nats")]
-    let published = published.map(|nats| MessageReader::start(nats, is_quiet)).transpose()?;
-    let MergeSettings { is_sandboxed, mut inputs, config, output: settings, fail_on, .. } =
-        settings;
+    let published = nats.map(start).transpose()?;
     sources::check_opens(&inputs)?;
     let outputs = OpenOutputs::of_events(sinks::open_file(&settings, Trusted::default())?);
     let _confined = confined(is_sandboxed, &inputs, &outputs, None, false);
@@ -74,8 +84,8 @@ pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> 
         reading.captures(captures, &paths, &config)?;
     }
     #[cfg(feature = "nats")]
-    if let Some(published) = published {
-        reading.published(published, &limits)?;
+    if let Some((published, nats)) = published {
+        reading.published(published, &nats, &limits)?;
     }
     let MergeInputs { parts, mut unread, has_failed, .. } = reading;
     if parts.is_empty() {
@@ -115,7 +125,12 @@ impl MergeInputs {
     ///
     /// The server cannot be read from, or has nothing.
     #[cfg(feature = "nats")]
-    fn published(&mut self, mut reader: MessageReader, limits: &MergeLimits) -> Result<(), Error> {
+    fn published(
+        &mut self,
+        mut reader: MessageReader,
+        nats: &NatsSettings,
+        limits: &MergeLimits,
+    ) -> Result<(), Error> {
         let mut gathering = Gathering::new(limits);
         while let Some(message) = reader.next()? {
             gathering.add(message);
@@ -146,7 +161,10 @@ impl MergeInputs {
             self.observations(run.name, Box::new(Cursor::new(run.lines)), run.faults);
         }
         if is_empty {
-            let detail = "the stream has no observations".to_owned();
+            let detail = format!(
+                "stream {} has no observations of the subject {}.>; --nats-stream and --nats-subject name others",
+                nats.stream, nats.subject
+            );
             let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, detail.clone());
             self.unread.push((Error::Nats { detail }, anomaly));
         }
