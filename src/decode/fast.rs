@@ -75,6 +75,29 @@ impl<'a> TcpView<'a> {
         u32::from_be_bytes([q0, q1, q2, q3])
     }
 
+    /// Acknowledgement number as sent.
+    #[inline]
+    pub const fn ack(&self) -> u32 {
+        let [_, _, _, _, _, _, _, _, a0, a1, a2, a3, ..] = *self.tcp;
+        u32::from_be_bytes([a0, a1, a2, a3])
+    }
+
+    /// Window as sent, not scaled.
+    #[inline]
+    pub const fn window(&self) -> u16 {
+        let [.., w0, w1, _, _, _, _] = *self.tcp;
+        u16::from_be_bytes([w0, w1])
+    }
+
+    /// Identification of the IPv4 datagram.
+    #[inline]
+    pub const fn ip_id(&self) -> Option<u16> {
+        match self.ip {
+            IpHeader::V4(&[_, _, _, _, i0, i1, ..]) => Some(u16::from_be_bytes([i0, i1])),
+            IpHeader::V6(_) => None,
+        }
+    }
+
     /// Flag bits of the header.
     #[inline]
     pub const fn flags(&self) -> TcpFlags {
@@ -113,20 +136,16 @@ impl<'a> TcpView<'a> {
             layers.push(Layer::Vlan(u16::from_be_bytes(*tag) & 0x0fff));
         }
         let (flow, direction) = self.flow();
-        let [_, _, _, _, _, _, _, _, a0, a1, a2, a3, _, _, w0, w1, ..] = *self.tcp;
         Segment {
             frame: frame.id,
             at: frame.at,
             flow,
             direction,
             seq: self.seq(),
-            ack: u32::from_be_bytes([a0, a1, a2, a3]),
+            ack: self.ack(),
             flags: self.flags(),
-            window: u16::from_be_bytes([w0, w1]),
-            ip_id: match self.ip {
-                IpHeader::V4(&[_, _, _, _, i0, i1, ..]) => Some(u16::from_be_bytes([i0, i1])),
-                IpHeader::V6(_) => None,
-            },
+            window: self.window(),
+            ip_id: self.ip_id(),
             ttl: match self.ip {
                 IpHeader::V4(&[_, _, _, _, _, _, _, _, ttl, ..]) => ttl,
                 IpHeader::V6(&[_, _, _, _, _, _, _, limit, ..]) => limit,

@@ -249,8 +249,8 @@ fn unresolved(base: &FailedName, all: &[&FailedName], node: Option<Arc<str>>) ->
         title: format!("{client} could not resolve {name}{host_of}: {short}"),
         explanation: format!(
             "{client} asked the DNS server {server} for the address of {name} {times}, and {why}. A node that \
-             cannot resolve the host of another node sends it no SYN, and nothing of a dial is in this \
-             capture."
+             cannot resolve the host of another node sends it no SYN, and the capture has no dial from \
+             {client} to that name."
         ),
         remedy: vec![
             step,

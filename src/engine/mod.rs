@@ -163,10 +163,9 @@ impl<S: EventSink> Engine<S> {
         if let Some(evidence) = &mut self.core.evidence {
             evidence.on_frame(frame, Relevance::Later);
         }
-        let segment = self.decoder.segment(frame, &view);
         self.core.has_other_ports = true;
         self.core.has_openings = true;
-        self.core.triage.note(&segment);
+        self.core.triage.note(frame, &view);
     }
 
     #[inline(never)]

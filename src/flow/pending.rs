@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::ports::bucket;
 use super::{Direction, FlowKey};
-use crate::decode::{Endpoint, Segment, TcpFlags};
+use crate::capture::Frame;
+use crate::decode::{Endpoint, Segment, TcpFlags, TcpView};
 use crate::packet::{FrameRef, PacketRef};
 use crate::time::Timestamp;
 
@@ -64,6 +65,23 @@ impl SegmentHeader {
             flags: segment.flags,
             direction: segment.direction,
         }
+    }
+
+    #[inline(always)]
+    fn of_view(frame: &Frame<'_>, view: &TcpView<'_>) -> (FlowKey, Self) {
+        let (key, direction) = view.flow();
+        let header = Self {
+            number: frame.id.number,
+            at: frame.at,
+            seq: view.seq(),
+            ack: view.ack(),
+            input: frame.id.input,
+            window: view.window(),
+            ip_id: view.ip_id().unwrap_or_default(),
+            flags: view.flags(),
+            direction,
+        };
+        (key, header)
     }
 
     /// Whether it is a SYN, not a SYN-ACK.
@@ -306,9 +324,19 @@ impl PendingTable {
 
     /// Notes a segment without payload. Only a SYN makes an entry; any other segment is added to the entry of its
     /// connection, if there is one. Returns whether an entry has it now.
-    #[inline(always)] // up to a million calls a second; out of line, the segment would be passed through memory
     pub fn note(&mut self, segment: &Segment<'_>) -> bool {
-        let (key, header) = (segment.flow, SegmentHeader::new(segment));
+        self.note_header(segment.flow, SegmentHeader::new(segment))
+    }
+
+    /// The same, for the segment of a frame of which no [`Segment`] is made.
+    #[inline(always)] // up to a million calls a second; out of line, the header would be passed through memory
+    pub fn note_view(&mut self, frame: &Frame<'_>, view: &TcpView<'_>) -> bool {
+        let (key, header) = SegmentHeader::of_view(frame, view);
+        self.note_header(key, header)
+    }
+
+    #[inline(always)]
+    fn note_header(&mut self, key: FlowKey, header: SegmentHeader) -> bool {
         let place = self.places.of(&key);
         // Without an entry in the bucket, the slot, which is likely a cache miss, is not loaded.
         let [low, high] = key.ports();

@@ -1,6 +1,7 @@
 //! Selects the segments that matter, and the connections that are followed.
 
 use super::{Direction, FlowKey, FlowTable, PendingTable, PortSet, TcpOpening};
+use crate::capture::Frame;
 use crate::decode::{Endpoint, Segment, TcpFlags, TcpView};
 use crate::identify::{self, PayloadMatch};
 
@@ -90,8 +91,8 @@ impl Triage {
 
     /// Notes a segment without payload on unknown ports.
     #[inline(always)]
-    pub fn note(&mut self, segment: &Segment<'_>) {
-        self.pending.note(segment);
+    pub fn note(&mut self, frame: &Frame<'_>, view: &TcpView<'_>) {
+        self.pending.note_view(frame, view);
     }
 
     /// Whether a payload that [begins nothing](Interest::Overtaking) is of no use at its place in the stream. If it
