@@ -325,12 +325,8 @@ fn a_sensor_that_stopped_early_changes_no_finding() {
         }) {
             let has = |sensor: usize, at: usize, _: &Kept| sensor == 0 || at < at_most;
             let Some([parts, whole]) = seen_by(path, has, 2, 0) else { continue };
-            let rules_of = |it| {
-                let mut rules = story(&merged(it, Run::Plain)).rules;
-                // The end of a registration that one sensor lacks is not joined with that of the other.
-                rules.remove("registration-lost");
-                rules.into_keys().collect::<Vec<_>>()
-            };
+            let rules_of =
+                |it| story(&merged(it, Run::Plain)).rules.into_keys().collect::<Vec<_>>();
             let [one, many] = [whole, parts].map(rules_of);
             if one != many {
                 wrong.push(format!("{at_most} frames: {one:?} became {many:?}"));
