@@ -1228,7 +1228,8 @@ fn nats_url(text: &str) -> Result<NatsUrl, String> {
     let is_address = |url: &str| {
         let (scheme, host) = url.split_once("://").unwrap_or(("nats", url));
         let host = host.rsplit('@').next().unwrap_or_default();
-        matches!(scheme, "nats" | "tls") && !host.is_empty() && !url.contains(char::is_whitespace)
+        let is_host = !host.is_empty() && host != "-";
+        matches!(scheme, "nats" | "tls") && is_host && !url.contains(char::is_whitespace)
     };
     let all = text.split(',').all(is_address);
     let wrong = || "expected nats://HOST:PORT, or tls://HOST:PORT for TLS".to_owned();

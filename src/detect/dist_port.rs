@@ -302,7 +302,7 @@ impl<'a> FailedDial<'a> {
     }
 
     fn input(&self) -> Option<u16> {
-        self.session.settled.shown_by_input()
+        self.session.settled.host()
     }
 
     fn finding(&self, doc: &RuleDoc) -> Detection {

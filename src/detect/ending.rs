@@ -111,7 +111,7 @@ pub enum Host {
 impl Host {
     /// The host with address `ip` in the input of `settled`.
     pub fn of(ip: IpAddr, settled: &Settled) -> Self {
-        if ip.is_loopback() { Self::Loopback(settled.shown_by_input()) } else { Self::At(ip) }
+        if ip.is_loopback() { Self::Loopback(settled.host()) } else { Self::At(ip) }
     }
 }
 

@@ -76,7 +76,7 @@ impl Mapper {
     pub(super) fn of(settled: &Settled) -> Self {
         let ids = &settled.connection;
         let end = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
-        Self { end, input: settled.shown_by_input().filter(|_| end.ip.is_loopback()) }
+        Self { end, input: settled.host().filter(|_| end.ip.is_loopback()) }
     }
 }
 
@@ -274,6 +274,7 @@ pub(super) mod tests {
             at: seconds(at),
             frame: Some(mark(frame, at).frame),
             input: None,
+            host_input: None,
             connection: between(src, dest, session_id),
         };
         Step::Epmd(settled, Box::new(epmd))

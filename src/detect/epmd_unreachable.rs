@@ -3,6 +3,7 @@
 //! The evidence is RST or ICMP in answer to the SYN, or no answer in this capture. The capture cannot show
 //! whether the host is down or a packet filter is on the path.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::{Detection, EndedBy, Ending, Host, KnownAs, LogLine, Rule, RuleDoc, l
 use crate::decode::Endpoint;
 use crate::judge::JudgedConnection;
 use crate::judge::world::{EpmdAnswer, World};
+use crate::limits::remember;
 use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Confidence, Evidence, Severity, Shows};
 
@@ -69,6 +71,8 @@ pub(super) struct EpmdUnreachable {
     down: Option<Host>,
     /// The host whose EPMD was last asked to exit.
     asked_to_exit: Option<Host>,
+    /// Hosts whose EPMD answered at a loopback address, which another host has as well.
+    answered: VecDeque<Host>,
 }
 
 /// The EPMD of a host that refused a client there.
@@ -80,7 +84,12 @@ struct Starting {
 
 impl Default for EpmdUnreachable {
     fn default() -> Self {
-        Self { starting: Held::new(START), down: None, asked_to_exit: None }
+        Self {
+            starting: Held::new(START),
+            down: None,
+            asked_to_exit: None,
+            answered: VecDeque::new(),
+        }
     }
 }
 
@@ -99,12 +108,21 @@ impl Rule for EpmdUnreachable {
         let ids = &*settled.connection;
         let seen = &epmd.seen;
         let server_host = Host::of(ids.dest_ip, settled);
-        if seen.reply.is_some() {
+        // The reply to a registration was sent long before that ends.
+        if seen.reply.is_some() && epmd.outcome != EpmdOutcome::Unregistered {
+            let is_new = !self.answered.contains(&server_host);
+            if let Host::Loopback(_) = server_host
+                && is_new
+            {
+                remember(&mut self.answered, server_host, REMEMBERED);
+            }
             self.starting.take_back(|held| held.about.host == server_host);
             self.down = self.down.filter(|down| *down != server_host);
             self.asked_to_exit = self.asked_to_exit.filter(|asked| *asked != server_host);
         }
-        if epmd.request == Some(EpmdTag::KILL_REQ) {
+        // A request that the capture lacks may be one to exit.
+        let is_unknown = epmd.request.is_none() && epmd.outcome == EpmdOutcome::Incomplete;
+        if epmd.request == Some(EpmdTag::KILL_REQ) || is_unknown {
             self.asked_to_exit = Some(server_host);
         }
         self.starting.release(settled.at, out);
@@ -129,7 +147,10 @@ impl Rule for EpmdUnreachable {
             Ending::connect(client, KnownAs::AnyOf(server_host)),
         ]);
         let end = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
-        let has_answered = world.reach().epmd(end).is_some();
+        let has_answered = match server_host {
+            Host::At(_) => world.reach().epmd(end).is_some(),
+            Host::Loopback(_) => self.answered.contains(&server_host),
+        };
         // An EPMD that answered before, and was not asked to exit, ended by a fault.
         let has_failed = has_answered && self.asked_to_exit != Some(server_host);
         let may_start = !has_failed && self.down != Some(server_host);
@@ -307,6 +328,9 @@ const OFTEN: usize = 16;
 /// The first node of a host asks EPMD in vain, starts it, and registers as soon as it is up. That takes a second or two,
 /// and several on a busy host.
 const START: Duration = Duration::from_secs(10);
+
+/// Hosts whose EPMD answered at a loopback address: there is one for each input.
+const REMEMBERED: usize = 256;
 
 #[cfg(test)]
 mod tests {

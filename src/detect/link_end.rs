@@ -78,6 +78,10 @@ impl LinkEnd {
             }
             (CloseKind::Rst, Some((by, close))) if has_flowed(session) => {
                 unacknowledged.or_else(|| {
+                    // What was sent just before may be the reason, and not be in the capture.
+                    if seen.lost_until.is_some_and(|lost| lost >= close.at) {
+                        return None;
+                    }
                     let is_busy = may_be_end_of_node(session, by, close);
                     Some(Self::Reset { by, close, is_busy })
                 })

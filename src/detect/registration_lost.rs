@@ -66,6 +66,8 @@ pub(super) struct RegistrationLost {
 #[derive(Debug)]
 struct LostRegistration {
     registration: KnownRegistration,
+    /// The input that represents the host whose EPMD it is.
+    host: Option<u16>,
     close: PacketRef,
     closed_by: Option<Role>,
     /// The detection, until no connection can turn out to be the next registration.
@@ -98,7 +100,7 @@ impl Rule for RegistrationLost {
     }
 
     fn on_fact(&mut self, settled: &Settled) {
-        if let Some(host) = self.capture_host(settled.shown_by_input()) {
+        if let Some(host) = self.capture_host(settled.host()) {
             host.on_connection(settled);
         }
     }
@@ -131,7 +133,8 @@ impl RegistrationLost {
         let registration = self.known.on_epmd(settled, epmd);
         if let (Some(registration), Some(close)) = (registration, epmd.seen.close) {
             let closed_by = epmd.seen.closed_by;
-            let lost = LostRegistration { registration, close, closed_by, pending: None };
+            let host = settled.host();
+            let lost = LostRegistration { registration, host, close, closed_by, pending: None };
             remember(&mut self.lost, lost, REMEMBERED);
             return;
         }
@@ -206,10 +209,9 @@ impl RegistrationLost {
         session: &JudgedConnection,
         last: Timestamp,
     ) -> Timestamp {
-        let input = lost.close.frame.input;
-        let host = self.hosts.iter().find(|(known, _)| *known == input);
+        let host = self.hosts.iter().find(|(known, _)| Some(*known) == lost.host);
         let until = host.map_or_else(Timestamp::default, |(_, host)| host.until);
-        if session.settled.shown_by_input() == Some(input) { until.max(last) } else { until }
+        if session.settled.host() == lost.host { until.max(last) } else { until }
     }
 
     fn host_match(
@@ -226,7 +228,7 @@ impl RegistrationLost {
                 HostMatch::Other
             };
         };
-        if session.settled.shown_by_input() != Some(input) {
+        if session.settled.host() != Some(input) {
             return HostMatch::Unknown;
         }
         if ip.is_loopback() || ip == peer {
@@ -413,8 +415,13 @@ mod tests {
         seen.tcp.sides.acceptor.last_bytes = Some(seconds(last));
         let mut ids = (*between(LAN.0, LAN.1, "s")).clone();
         ids.dest_port = 9100;
-        it.settled =
-            Settled { at: seconds(last), frame: None, input: Some(0), connection: Arc::new(ids) };
+        it.settled = Settled {
+            at: seconds(last),
+            frame: None,
+            input: Some(0),
+            host_input: None,
+            connection: Arc::new(ids),
+        };
         change(&mut it);
         it.into()
     }

@@ -216,5 +216,8 @@ fn trigger_fact(event: &MessageEvent<'_>) -> Option<Fact> {
     let (mark, from, operation) = (meta.packet, meta.from, meta.operation_name().into());
     let message = Box::new(TriggerMessage { mark, from, operation, trigger, call, lost });
     let (at, frame, connection) = (mark.at, Some(mark.frame), Arc::clone(connection));
-    Some(Fact::Message { settled: Settled { at, frame, input: None, connection }, message })
+    Some(Fact::Message {
+        settled: Settled { at, frame, input: None, host_input: None, connection },
+        message,
+    })
 }

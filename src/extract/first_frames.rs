@@ -9,10 +9,17 @@ pub(super) struct FirstFrames {
     /// The entries that were used last, one for each value of some bits of the hash. The table is larger than a processor's
     /// caches: each use of it waits for memory, and most connections are used some times within a short while.
     recent: Vec<RecentEntry>,
+    /// Entries whose place there was taken, until they are put back together: the waits for memory then overlap.
+    displaced: Vec<RecentEntry>,
     /// Entries with the same lower bits of the hash, the newest first. Of an entry, the upper bits are others of the hash,
     /// and the lower ones count.
-    buckets: Vec<[u32; WAYS]>,
+    buckets: Vec<EntryBucket>,
 }
+
+/// Entries in one cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(32))]
+struct EntryBucket([u32; WAYS]);
 
 /// An entry, and the bucket that it is put into when another takes its place here.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +30,11 @@ struct RecentEntry {
 
 impl Default for FirstFrames {
     fn default() -> Self {
-        Self { recent: vec![RecentEntry::default(); RECENT], buckets: vec![[0; WAYS]; BUCKETS] }
+        Self {
+            recent: vec![RecentEntry::default(); RECENT],
+            displaced: Vec::with_capacity(DISPLACED),
+            buckets: vec![EntryBucket::default(); BUCKETS],
+        }
     }
 }
 
@@ -58,7 +69,10 @@ impl FirstFrames {
         let place = (hash as u32 / BUCKETS as u32) as usize & (RECENT - 1);
         let recent = self.recent.get(place)?;
         if (recent.bucket, recent.entry & !COUNT) != (bucket, mark) {
-            self.put_back(*recent);
+            self.displaced.push(*recent);
+            if is_read || self.displaced.len() >= DISPLACED {
+                self.put_back();
+            }
             let known = if is_read { self.known(bucket, mark).copied() } else { None };
             *self.recent.get_mut(place)? = RecentEntry { bucket, entry: known.unwrap_or(mark) };
         }
@@ -67,21 +81,29 @@ impl FirstFrames {
 
     /// The entry of a bucket with this mark.
     fn known(&mut self, bucket: u32, mark: u32) -> Option<&mut u32> {
-        self.buckets.get_mut(bucket as usize)?.iter_mut().find(|entry| **entry & !COUNT == mark)
+        let EntryBucket(entries) = self.buckets.get_mut(bucket as usize)?;
+        entries.iter_mut().find(|entry| **entry & !COUNT == mark)
     }
 
-    /// Puts an entry into its bucket, where it takes the place of the oldest if it is new.
-    fn put_back(&mut self, RecentEntry { bucket, entry }: RecentEntry) {
-        if let Some(known) = self.known(bucket, entry & !COUNT) {
-            *known = entry;
-        } else if let Some(bucket) = self.buckets.get_mut(bucket as usize) {
-            bucket.rotate_right(1);
-            if let Some(first) = bucket.first_mut() {
-                *first = entry;
+    /// Puts the displaced entries into their buckets, where each takes the place of the oldest if it is new.
+    fn put_back(&mut self) {
+        let mut displaced = std::mem::take(&mut self.displaced);
+        for RecentEntry { bucket, entry } in displaced.drain(..) {
+            if let Some(known) = self.known(bucket, entry & !COUNT) {
+                *known = entry;
+            } else if let Some(EntryBucket(entries)) = self.buckets.get_mut(bucket as usize) {
+                entries.rotate_right(1);
+                if let Some(first) = entries.first_mut() {
+                    *first = entry;
+                }
             }
         }
+        self.displaced = displaced;
     }
 }
+
+/// Entries that are put back together.
+const DISPLACED: usize = 32;
 
 /// Entries that were used last, a power of two: 32 KiB.
 const RECENT: usize = 1 << 12;

@@ -202,6 +202,7 @@ impl SampleDial {
                 at: at(self.observed),
                 frame: Some(mark(self.observed).frame),
                 input: Some(0),
+                host_input: None,
                 connection: Arc::new(ids),
             },
             seen: Box::new(seen),

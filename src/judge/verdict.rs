@@ -816,6 +816,10 @@ impl Evaluation<'_> {
         awaited: MessageKind,
     ) -> Verdict {
         if by != sender && close.mark.at.since(self.last_message()) >= SILENCE {
+            if self.seen.lost_until.is_some_and(|lost| lost >= self.seen.tcp.first.at) {
+                // Whether what was sent had arrived is not known: its copies may be lost as well.
+                return Verdict::incomplete();
+            }
             let mut verdict = Verdict::likely(Outcome::TimedOut)
                 .by(by)
                 .not_excluding(&["what the silent side sent was lost on the way"]);

@@ -11,21 +11,30 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use super::hosts::HostInputs;
 use super::join::{join, join_epmd, orientation_rank, rebase, settle, with_other_roles};
 use super::translated::across_translation;
 use crate::decode::Endpoint;
 use crate::observe::{
-    Anomaly, AnomalyKind, ConnectionIds, EpmdObservation, EpmdOutcome, Fact, Observation, Occasion,
-    PerRole, Recorded, Role, Settled, Totals,
+    Anomaly, AnomalyKind, ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Fact, Observation,
+    Occasion, PerRole, Recorded, Role, Settled, Totals,
 };
 use crate::packet::PacketRef;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, micros};
 
 /// A fact with the rank of its sensor.
 pub(super) type Ranked = (usize, Recorded);
 
 /// Joins the facts about connections that several sensors saw. What they counted twice is taken from `totals`.
-pub(super) fn unite(facts: Vec<Ranked>, totals: &mut Totals) -> Vec<Ranked> {
+/// The inputs that turn out to be of one host are added to `hosts`.
+///
+/// `covered` is the time of each sensor, by its rank.
+pub(super) fn unite(
+    facts: Vec<Ranked>,
+    covered: &[Coverage],
+    totals: &mut Totals,
+    hosts: &mut HostInputs,
+) -> Vec<Ranked> {
     if facts.iter().all(|(rank, _)| Some(*rank) == facts.first().map(|(rank, _)| *rank)) {
         return facts;
     }
@@ -41,7 +50,8 @@ pub(super) fn unite(facts: Vec<Ranked>, totals: &mut Totals) -> Vec<Ranked> {
             None => united.push((rank, fact)),
         }
     }
-    let mut all: Vec<Group> = views.by_ends().into_iter().flat_map(groups).collect();
+    let mut all: Vec<Group> =
+        views.by_ends().into_iter().flat_map(|views| groups(views, covered)).collect();
     for group in &mut all {
         for stranger in group.align_roles() {
             let rank = stranger.rank;
@@ -49,9 +59,32 @@ pub(super) fn unite(facts: Vec<Ranked>, totals: &mut Totals) -> Vec<Ranked> {
         }
     }
     for group in across_translation(all) {
+        hosts.add_views(&group.views);
         group.join_into(&mut united, totals);
     }
     united
+}
+
+/// The time in which a sensor saw packets: what was sent in it, and is not there, was not sent, or is lost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Coverage {
+    first: Timestamp,
+    last: Timestamp,
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self { first: Timestamp(u64::MAX), last: Timestamp::default() }
+    }
+}
+
+impl Coverage {
+    /// Takes in times at which it was there.
+    pub(super) fn add(&mut self, times: impl IntoIterator<Item = Timestamp>) {
+        for at in times {
+            (self.first, self.last) = (self.first.min(at), self.last.max(at));
+        }
+    }
 }
 
 /// What one sensor saw of one connection.
@@ -63,7 +96,13 @@ pub(super) struct SensorView {
     /// The time from its first packet to its last.
     span: (Timestamp, Timestamp),
     /// Sequence number of the first byte of each end as far as it saw where that begins, the lower end first.
-    starts: [Option<u32>; 2],
+    pub(super) starts: [Option<u32>; 2],
+    /// Sequence numbers of the first byte and of the one behind the last that it saw of each end, in the same order.
+    streams: [Option<[u32; 2]>; 2],
+    /// Whether it saw a SYN.
+    opens: bool,
+    /// Whether it saw a FIN or RST.
+    closes: bool,
 }
 
 #[derive(Default)]
@@ -80,7 +119,16 @@ impl Views {
         if number == next {
             let span = (Timestamp(u64::MAX), Timestamp::default());
             let (ids, starts) = (Arc::clone(ids), [None; 2]);
-            self.views.push(SensorView { rank, ids, facts: Vec::new(), span, starts });
+            self.views.push(SensorView {
+                rank,
+                ids,
+                facts: Vec::new(),
+                span,
+                starts,
+                streams: [None; 2],
+                opens: false,
+                closes: false,
+            });
         }
         if let Some(view) = self.views.get_mut(number) {
             view.note(&fact);
@@ -118,6 +166,32 @@ impl SensorView {
         if src <= dst { [src, dst] } else { [dst, src] }
     }
 
+    /// The input of its first fact.
+    pub(super) fn input(&self) -> Option<u16> {
+        self.facts.first()?.fact.settled()?.shown_by_input()
+    }
+
+    /// Whether the sequence numbers of the other view may be the next ones of the same connection, as far as both are known.
+    fn is_before(&self, other: &Self) -> bool {
+        self.streams.iter().zip(&other.streams).all(|pair| match pair {
+            // As RFC 9293 compares sequence numbers, section 3.4.
+            (Some([_, end]), Some([first, _])) => {
+                first.wrapping_sub(*end).cast_signed().unsigned_abs() <= MOST_BETWEEN
+            }
+            _ => true,
+        })
+    }
+
+    /// Whether both saw the connection first at the same moment.
+    pub(super) fn begins_with(&self, other: &Self) -> bool {
+        self.span.0.since(other.span.0).max(other.span.0.since(self.span.0)) <= APART
+    }
+
+    /// Whether a host talks to itself.
+    pub(super) fn is_on_loopback(&self) -> bool {
+        self.ids.src_ip.is_loopback() && self.ids.dest_ip.is_loopback()
+    }
+
     /// Takes in what a fact shows of when the connection was open, and of where its streams begin.
     fn note(&mut self, fact: &Recorded) {
         let mut at = |time: Timestamp| {
@@ -133,12 +207,21 @@ impl SensorView {
                     if let Some(start) = self.starts.get_mut(place) {
                         *start = start.or(side.start);
                     }
+                    if let (Some(stream), Some(base)) = (self.streams.get_mut(place), side.base) {
+                        let end = side.end.sequence_behind(base);
+                        let first = stream.map_or(base, |[first, _]| first);
+                        *stream = Some([first, end]);
+                    }
+                    self.opens |= side.syn.is_some();
+                    self.closes |= side.closed_at.is_some();
                 }
             }
             Fact::Epmd { seen, .. } => {
                 let it = &seen.seen;
                 let marks = [it.syn, it.request, it.reply, it.close];
                 marks.into_iter().flatten().for_each(|mark| at(mark.at));
+                self.opens |= it.syn.is_some();
+                self.closes |= it.close.is_some();
                 it.last_segment.each().filter_map(|(_, time)| *time).for_each(at);
                 let [low, _] = self.ends();
                 let client = Endpoint { ip: self.ids.src_ip, port: self.ids.src_port };
@@ -211,11 +294,12 @@ pub(super) struct Group {
 
 /// Divides the views of one pair of ends into connections: a pair of ends is used again, and then with other sequence
 /// numbers, or later.
-fn groups(views: Vec<SensorView>) -> Vec<Group> {
+fn groups(views: Vec<SensorView>, covered: &[Coverage]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for view in views {
         let recent = groups.len().saturating_sub(LOOKED_BACK);
-        let candidates = groups.iter_mut().skip(recent).filter(|group| group.may_have(&view));
+        let candidates =
+            groups.iter_mut().skip(recent).filter(|group| group.may_have(&view, covered));
         match candidates.min_by_key(|group| view.span.0.since(group.span.1)) {
             Some(group) => group.add(view),
             None => {
@@ -229,6 +313,13 @@ fn groups(views: Vec<SensorView>) -> Vec<Group> {
 /// Connections between the same two ports that are looked at for one more view.
 pub(super) const LOOKED_BACK: usize = 16;
 
+/// The time between the last packet of one file and the first one of the next, where little is sent: two nodes that have
+/// nothing to send tick every 15 s, unless they are set to do so less often.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Bytes of a connection that no sensor saw between two that follow each other, or that both saw.
+const MOST_BETWEEN: u32 = 1 << 20;
+
 /// Two sensors that see one direction each have no packet of the same time. No host uses a pair of ports again so soon.
 pub(super) const APART: Duration = Duration::from_millis(200);
 
@@ -239,12 +330,23 @@ impl Group {
     }
 
     /// Whether a view that begins later may be of the same connection.
-    fn may_have(&self, view: &SensorView) -> bool {
+    fn may_have(&self, view: &SensorView, covered: &[Coverage]) -> bool {
         let differs = |(a, b): (&Option<u32>, &Option<u32>)| a.is_some() && b.is_some() && a != b;
         let is_new = self.views.iter().all(|it| it.rank != view.rank);
-        is_new
-            && view.span.0.since(self.span.1) <= APART
-            && !self.starts.iter().zip(&view.starts).any(differs)
+        let is_near = view.span.0.since(self.span.1) <= APART || self.goes_on_in(view, covered);
+        is_new && is_near && !self.starts.iter().zip(&view.starts).any(differs)
+    }
+
+    /// Whether it was open when its sensors stopped, and the sensor of the view began then: that saw no opening, and its
+    /// sequence numbers are the next ones.
+    fn goes_on_in(&self, view: &SensorView, covered: &[Coverage]) -> bool {
+        if view.opens || self.views.iter().any(|own| own.closes) {
+            return false;
+        }
+        let until = self.views.iter().filter_map(|own| Some(covered.get(own.rank)?.last)).max();
+        let since = covered.get(view.rank).map(|own| own.first);
+        let is_covered = until.zip(since).is_some_and(|(until, since)| since.since(until) <= QUIET);
+        is_covered && self.views.iter().all(|own| own.is_before(view))
     }
 
     fn add(&mut self, view: SensorView) {
@@ -274,7 +376,7 @@ impl Group {
         let doubles = self.doubles.iter().filter_map(|view| view.last().cloned());
         let counted: Vec<_> = parts.into_iter().chain(doubles).collect();
         self.take_from(totals, &counted, all.as_ref());
-        let is_without_gaps = all.is_some_and(|all| all.tcp.gaps == 0);
+        let is_without_gaps = all.as_ref().is_some_and(|all| all.tcp.gaps == 0);
         let mut facts: Vec<Ranked> = Vec::new();
         for view in self.views {
             facts.extend(view.facts.into_iter().map(|fact| (view.rank, fact)));
@@ -293,6 +395,9 @@ impl Group {
                     nodes[role] = message.nodes[role].clone().or_else(|| nodes[role].take());
                     message.nodes[role].clone_from(&nodes[role]);
                 }
+                // A sensor that waits for lost bytes reads what is behind them later.
+                let sent = all.as_ref().and_then(|all| all.message(message.message));
+                fact = settled_by(fact, sent);
             }
             if let Some(settled) = fact.fact.settled_mut() {
                 settled.connection = Arc::clone(&ids);
@@ -319,16 +424,16 @@ impl Group {
                 _ => united.push((rank, fact)),
             }
         }
-        // Where another sensor has no such observation, it may have seen that side send, or the connection go on.
-        let all = ranks_of(&last);
-        if ranks_of(&silent) == all {
+        if no_other_saw_more(&silent, &last) {
             united.extend(joined_established(silent));
         }
-        if quiet_at == all && quiet.len() < last.len() {
-            united.extend(joined_last(quiet));
+        if quiet.len() < last.len() && no_other_saw_more(&quiet, &last) {
+            let others = last.iter().filter(|(rank, _)| !quiet_at.contains(rank));
+            let others = others.filter_map(|(rank, it)| Some((*rank, observation(it)?.clone())));
+            united.extend(joined_last(others.collect(), quiet, Some(Occasion::Quiet)));
         }
         united.extend(joined_established(established));
-        united.extend(joined_last(last));
+        united.extend(joined_last(HashMap::default(), last, None));
         united.extend(joined_requests(requests));
     }
 
@@ -434,9 +539,13 @@ fn joined(parts: Vec<Observation>) -> Option<Observation> {
     Some(all)
 }
 
-/// The sensors that facts are of.
-fn ranks_of(facts: &[Ranked]) -> BTreeSet<usize> {
-    facts.iter().map(|(rank, _)| *rank).collect()
+/// Whether no sensor without one of these observations of a silence saw a later packet: it may have seen that side send, or
+/// the connection go on. `last` are the last observations of all sensors.
+fn no_other_saw_more(silent: &[Ranked], last: &[Ranked]) -> bool {
+    let ranks: BTreeSet<usize> = silent.iter().map(|(rank, _)| *rank).collect();
+    let until = |(_, it): &Ranked| observation(it).map(|seen| seen.tcp.last.at);
+    let latest = silent.iter().filter_map(until).max();
+    last.iter().filter(|(rank, _)| !ranks.contains(rank)).all(|it| until(it) <= latest)
 }
 
 /// The observation that a handshake has completed, or that a side is silent: from the first sensor on that saw it, with what
@@ -449,8 +558,13 @@ fn joined_established(facts: Vec<Ranked>) -> Option<Ranked> {
 }
 
 /// The last observation: when the first sensor saw the connection end, or else when the last one saw no more of it.
-fn joined_last(facts: Vec<Ranked>) -> Option<Ranked> {
-    let mut parts: HashMap<usize, Observation, RandomState> = HashMap::default();
+///
+/// `parts` are what other sensors saw until then, and `occasion` is that of all, where these saw it later or not at all.
+fn joined_last(
+    mut parts: HashMap<usize, Observation, RandomState>,
+    facts: Vec<Ranked>,
+    occasion: Option<Occasion>,
+) -> Option<Ranked> {
     let (mut over, mut last) = (None, None);
     for (rank, fact) in facts {
         let seen = observation(&fact)?;
@@ -465,7 +579,7 @@ fn joined_last(facts: Vec<Ranked>) -> Option<Ranked> {
     parts.sort_by_key(|(rank, _)| *rank);
     let mut seen = Box::new(joined(parts.into_iter().map(|(_, seen)| seen).collect())?);
     seen.is_final = true;
-    seen.occasion = match seen.occasion {
+    seen.occasion = match occasion.unwrap_or(seen.occasion) {
         // Nothing follows that could still change it.
         Occasion::Over => Occasion::End,
         other => other,
@@ -519,7 +633,37 @@ fn joined_requests(facts: Vec<Ranked>) -> Vec<Ranked> {
             None => requests.push((vec![(rank, fact)], seen)),
         }
     }
-    requests.into_iter().filter_map(|(facts, seen)| joined_request(facts, seen)).collect()
+    let is_end_seen = requests.iter().any(|(_, it)| it.outcome == EpmdOutcome::Unregistered);
+    let joined = requests.into_iter().filter_map(|(facts, seen)| joined_request(facts, seen));
+    let mut joined: Vec<Ranked> = joined.collect();
+    if !is_end_seen {
+        let end = joined.iter().find_map(end_of_registration);
+        joined.extend(end);
+    }
+    joined
+}
+
+/// The end of the registration that a request made, where one sensor has the registration and another one the close of its
+/// connection.
+fn end_of_registration((rank, fact): &Ranked) -> Option<Ranked> {
+    let Fact::Epmd { seen, .. } = &fact.fact else { return None };
+    let is_registered =
+        seen.request == Some(EpmdTag::ALIVE2_REQ) && seen.outcome == EpmdOutcome::Answered;
+    let (close, since) = seen.seen.close.zip(seen.seen.reply).filter(|_| is_registered)?;
+    let mut end = fact.clone();
+    if let Fact::Epmd { seen, .. } = &mut end.fact {
+        **seen = EpmdObservation {
+            request: seen.request,
+            name: seen.name.clone(),
+            name_hex: seen.name_hex.clone(),
+            port: seen.port,
+            outcome: EpmdOutcome::Unregistered,
+            lifetime_us: Some(micros(close.at.since(since.at))),
+            seen: seen.seen.clone(),
+            ..EpmdObservation::default()
+        };
+    }
+    Some((*rank, settled_at(end, close)))
 }
 
 /// The fact of the first sensor that has the outcome, with what all sensors show. A sensor that ended before the reply has
@@ -530,13 +674,19 @@ fn joined_request(facts: Vec<Ranked>, seen: EpmdObservation) -> Option<Ranked> {
     let (rank, fact) = facts.into_iter().nth(decided.unwrap_or(0))?;
     let Fact::Epmd { settled, .. } = fact.fact else { return None };
     let is_end = seen.outcome == EpmdOutcome::Unregistered;
-    let reply = seen.seen.reply.filter(|_| seen.response.is_some() && !is_end);
+    // A sensor that lacks the answer to the close reports the end when it sees no more.
+    let is_late = is_end && settled.frame.is_none();
+    let both = seen.seen.request.zip(seen.seen.reply).map(|(_, reply)| reply);
+    let is_undecided = seen.outcome == EpmdOutcome::Incomplete;
+    // Nothing of the request follows its close.
+    let last = both.filter(|_| !is_end);
+    let last = last.or_else(|| seen.seen.close.filter(|_| is_undecided || is_late));
     let fact = Recorded { fact: Fact::Epmd { settled, seen: Box::new(seen) }, ..fact };
     let has_time = |mark: &PacketRef| mark.at != Timestamp::default();
-    Some(match reply.filter(has_time) {
+    Some(match last.filter(has_time) {
         // None of them decided it: one has the request, another the reply.
-        Some(reply) if decided.is_none() => (rank, settled_at(fact, reply)),
-        reply => (rank, settled_by(fact, reply)),
+        Some(last) if decided.is_none() => (rank, settled_at(fact, last)),
+        last => (rank, settled_by(fact, last)),
     })
 }
 

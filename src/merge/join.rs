@@ -9,10 +9,10 @@
 use std::cmp::{Ordering, Reverse};
 
 use crate::observe::{
-    CallSums, CloseFacts, CookieTest, CorruptFrame, Delivery, EpmdObservation, EpmdOutcome,
-    EpmdPackets, FrameTraffic, HandshakeFacts, Hello, MessageSums, NativeRecords, Observation,
-    Occasion, OddChallenge, OpenedTls, Opening, Orientation, PerRole, Rare, Received, Role,
-    SealedRecord, SynFacts, TcpFacts, TcpSide, TlsProgress, TlsSide,
+    CallSums, CloseFacts, CloseKind, CookieTest, CorruptFrame, Delivery, EpmdObservation,
+    EpmdOutcome, EpmdPackets, FrameTraffic, HandshakeFacts, Hello, MessageSums, NativeRecords,
+    Observation, Occasion, OddChallenge, OpenedTls, Opening, Orientation, PerRole, Rare, Received,
+    Role, SealedRecord, SynFacts, TcpFacts, TcpSide, TlsProgress, TlsSide,
 };
 use crate::packet::PacketRef;
 use crate::stream::TcpOffset;
@@ -71,21 +71,14 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
             // The sequence number of a FIN, which the sensor of the acknowledgement did not see.
             side.missing_bytes = 0;
         }
-        let sent =
-            joined.tcp.sides[role].bytes.saturating_add(joined.tcp.sides[role].missing_bytes);
-        let whole = |it: &Observation| {
-            let is_clean = !it.handshake.is_torn[role] && !it.handshake.is_lost[role];
-            let is_closed_without_any = sent == 0
-                && it.tcp.close.is_some_and(|close| {
-                    let by_peer = close.by == Some(role.peer()) && close.is_whole;
-                    by_peer && close.received == Some(TcpOffset::BASE)
-                });
-            is_clean && it.tcp.sides[role].bytes >= sent && (sent > 0 || is_closed_without_any)
-        };
-        if parts.iter().any(whole) {
-            joined.handshake.is_torn[role] = false;
-            joined.handshake.is_lost[role] = false;
-        }
+        let lacking = lacking(&joined.tcp.sides[role], parts, role);
+        let side = &mut joined.tcp.sides[role];
+        side.missing_bytes = side.missing_bytes.max(lacking);
+        let sent = sent(side);
+        let is_known = parts.iter().any(|it| is_whole(it, sent, role))
+            || is_all_of(&joined.handshake, TcpOffset::BASE.plus(sent), role);
+        joined.handshake.is_torn[role] = !is_known;
+        joined.handshake.is_lost[role] = !is_known;
         let is_acked = {
             let side = &joined.tcp.sides[role];
             side.delivery.acked.is_some_and(|acked| acked >= side.end)
@@ -107,20 +100,173 @@ pub(super) fn settle(joined: &mut Observation, parts: &[Observation]) {
         joined.traffic[role].corrupt =
             corrupt.filter(|corrupt| !parts.iter().any(|it| is_sound(it, corrupt)));
         joined.messages[role] = messages(parts, role);
+        // A sensor that lacks the FIN before an RST takes the RST for the close.
+        let closes = |is_unseen: bool| {
+            let of = parts.iter().map(|it| &it.tcp.sides[role]);
+            of.filter(move |it| it.fin_unseen == is_unseen).filter_map(|it| it.closed_at).min()
+        };
+        joined.tcp.sides[role].fin_unseen |=
+            closes(true).is_some_and(|unseen| closes(false).is_none_or(|seen| seen >= unseen));
     }
     settle_close(&mut joined.tcp, parts);
+    if let Some(CloseFacts { by: Some(by), kind: CloseKind::Fin, received: None, .. }) =
+        joined.tcp.close
+        && joined.tcp.sides[by.peer()].base.is_some()
+    {
+        // A sensor that has no byte of the other stream does not know a FIN of it, which may have come first.
+        joined.tcp.close = joined.tcp.close.map(|close| CloseFacts { by: None, ..close });
+    }
     settle_last_bytes(&mut joined.tcp, parts);
     joined.tcp.both_seen |=
         Role::BOTH.iter().all(|role| joined.tcp.sides[*role].last_segment.is_some());
     let is_whole = Role::BOTH.iter().all(|role| joined.tcp.sides[*role].missing_bytes == 0);
-    let both_seen = joined.tcp.both_seen;
-    if let Some(close) = &mut joined.tcp.close {
-        close.is_whole |= is_whole && both_seen && close.by.is_some();
+    if let Some(close) = joined.tcp.close {
+        let has_it = |it: &Observation| decides(it, &close, &joined.tcp);
+        let is_decided = parts.iter().any(has_it);
+        if is_decided {
+            (joined.handshake.is_torn, joined.handshake.is_lost) = Default::default();
+        }
+        // Before an RST there may be a FIN, which a sensor that has no bytes of that side does not know.
+        let is_known =
+            is_whole && !close.is_reset() && joined.tcp.both_seen && !joined.handshake.is_torn();
+        let is_whole = close.by.is_some() && (is_decided || is_known);
+        joined.tcp.close = Some(CloseFacts { is_whole, ..close });
+    }
+    // What needs both directions at one place was seen nowhere, where each sensor lacks a part.
+    let has_all = |it: &Observation| {
+        let has_close = it.tcp.close.is_some() || joined.tcp.close.is_none();
+        let has = |role: &Role| it.tcp.sides[*role].bytes >= sent(&joined.tcp.sides[*role]);
+        has_close && Role::BOTH.iter().all(has)
+    };
+    if !parts.iter().any(has_all) {
+        // A reset may answer bytes that only one who has the handshake can read.
+        let is_reset = joined.tcp.close.is_some_and(|close| close.is_reset());
+        if is_reset || !is_whole || !parts.iter().all(|it| is_alone(it, parts)) {
+            joined.lost_until = joined.lost_until.max(Some(joined.tcp.last.at));
+        }
+        settle_pieces(joined, parts);
     }
     if is_whole {
         // What each sensor lacks, another one has.
         (joined.tcp.gaps, joined.tcp.gap_bytes) = (0, 0);
     }
+}
+
+/// Whether a sensor lacks nothing of both directions in its time, in which no other one saw a packet.
+fn is_alone(it: &Observation, parts: &[Observation]) -> bool {
+    let tcp = &it.tcp;
+    let is_clean = tcp.sides.each().all(|(_, side)| side.missing_bytes == 0);
+    let own = (tcp.first, tcp.last);
+    let others = parts.iter().map(|other| (other.tcp.first, other.tcp.last));
+    let mut others = others.filter(|other| *other != own);
+    tcp.both_seen
+        && is_clean
+        && others.all(|(first, last)| last.at <= own.0.at || first.at >= own.1.at)
+}
+
+/// Takes back what only a sensor without gaps knows, where each sensor has a piece of the connection.
+fn settle_pieces(joined: &mut Observation, parts: &[Observation]) {
+    for role in Role::BOTH {
+        let clean = || parts.iter().filter(|it| is_alone(it, parts)).map(|it| &it.tcp.sides[role]);
+        let side = &mut joined.tcp.sides[role];
+        // Another one may have the acknowledgement.
+        side.delivery.resent =
+            side.delivery.resent.filter(|it| clean().any(|own| own.delivery.resent == Some(*it)));
+        side.unanswered =
+            side.unanswered.filter(|it| clean().any(|own| own.unanswered == Some(*it)));
+    }
+    // The side that opens the connection sends its first message behind the last packet of the opening.
+    let tcp = &mut joined.tcp;
+    let syn = tcp.sides.initiator.syn.filter(|syn| syn.count == 1);
+    let opened = syn.zip(joined.handshake.send_name.as_ref());
+    let most = opened.map(|(syn, hello)| hello.mark.at.since(syn.mark.at));
+    tcp.round_trip = tcp.round_trip.map(|trip| most.map_or(trip, |most| trip.min(most)));
+}
+
+/// Number of bytes of a stream that no sensor has. Those of a sensor that has gaps may be in these of another one.
+fn lacking(side: &TcpSide, parts: &[Observation], role: Role) -> u64 {
+    let of = |it: &TcpSide| (it.end.minus(it.bytes.saturating_add(it.missing_bytes)), it.end);
+    let own = parts.iter().map(|it| &it.tcp.sides[role]);
+    let mut seen: Vec<_> = own.filter(|it| it.missing_bytes == 0 && it.bytes > 0).map(of).collect();
+    seen.sort_unstable();
+    let (mut until, mut lacking) = (TcpOffset::BASE, 0_u64);
+    for (from, end) in seen {
+        lacking = lacking.saturating_add(from.since(until));
+        until = until.max(end);
+    }
+    lacking = lacking.saturating_add(side.end.since(until));
+    lacking.min(side.end.since(TcpOffset::BASE).saturating_sub(side.bytes))
+}
+
+/// Length of a stream, with the bytes of it that no sensor has.
+fn sent(side: &TcpSide) -> u64 {
+    side.end.since(TcpOffset::BASE).max(side.bytes.saturating_add(side.missing_bytes))
+}
+
+/// Whether one sensor has the whole stream of a side of so many bytes, and lost none of its messages. A stream without a byte is known from
+/// a close of the other side.
+fn is_whole(it: &Observation, sent: u64, role: Role) -> bool {
+    let is_closed_without_any = || {
+        it.tcp.close.is_some_and(|close| {
+            let by_peer = close.by == Some(role.peer()) && close.is_whole;
+            by_peer && close.received == Some(TcpOffset::BASE)
+        })
+    };
+    let is_clean = !it.handshake.is_torn[role] && !it.handshake.is_lost[role];
+    is_clean && it.tcp.sides[role].bytes >= sent && (sent > 0 || is_closed_without_any())
+}
+
+/// Whether the messages of a side that the sensors have together are all that it sent, up to the end of its stream: then no
+/// other one, nor a header before the first, is hidden where one of them lacks bytes.
+fn is_all_of(handshake: &HandshakeFacts, end: TcpOffset, role: Role) -> bool {
+    /// Its first byte and the one behind its last, from the length of what follows the length prefix.
+    fn span<T>(it: Option<&Received<T>>, length: impl Fn(&T) -> usize) -> Option<[TcpOffset; 2]> {
+        it.map(|it| {
+            let length = u64::try_from(length(&it.what)).unwrap_or(u64::MAX);
+            [it.end.minus(length.saturating_add(LENGTH_PREFIX)), it.end]
+        })
+    }
+    let HandshakeFacts { send_name, status, challenge, reply, ack, .. } = handshake;
+    // Tag, flags, creation and length of the name; or tag, version and flags. A challenge has four bytes more.
+    let hello = |it: &Hello| it.name.len() + if it.version >= 6 { 15 } else { 7 };
+    let spans = match role {
+        Role::Initiator => [
+            span(send_name.as_ref(), hello),
+            span(handshake.alive_reply.as_ref(), |is_right| if *is_right { 5 } else { 6 }),
+            span(handshake.complement.as_ref(), |_| 9),
+            span(reply.as_ref(), |_| 21),
+        ],
+        Role::Acceptor => [
+            span(status.as_ref(), |it| 1 + it.text().len()),
+            span(challenge.as_ref(), |it| hello(it) + 4),
+            span(handshake.late_refusal.as_ref(), |_| usize::MAX),
+            span(ack.as_ref(), |_| 17),
+        ],
+    };
+    let mut until = TcpOffset::BASE;
+    for [from, end] in spans.into_iter().flatten() {
+        if from != until {
+            return false;
+        }
+        until = end;
+    }
+    until == end && until > TcpOffset::BASE
+}
+
+/// Bytes of the length in front of a handshake message.
+const LENGTH_PREFIX: u64 = 2;
+
+/// Whether one sensor has all that the first close rests on: that close, and both streams from their first bytes.
+fn decides(it: &Observation, first: &CloseFacts, all: &TcpFacts) -> bool {
+    let is_it = |own: CloseFacts| own.is_whole && (own.by, own.kind) == (first.by, first.kind);
+    let has_begin = |role: &Role| {
+        let side = &it.tcp.sides[*role];
+        side.end.since(TcpOffset::BASE) == side.bytes
+            && (side.base.is_some() || sent(&all.sides[*role]) == 0)
+    };
+    let is_torn =
+        it.handshake.is_torn() || Role::BOTH.iter().any(|role| it.handshake.is_lost[*role]);
+    it.tcp.close.is_some_and(is_it) && !is_torn && Role::BOTH.iter().all(has_begin)
 }
 
 /// Finds out which of two closes came first, where sensors have different ones: the side that had received the other's FIN

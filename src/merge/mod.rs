@@ -6,6 +6,7 @@
 
 mod align;
 mod connections;
+mod hosts;
 mod join;
 mod place;
 mod translated;
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use self::connections::unite;
+use self::connections::{Coverage, unite};
+use self::hosts::{HostInputs, is_file_name};
 use self::place::{Placed as _, SensorPlace};
 use crate::limits::MergeLimits;
 use crate::observe::{Anomaly, AnomalyKind, Fact, Recorded, Totals, VERSION};
@@ -82,6 +84,7 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
     parts.dedup_by(|a, b| a.digest == b.digest);
     let mut inputs = InputTable::new(&parts, limits.inputs);
     let shifts = align::align(&parts);
+    let (mut hosts, mut covered) = (HostInputs::default(), Vec::new());
     let all = parts.iter().map(|part| part.facts.len()).sum();
     let (mut facts, mut totals, mut end) = (Vec::with_capacity(all), Totals::default(), None);
     // What one sensor saw is judged once the others have told what they saw by then.
@@ -91,9 +94,13 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
     let is_over = parts.iter().all(|part| part.going.is_none());
     for (rank, (mut part, shift)) in parts.into_iter().zip(shifts).enumerate() {
         let own = if part.inputs.is_empty() { &[Arc::clone(&part.sensor)] } else { &*part.inputs };
-        let numbers = own.iter().map(|name| inputs.number(&part.sensor, name)).collect();
+        let numbers: Vec<u16> = own.iter().map(|name| inputs.number(&part.sensor, name)).collect();
+        if let ([name], [number]) = (own, &*numbers) {
+            hosts.add_run(&part.sensor, name, *number);
+        }
         let place = SensorPlace { inputs: numbers, shift: shift.nanos };
         add_faults(&mut part, shift.note);
+        let mut span = Coverage::default();
         for mut fact in part.facts {
             fact.place(&place);
             if reached.is_some_and(|reached| fact.clock > reached) {
@@ -101,16 +108,22 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
             }
             match fact.fact {
                 Fact::End(counts) => {
+                    span.add(counts.first.into_iter().chain(counts.last));
                     totals.add(&counts);
                     end = end.max(Some((fact.clock, fact.sequence)));
                 }
-                _ => facts.push((rank, fact)),
+                _ => {
+                    span.add([fact.clock]);
+                    facts.push((rank, fact));
+                }
             }
         }
+        covered.push(span);
     }
-    let mut facts = unite(facts, &mut totals);
+    let mut facts = unite(facts, &covered, &mut totals, &mut hosts);
     facts.sort_by_key(|(rank, it)| (it.clock, it.sequence, *rank));
     let mut facts: Vec<_> = facts.into_iter().map(|(_, fact)| fact).collect();
+    facts.iter_mut().for_each(|it| hosts.mark(&mut it.fact));
     if let Some((clock, sequence)) = end.filter(|_| is_over) {
         let fact = Fact::End(Box::new(totals));
         facts.push(Recorded { version: VERSION, clock, sequence, fact });
@@ -162,9 +175,7 @@ impl InputTable {
             return u16::try_from(self.names.len().saturating_sub(1)).unwrap_or_default();
         }
         let number = u16::try_from(self.names.len()).unwrap_or_default();
-        let is_own =
-            input.strip_suffix(&**sensor).is_some_and(|it| it.is_empty() || it.ends_with('/'));
-        let is_plain = !self.has_sensors || is_own;
+        let is_plain = !self.has_sensors || is_file_name(sensor, input);
         self.names.push(if is_plain {
             Arc::clone(input)
         } else {

@@ -185,10 +185,11 @@ placed! {
 
 impl Placed for Settled {
     fn place(&mut self, to: &SensorPlace) {
-        let Self { at, frame, input, connection: _ } = self;
+        let Self { at, frame, input, host_input, connection: _ } = self;
         at.place(to);
         frame.place(to);
         *input = input.map(|input| to.input(input));
+        *host_input = host_input.map(|input| to.input(input));
     }
 }
 

@@ -182,6 +182,9 @@ pub struct Settled {
     /// Input of the connection, if no packet settled the fact.
     #[serde(default, skip_serializing_if = "is_default")]
     pub input: Option<u16>,
+    /// The input that represents all inputs of one host, where several show its loopback addresses. Known to a merge alone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub host_input: Option<u16>,
     /// Identifiers of the TCP connection.
     pub connection: Arc<ConnectionIds>,
 }
@@ -190,6 +193,11 @@ impl Settled {
     /// The number of the input that shows the fact.
     pub fn shown_by_input(&self) -> Option<u16> {
         self.frame.map(|frame| frame.input).or(self.input)
+    }
+
+    /// By what the loopback addresses of one host differ from those of another: the input, or the one that represents it.
+    pub fn host(&self) -> Option<u16> {
+        self.host_input.or_else(|| self.shown_by_input())
     }
 
     /// The same connection and input at another time, at which no packet settles anything.

@@ -802,7 +802,7 @@ impl Connection {
     fn add_source(&mut self, now: Now, out: &mut ConnOutput) {
         let input = now.frame.is_none().then_some(self.tcp.last().frame.input);
         let connection = self.ids();
-        let source = Settled { at: now.at, frame: now.frame, input, connection };
+        let source = Settled { at: now.at, frame: now.frame, input, host_input: None, connection };
         let nodes = match &self.protocol {
             ProtocolState::Distribution(distribution) => distribution.exchange.nodes(),
             ProtocolState::Epmd(_) => None,

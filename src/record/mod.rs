@@ -89,7 +89,7 @@ pub struct Event {
 impl Event {
     /// The event with this body at the time, packet and connection of `settled`.
     pub fn of(settled: &Settled, body: Body) -> Self {
-        let Settled { at, frame, input, ref connection } = *settled;
+        let Settled { at, frame, input, ref connection, .. } = *settled;
         Self { at, frame, input, connection: Some(Arc::clone(connection)), body }
     }
 }

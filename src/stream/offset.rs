@@ -35,6 +35,11 @@ impl TcpOffset {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// The sequence number of the byte at this offset, where that at [`Self::BASE`] has the number `base`.
+    pub(crate) const fn sequence_behind(self, base: u32) -> u32 {
+        base.wrapping_add(self.sequence_distance())
+    }
+
     /// The low 32 bits of the distance from [`Self::BASE`], as sequence numbers count it.
     #[expect(clippy::cast_possible_truncation, reason = "sequence numbers count modulo 2^32")]
     pub(super) const fn sequence_distance(self) -> u32 {

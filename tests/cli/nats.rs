@@ -455,6 +455,7 @@ fn an_address_that_is_none_is_refused_without_the_password() {
     for (url, words) in [
         ("http://a:wr0ng@b", "expected nats://HOST:PORT"),
         ("nats://a:wr0ng @b", "expected nats://HOST:PORT"),
+        ("-", "expected nats://HOST:PORT"),
         ("nats://a:wr0ng,x@127.0.0.1:1", "a comma in it as %2C"),
         ("nats://a:wr0ng@b:port", "is no address of a NATS server"),
         // Without a host, the password is where a port would be.
@@ -690,13 +691,24 @@ fn two_runs_do_not_share_a_spool() {
 }
 
 #[test]
-fn a_stream_without_observations_is_an_error() {
+fn a_stream_without_observations_is_an_error_with_what_to_do() {
     let dir = TestDir::new("nats-none");
     let Some(server) = Server::running(&dir) else { return };
+    let (printed, errors, status) = server.merged();
+    assert_eq!((&*printed, status), ("", 2));
+    let words = "error: the server has no stream BEAMSCOPE: --nats-stream names another one, and the first sensor with --publish makes it\n";
+    assert!(errors.contains(words), "{errors}");
     let stream = r#"{"name":"BEAMSCOPE","subjects":["beamscope.>"],"storage":"file","num_replicas":1,"retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"discard":"old"}"#;
     server.try_ask("$JS.API.STREAM.CREATE.BEAMSCOPE", stream).unwrap();
     let (printed, errors, status) = server.merged();
-    assert_eq!((&*printed, &*errors, status), ("", "error: the stream has no observations\n", 2));
+    let words = "error: stream BEAMSCOPE has no observations of the subject beamscope.>; --nats-stream and --nats-subject name others\n";
+    assert_eq!((&*printed, &*errors, status), ("", words, 2));
+    let url = server.url();
+    let other = ["merge", "--json", "--nats", &url, "--nats-subject", "other"];
+    let (printed, errors, status) = ended(beamscope(&other).output().unwrap());
+    assert_eq!((&*printed, status), ("", 2));
+    let words = "error: stream BEAMSCOPE takes no messages of the subject other.>: --nats-subject names that of the sensors\n";
+    assert!(errors.contains(words), "{errors}");
 }
 
 /// Longest wait for another program.

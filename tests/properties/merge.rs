@@ -37,7 +37,7 @@ fn part(sensor: &str, input: &str, facts: &[Recorded]) -> Part {
 }
 
 /// The events of a merge.
-fn merged(parts: Vec<Part>, run: Run) -> Vec<Event> {
+pub(super) fn merged(parts: Vec<Part>, run: Run) -> Vec<Event> {
     let merged = merge(parts, &MergeLimits::default());
     let mut engine = Engine::new(config(run), Vec::new());
     merged.facts.into_iter().for_each(|fact| engine.push_fact(fact));
@@ -165,7 +165,7 @@ fn a_run_that_was_cut_accuses_no_node_that_the_whole_one_does_not() {
 }
 
 /// What a sensor records of a capture.
-fn part_of_frames(sensor: &str, capture: Vec<u8>) -> Part {
+pub(super) fn part_of_frames(sensor: &str, input: &str, capture: Vec<u8>) -> Part {
     let facts = Arc::new(Mutex::new(Vec::new()));
     let mut engine = Engine::new(config(Run::Plain), Vec::new());
     let recorded = Arc::clone(&facts);
@@ -173,7 +173,7 @@ fn part_of_frames(sensor: &str, capture: Vec<u8>) -> Part {
     drive::run(&mut CaptureFile::from_bytes(capture), &mut engine, &mut ()).unwrap();
     engine.finish();
     let facts = std::mem::take(&mut *facts.lock().unwrap());
-    part(sensor, "x.pcap", &facts)
+    part(sensor, input, &facts)
 }
 
 /// The frames of a capture, of which each sensor has some; a frame without a TCP segment is at all of them.
@@ -191,7 +191,7 @@ fn seen_by(
             |at, frame: &Kept| if sensor == ALL { any(at, frame) } else { has(sensor, at, frame) };
         let own = frames.iter().enumerate().filter(|(at, frame)| is_kept(*at, frame));
         let own: Vec<&Kept> = own.map(|(_, frame)| frame).collect();
-        part_of_frames(name, pcap(link, &own, if sensor == 1 { shift } else { 0 }))
+        part_of_frames(name, "x.pcap", pcap(link, &own, if sensor == 1 { shift } else { 0 }))
     };
     let parts = (0..sensors).map(|sensor| part_of(sensor, &format!("sensor {sensor}"))).collect();
     Some([parts, vec![part_of(ALL, "all")]])
@@ -273,7 +273,7 @@ fn check_division(least: usize, division: impl Fn(&Path) -> Option<[Vec<Part>; 2
 }
 
 /// A number that looks random, the same in each run.
-fn random(path: &Path, sensor: usize, at: usize) -> u64 {
+pub(super) fn random(path: &Path, sensor: usize, at: usize) -> u64 {
     let mut hasher = DefaultHasher::new();
     (path.file_name(), sensor, at).hash(&mut hasher);
     hasher.finish()
@@ -326,12 +326,8 @@ fn a_sensor_that_stopped_early_changes_no_finding() {
         }) {
             let has = |sensor: usize, at: usize, _: &Kept| sensor == 0 || at < at_most;
             let Some([parts, whole]) = seen_by(path, has, 2, 0) else { continue };
-            let rules_of = |it| {
-                let mut rules = story(&merged(it, Run::Plain)).rules;
-                // The end of a registration that one sensor lacks is not joined with that of the other.
-                rules.remove("registration-lost");
-                rules.into_keys().collect::<Vec<_>>()
-            };
+            let rules_of =
+                |it| story(&merged(it, Run::Plain)).rules.into_keys().collect::<Vec<_>>();
             let [one, many] = [whole, parts].map(rules_of);
             if one != many {
                 wrong.push(format!("{at_most} frames: {one:?} became {many:?}"));
@@ -347,7 +343,7 @@ fn a_sensor_that_lacks_the_opening_hides_no_silence_that_another_one_shows() {
     let (link, frames) = frames_of("captures/frozen-acceptor.pcap").unwrap();
     let [first, second] = [("a", 0), ("b", 14)].map(|(sensor, from)| {
         let seen: Vec<&Kept> = frames[from..18].iter().collect();
-        part_of_frames(sensor, pcap(link, &seen, 0))
+        part_of_frames(sensor, "x.pcap", pcap(link, &seen, 0))
     });
     let alone = accusations(&merged(vec![first.clone()], Run::Plain));
     assert_eq!(alone, BTreeSet::from(["handshake-timeout".to_owned()]));
@@ -480,8 +476,8 @@ fn translated(path: &Path, parts: usize) -> Option<[Vec<Part>; 2]> {
     let behind: Vec<&Kept> = behind.iter().collect();
     let late = &all[all.len() - all.len() / parts..];
     let [near, far] = [(late, "near"), (&behind[..], "far")]
-        .map(|(frames, sensor)| part_of_frames(sensor, pcap(link, frames, 0)));
-    let whole = part_of_frames("all", pcap(link, &all, 0));
+        .map(|(frames, sensor)| part_of_frames(sensor, "x.pcap", pcap(link, frames, 0)));
+    let whole = part_of_frames("all", "x.pcap", pcap(link, &all, 0));
     Some([vec![near, far], vec![whole]])
 }
 

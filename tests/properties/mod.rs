@@ -4,6 +4,7 @@ mod anonymize;
 mod clocks;
 mod damage;
 mod decoys;
+mod divided;
 mod exhaustion;
 mod fuzzed;
 mod hostile_text;

@@ -31,7 +31,7 @@ use crate::cli::observations::sensor_of;
 use crate::cli::place::Trusted;
 use crate::cli::settings::MergeSettings;
 #[cfg(feature = "nats")]
-use crate::cli::settings::OutputSettings;
+use crate::cli::settings::{NatsSettings, OutputSettings};
 use crate::cli::sinks;
 use crate::cli::sources::{self, MixedInput};
 
@@ -42,21 +42,29 @@ use crate::cli::sources::{self, MixedInput};
 /// None of the inputs can be used, or the output cannot be written. An input that cannot be used, or in part only, is
 /// reported, and the outcome is then `Incomplete`.
 pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> {
+    let MergeSettings {
+        is_sandboxed,
+        mut inputs,
+        #[cfg(feature = "nats")]
+        nats,
+        #[cfg(feature = "nats")]
+        follow,
+        config,
+        output: settings,
+        fail_on,
+    } = settings;
     #[cfg(feature = "nats")]
-    let published = settings.nats.as_ref();
+    let is_quiet = settings.warnings.are_off();
     #[cfg(feature = "nats")]
-    let is_quiet = settings.output.warnings.are_off();
+    let follows = follow.is_some();
     #[cfg(feature = "nats")]
-    let follows = settings.follow.is_some();
+    let start = |nats: NatsSettings| {
+        MessageReader::start(&nats, is_quiet, follows).map(|reader| (reader, nats))
+    };
     #[cfg(feature = "nats")]
-    let published =
-        published.map(|nats| MessageReader::start(nats, is_quiet, follows)).transpose()?;
+    let published = nats.map(start).transpose()?;
     #[cfg(feature = "nats")]
-    let state = settings.follow.as_ref().map(FollowState::open).transpose()?;
-    #[cfg(feature = "nats")]
-    let follow = settings.follow;
-    let MergeSettings { is_sandboxed, mut inputs, config, output: settings, fail_on, .. } =
-        settings;
+    let state = follow.as_ref().map(FollowState::open).transpose()?;
     sources::check_opens(&inputs)?;
     let outputs = OpenOutputs::of_events(sinks::open_file(&settings, Trusted::default())?);
     let _confined = confined(is_sandboxed, &inputs, &outputs, None, false);
@@ -86,7 +94,7 @@ pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> 
     }
     #[cfg(feature = "nats")]
     let published = match (published, follow, state) {
-        (Some(published), Some(follow), Some(state)) => {
+        (Some((published, _)), Some(follow), Some(state)) => {
             for (error, _) in reading.take_unread() {
                 report_error(&error, error.hint());
                 reading.has_failed = true;
@@ -99,8 +107,8 @@ pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> 
         (published, ..) => published,
     };
     #[cfg(feature = "nats")]
-    if let Some(published) = published {
-        reading.published(published, &limits)?;
+    if let Some((published, nats)) = published {
+        reading.published(published, &nats, &limits)?;
     }
     let MergeInputs { parts, mut unread, has_failed, .. } = reading;
     if parts.is_empty() {
@@ -165,7 +173,12 @@ impl MergeInputs {
     ///
     /// The server cannot be read from, or has nothing.
     #[cfg(feature = "nats")]
-    fn published(&mut self, mut reader: MessageReader, limits: &MergeLimits) -> Result<(), Error> {
+    fn published(
+        &mut self,
+        mut reader: MessageReader,
+        nats: &NatsSettings,
+        limits: &MergeLimits,
+    ) -> Result<(), Error> {
         let mut gathering = Gathering::new(limits);
         while let Some(message) = reader.next()? {
             gathering.add(message);
@@ -196,7 +209,10 @@ impl MergeInputs {
             self.observations(run.name, Box::new(Cursor::new(run.lines)), run.faults);
         }
         if is_empty {
-            let detail = "the stream has no observations".to_owned();
+            let detail = format!(
+                "stream {} has no observations of the subject {}.>; --nats-stream and --nats-subject name others",
+                nats.stream, nats.subject
+            );
             let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, detail.clone());
             self.unread.push((Error::Nats { detail }, anomaly));
         }

@@ -5,11 +5,13 @@
 use std::future::Future;
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture, PublishErrorKind};
+use async_nats::jetstream::context::{
+    ContextBuilder, GetStreamError, GetStreamErrorKind, PublishAckFuture, PublishErrorKind,
+};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream;
+use async_nats::jetstream::stream::{self, ConsumerError, ConsumerErrorKind};
+use async_nats::jetstream::{Context, ErrorCode};
 use async_nats::{ConnectOptions, ServerAddr, header};
 use futures_util::StreamExt as _;
 
@@ -135,7 +137,7 @@ impl NatsConnection {
         let found = self.context.get_stream(&self.stream).await;
         let error = match found {
             Ok(_) => return Ok(()),
-            Err(error) if !makes => error.to_string(),
+            Err(error) if !makes => return Err(self.no_stream(&error)),
             Err(_) => {
                 let made = self.context.create_stream(stream::Config {
                     name: self.stream.clone(),
@@ -150,6 +152,34 @@ impl NatsConnection {
             }
         };
         Err(format!("stream {}: {error}", self.stream))
+    }
+
+    /// Why there is no stream to read, and what to do where the server has none of this name.
+    fn no_stream(&self, error: &GetStreamError) -> String {
+        let stream = &self.stream;
+        match error.kind() {
+            GetStreamErrorKind::JetStream(it) if it.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                format!(
+                    "the server has no stream {stream}: --nats-stream names another one, and the first sensor with --publish makes it"
+                )
+            }
+            _ => format!("stream {stream}: {error}"),
+        }
+    }
+
+    /// Why messages cannot be read, and what to do where the stream takes none of this subject.
+    fn no_messages(&self, error: &ConsumerError) -> String {
+        let Self { stream, subject, .. } = self;
+        match error.kind() {
+            ConsumerErrorKind::JetStream(it)
+                if it.error_code() == ErrorCode::CONSUMER_FILTER_NOT_SUBSET =>
+            {
+                format!(
+                    "stream {stream} takes no messages of the subject {subject}.>: --nats-subject names that of the sensors"
+                )
+            }
+            _ => format!("stream {stream}: {error}"),
+        }
     }
 
     /// Sends lines and waits until each is acknowledged. Returns those that no message can hold.
@@ -192,7 +222,8 @@ impl NatsConnection {
         mut take: impl FnMut(Option<StreamItem<'_>>) -> bool,
     ) -> Result<(), String> {
         let wrong = |error: &dyn ToString| format!("stream {}: {}", self.stream, error.to_string());
-        let stream = self.context.get_stream(&self.stream).await.map_err(|e| wrong(&e))?;
+        let stream = self.context.get_stream(&self.stream).await;
+        let stream = stream.map_err(|error| self.no_stream(&error))?;
         let consumer = stream.create_consumer(pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: (*next).max(1) },
             ack_policy: AckPolicy::None,
@@ -201,7 +232,7 @@ impl NatsConnection {
             memory_storage: true,
             ..pull::Config::default()
         });
-        let consumer = consumer.await.map_err(|e| wrong(&e))?;
+        let consumer = consumer.await.map_err(|e| self.no_messages(&e))?;
         let mut is_idle = consumer.cached_info().num_pending == 0;
         if is_idle && !take(None) {
             return Ok(());

@@ -181,9 +181,7 @@ impl Dials {
     ) -> bool {
         let (at, ids) = (settled.at, &settled.connection);
         let mut known = self.recent.of_session(&ids.session_id);
-        if let (MessageKind::Status | MessageKind::Challenge, Some(dial)) =
-            (message.message, &mut known)
-        {
+        if let (MessageKind::Status, Some(dial)) = (message.message, &mut known) {
             dial.answered = true;
         }
         match (message.message, message.status.as_deref(), known) {
