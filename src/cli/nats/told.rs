@@ -207,3 +207,111 @@ const MOST_TOLD: usize = 16_384;
 
 /// Notes about inputs that are remembered, and so printed.
 const MOST_NOTES: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use beamscope::record::{Confidence, SettledBy};
+
+    use super::*;
+
+    fn finding(id: &str, title: &str) -> Event {
+        let finding = Finding {
+            rule: "cookie-mismatch",
+            severity: Severity::High,
+            confidence: Confidence::Proven,
+            title: title.to_owned(),
+            explanation: String::new(),
+            remedy: Vec::new(),
+            nodes: vec!["a@h".into(), "b@h".into()],
+            incident_id: id.into(),
+            shown_at: None,
+            evidence: Vec::new(),
+            not_excluded: Vec::new(),
+            logged_by: Vec::new(),
+            may_log: Vec::new(),
+            revision: None,
+            evidence_file: None,
+        };
+        event(Body::Finding { finding: Box::new(finding) })
+    }
+
+    fn solved(id: &str) -> Event {
+        let mut told = match finding(id, "").body {
+            Body::Finding { finding } => ToldProblem::new(Timestamp(1), &finding, false),
+            _ => unreachable!(),
+        };
+        told.incident.state = IncidentState::Solved;
+        told.incident.settled_by = Some(SettledBy::Connected);
+        event(Body::Incident { incident: Box::new(told.incident) })
+    }
+
+    fn event(body: Body) -> Event {
+        Event { at: Timestamp(1), frame: None, input: None, connection: None, body }
+    }
+
+    /// What is printed of a round: the id, and the revision of a finding or the state of an incident.
+    fn printed(told: &mut ToldProblems, round: &[Event], lacks: bool) -> Vec<String> {
+        let differences = told.differences(round.to_vec(), Timestamp(9), lacks);
+        let text = |event: &Event| match &event.body {
+            Body::Finding { finding } => {
+                format!("{} found {}", finding.incident_id, finding.revision.unwrap_or(0))
+            }
+            Body::Incident { incident } => format!("{} {:?}", incident.incident_id, incident.state),
+            _ => String::new(),
+        };
+        differences.iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_problem_is_printed_once_and_again_where_it_changes() {
+        let mut told = ToldProblems::default();
+        let open = [finding("x", "t")];
+        assert_eq!(printed(&mut told, &open, false), ["x found 0"]);
+        assert_eq!(printed(&mut told, &open, false), [""; 0]);
+        let over = [finding("x", "t"), solved("x")];
+        assert_eq!(printed(&mut told, &over, false), ["x Solved"]);
+        assert_eq!(printed(&mut told, &over, false), [""; 0]);
+        let other = [finding("x", "another title"), solved("x")];
+        assert_eq!(printed(&mut told, &other, false), ["x found 1"]);
+        // It is open again, of which a run that never saw it solved has no record.
+        let open = [finding("x", "another title")];
+        assert_eq!(printed(&mut told, &open, false), ["x found 2"]);
+    }
+
+    #[test]
+    fn what_later_facts_contradict_is_withdrawn_and_may_come_back() {
+        let mut told = ToldProblems::default();
+        printed(&mut told, &[finding("x", "t"), finding("y", "u")], false);
+        assert_eq!(printed(&mut told, &[finding("y", "u")], false), ["x Withdrawn"]);
+        assert_eq!(printed(&mut told, &[finding("y", "u")], false), [""; 0]);
+        assert_eq!(
+            printed(&mut told, &[finding("x", "t"), finding("y", "u")], false),
+            ["x found 1"]
+        );
+        // A round without the facts of the problem contradicts nothing, nor does the next one.
+        assert_eq!(printed(&mut told, &[finding("y", "u")], true), [""; 0]);
+        assert_eq!(printed(&mut told, &[finding("y", "u")], false), [""; 0]);
+    }
+
+    #[test]
+    fn an_earlier_connection_of_a_problem_makes_no_other_problem_of_it() {
+        let mut told = ToldProblems::default();
+        printed(&mut told, &[finding("x", "t")], false);
+        assert_eq!(printed(&mut told, &[finding("earlier", "t")], false), [""; 0]);
+        assert_eq!(
+            printed(&mut told, &[finding("earlier", "t"), solved("earlier")], false),
+            ["x Solved"]
+        );
+        let both = [finding("x", "t"), finding("earlier", "t")];
+        assert_eq!(printed(&mut told, &both, false), ["x found 1", "earlier found 0"]);
+    }
+
+    #[test]
+    fn what_was_printed_before_the_start_is_not_printed_again_nor_withdrawn() {
+        let mut told = ToldProblems::default();
+        [finding("x", "t"), solved("x"), finding("y", "u")].iter().for_each(|it| told.note(it));
+        assert_eq!(printed(&mut told, &[], false), [""; 0]);
+        let round = [finding("x", "t"), solved("x"), finding("y", "u"), finding("z", "v")];
+        assert_eq!(printed(&mut told, &round, false), ["z found 0"]);
+    }
+}
