@@ -384,7 +384,7 @@ pub(super) struct NatsWorkerSettings {
     pub(super) nats: NatsSettings,
     /// The directory to send from, and the number of the run that adds to it; `None` to read.
     pub(super) spool: Option<(PathBuf, String)>,
-    /// Read without end.
+    /// Read what is added, without end.
     pub(super) follows: bool,
     /// The user to switch to.
     pub(super) user: Option<String>,
@@ -419,7 +419,7 @@ pub(super) struct MergeSettings {
 pub(super) struct FollowSettings {
     /// The file that remembers what was printed.
     pub(super) state: Option<PathBuf>,
-    /// What ends it.
+    /// What ends the run.
     pub(super) stop: StopSettings,
     /// The form of what is printed while it goes on.
     pub(super) options: render::Options,

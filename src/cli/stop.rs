@@ -20,6 +20,24 @@ pub(super) struct DueReports {
     pub(super) stats: bool,
 }
 
+/// A moment of this run, to measure time from.
+#[cfg(feature = "nats")]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment(Instant);
+
+#[cfg(feature = "nats")]
+impl Moment {
+    /// The moment of this call.
+    pub(super) fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since then.
+    pub(super) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// An interval that repeats without end.
 #[cfg(unix)]
 #[derive(Clone, Debug)]

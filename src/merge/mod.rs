@@ -87,7 +87,7 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
     let (mut hosts, mut covered) = (HostInputs::default(), Vec::new());
     let all = parts.iter().map(|part| part.facts.len()).sum();
     let (mut facts, mut totals, mut end) = (Vec::with_capacity(all), Totals::default(), None);
-    // What one sensor saw is judged once the others have told what they saw by then.
+    // What one sensor saw is judged once it is known what the others saw by then.
     let reached =
         parts.iter().zip(&shifts).filter_map(|(part, it)| Some(part.reach()?.shifted(it.nanos)));
     let reached = reached.min();

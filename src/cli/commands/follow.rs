@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use beamscope::engine::{Config, Engine};
 use beamscope::merge::{GoingRun, merge};
@@ -18,19 +18,19 @@ use beamscope::render::{Format, KeptEvents, Options, Output, input_names};
 use beamscope::time::Timestamp;
 
 use super::finish_run;
-use super::merge::MergeInputs;
+use super::merge_inputs::MergeInputs;
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
-use crate::cli::nats::{Gathering, MessageReader, ToldProblems, Waited};
+use crate::cli::nats::{Gathering, MessageReader, PrintedProblems, Waited};
 use crate::cli::place::{FileMode, Target, Trusted};
 use crate::cli::settings::{FailSettings, FollowSettings, OutputSettings};
 use crate::cli::sinks::EventStream;
-use crate::cli::stop::StopCondition;
+use crate::cli::stop::{Moment, StopCondition};
 
 /// The file that remembers what was printed, open, and what is in it.
 pub(super) struct FollowState {
     file: Option<Target>,
-    told: ToldProblems,
+    printed: PrintedProblems,
 }
 
 impl FollowState {
@@ -40,8 +40,8 @@ impl FollowState {
     ///
     /// It cannot be read, has something else in it, or cannot be made.
     pub(super) fn open(settings: &FollowSettings) -> Result<Self, Error> {
-        let mut told = ToldProblems::default();
-        let Some(path) = &settings.state else { return Ok(Self { file: None, told }) };
+        let mut printed = PrintedProblems::default();
+        let Some(path) = &settings.state else { return Ok(Self { file: None, printed }) };
         let events = |path: &Path| File::open(path).map(BufReader::new);
         match events(path).and_then(|lines| Ok((lines, events(path)?))) {
             Ok((lines, again)) => {
@@ -51,14 +51,14 @@ impl FollowState {
                     .next_event()
                     .map_err(|source| Error::Events { name: path.display().to_string(), source })?
                 {
-                    told.note(&event);
+                    printed.note(&event);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(Error::output(path, source)),
         }
         let file = Target::open(path, Trusted::default(), STATE);
-        Ok(Self { file: Some(file.map_err(|source| Error::output(path, source))?), told })
+        Ok(Self { file: Some(file.map_err(|source| Error::output(path, source))?), printed })
     }
 }
 
@@ -68,7 +68,7 @@ const STATE: FileMode = FileMode { is_private: true, appends: true };
 /// What is known so far, and what was printed of it.
 pub(super) struct Following {
     gathering: Gathering,
-    told: ToldProblems,
+    printed: PrintedProblems,
     /// What is the same in all rounds: files and captures.
     base: MergeInputs,
     config: Config,
@@ -79,7 +79,7 @@ pub(super) struct Following {
     /// Number of runs that had made room for others at the last round.
     forgotten: usize,
     /// The clock of the last round that was printed.
-    printed: Timestamp,
+    printed_up_to: Timestamp,
 }
 
 /// The events of one round.
@@ -105,24 +105,24 @@ impl Following {
         settings: &FollowSettings,
         state: FollowState,
     ) -> Result<Self, Error> {
-        let FollowState { file, told } = state;
+        let FollowState { file, printed } = state;
         let record = |(mut file, path): (Target, &std::path::PathBuf)| {
             let file = file.start(STATE).map_err(|source| Error::output(path, source))?;
             let options = Options { format: Format::Ndjson, ..settings.options.clone() };
             Ok::<_, Error>(Output::new(Box::new(file) as EventStream, Vec::new(), options))
         };
         let state = file.zip(settings.state.as_ref()).map(record).transpose()?;
-        let gathering = Gathering::following(base.left());
+        let gathering = Gathering::following(base.left);
         let reported = BTreeSet::new();
         Ok(Self {
             gathering,
-            told,
+            printed,
             base,
             config,
             state,
             reported,
             forgotten: 0,
-            printed: Timestamp::default(),
+            printed_up_to: Timestamp::default(),
         })
     }
 
@@ -154,7 +154,7 @@ impl Following {
                 },
             }
             if pace.is_due() {
-                let begun = Instant::now();
+                let begun = Moment::now();
                 let round = self.round(false);
                 pace.on_round(begun, round.is_held);
                 self.print(round, &mut output);
@@ -208,12 +208,13 @@ impl Following {
             }
         }
         ended.iter().for_each(|run| self.gathering.on_end(run));
-        for (error, _) in reading.take_unread() {
+        let is_read = !reading.has_failed && reading.unread.is_empty();
+        for (error, _) in std::mem::take(&mut reading.unread) {
             if self.reported.len() < MOST_REPORTED && self.reported.insert(error.to_string()) {
                 report_error(&error, error.hint());
             }
         }
-        let (parts, is_read) = reading.into_parts();
+        let parts = reading.parts;
         let is_complete =
             is_read && !self.gathering.is_cut() && parts.iter().all(|it| it.is_complete());
         let merged = merge(parts, &self.config.limits.merge);
@@ -229,15 +230,15 @@ impl Following {
     fn print(&mut self, round: Round, output: &mut Output<EventStream>) {
         let Round { events, inputs, now, .. } = round;
         // A sensor that begins late is behind: what the others saw since is not contradicted, but not judged yet.
-        if now < self.printed {
+        if now < self.printed_up_to {
             return;
         }
-        self.printed = now;
+        self.printed_up_to = now;
         let lacks =
             std::mem::replace(&mut self.forgotten, self.gathering.forgotten()) != self.forgotten;
         let sessions: Vec<Event> =
             events.iter().filter(|it| matches!(it.body, Body::Session { .. })).cloned().collect();
-        let differences = self.told.differences(events, now, lacks);
+        let differences = self.printed.differences(events, now, lacks);
         output.set_inputs(inputs.clone());
         for event in differences {
             // A text about a finding names the ends of its connection.
@@ -270,32 +271,33 @@ struct Pace {
     has_new: bool,
     /// Whether the last round left something out.
     is_held: bool,
-    /// When the next round may be, and when one that waits for another sensor.
-    next: Option<Instant>,
-    next_held: Option<Instant>,
+    /// When the last round was over, and the least time to the next one.
+    last: Option<(Moment, Duration)>,
 }
 
 impl Pace {
     fn is_due(&self) -> bool {
-        let now = Instant::now();
-        let is_past = |time: Option<Instant>| time.is_none_or(|time| time <= now);
-        let is_wanted = self.has_new || self.is_held && is_past(self.next_held);
-        self.has_all && is_wanted && is_past(self.next)
+        if !self.has_all {
+            return false;
+        }
+        self.last.is_none_or(|(last, pause)| {
+            let passed = last.elapsed();
+            passed >= pause && (self.has_new || self.is_held && passed >= QUIET)
+        })
     }
 
-    fn on_round(&mut self, begun: Instant, is_held: bool) {
-        let now = Instant::now();
+    fn on_round(&mut self, begun: Moment, is_held: bool) {
         // At most a tenth of the time goes into rounds.
-        let pause = (now.duration_since(begun) * 10).max(PAUSE);
+        let pause = (begun.elapsed() * 10).max(PAUSE);
         (self.has_new, self.is_held) = (false, is_held);
-        (self.next, self.next_held) = (now.checked_add(pause), now.checked_add(QUIET));
+        self.last = Some((Moment::now(), pause));
     }
 }
 
 /// The least time between two rounds.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A sensor of which nothing came for so long has nothing more to tell so far. Its second process sends what it has at once.
+/// A sensor of which nothing came for so long has seen nothing more so far. Its second process sends what it has at once.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// Faults that are reported on standard error.

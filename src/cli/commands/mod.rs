@@ -12,6 +12,7 @@ pub(super) mod ladder;
 #[cfg(feature = "live")]
 pub(super) mod live;
 pub(super) mod merge;
+mod merge_inputs;
 pub(super) mod report;
 pub(super) mod schema;
 pub(super) mod shell;

@@ -3,6 +3,7 @@
 //! In: lines to publish, and where. Out: acknowledgements, and messages. Errors become text without credentials.
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
@@ -14,6 +15,7 @@ use async_nats::jetstream::stream::{self, ConsumerError, ConsumerErrorKind};
 use async_nats::jetstream::{Context, ErrorCode};
 use async_nats::{ConnectOptions, ServerAddr, header};
 use futures_util::StreamExt as _;
+use futures_util::future::{Either, select};
 
 use super::spool::SpooledLine;
 use crate::cli::settings::NatsSettings;
@@ -265,6 +267,17 @@ pub(super) struct StreamItem<'a> {
     pub(super) subject: &'a str,
     pub(super) id: &'a str,
     pub(super) payload: &'a [u8],
+}
+
+/// What `work` gives, unless `end` is there before.
+pub(super) async fn until<T>(
+    work: impl Future<Output = T>,
+    end: impl Future<Output = ()>,
+) -> Option<T> {
+    match select(pin!(work), pin!(end)).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
 }
 
 /// What ends within the time in which a heartbeat must come.

@@ -4,12 +4,12 @@
 //! of them. Whether a line is an observation is not known here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
 
 use beamscope::limits::MergeLimits;
 use beamscope::observe::{Anomaly, AnomalyKind};
 
 use super::process::StreamMessage;
+use crate::cli::stop::Moment;
 
 /// The messages of all runs so far.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ struct RunLines {
     /// What its lines take of what may be kept.
     cost: usize,
     /// When a line of it came last.
-    arrived: Option<Instant>,
+    arrived: Option<Moment>,
     /// Number of messages with the number of another one, and other contents.
     contradicting: u64,
     /// Whether lines are left out, because there are too many in all.
@@ -53,7 +53,7 @@ pub(in crate::cli) struct GatheredRun {
     /// What is missing of it.
     pub(in crate::cli) faults: Vec<Anomaly>,
     /// When a line of it came last.
-    pub(in crate::cli) arrived: Option<Instant>,
+    pub(in crate::cli) arrived: Option<Moment>,
     key: RunKey,
 }
 
@@ -129,7 +129,7 @@ impl Gathering {
             None => {
                 self.left -= cost;
                 known.cost += cost;
-                known.arrived = Some(Instant::now());
+                known.arrived = Some(Moment::now());
                 known.lines.insert(number, payload);
             }
         }

@@ -9,16 +9,16 @@
 //! - `client`: the only file that knows the client library;
 //! - `worker`: what the second process does;
 //! - `gather`: messages become the lines of each run again;
-//! - `told`: what was printed of the problems, while sensors go on.
+//! - `printed`: what was printed of the problems, while sensors go on.
 
 mod client;
 mod gather;
+mod printed;
 mod process;
 mod spool;
-mod told;
 pub(super) mod worker;
 
 pub(super) use gather::Gathering;
+pub(super) use printed::PrintedProblems;
 pub(super) use process::{MessageReader, Publisher, Waited};
 pub(super) use spool::Spool;
-pub(super) use told::ToldProblems;

@@ -105,7 +105,7 @@ pub(in crate::cli) struct StreamMessage {
 /// What came within a moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::cli) enum Waited {
-    /// Nothing.
+    /// Nothing came so far.
     Nothing,
     /// A message, or the end of what is there.
     Message,

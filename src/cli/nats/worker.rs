@@ -5,15 +5,13 @@
 
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
-use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime::{self, Runtime};
 use tokio::time::{Instant, sleep};
 
-use super::client::{NatsAccess, StreamItem};
+use super::client::{self, NatsAccess, StreamItem};
 use super::spool::{SpoolReader, SpooledLine};
 #[cfg(feature = "live")]
 use crate::cli::confine::{network, privileges::UserAccount};
@@ -170,7 +168,7 @@ impl Sending {
 
     async fn try_send(
         &self,
-        connection: &mut Option<super::client::NatsConnection>,
+        connection: &mut Option<client::NatsConnection>,
         batch: &[SpooledLine],
     ) -> Result<u64, String> {
         let connected = match connection.take() {
@@ -234,11 +232,8 @@ fn read(
                     };
                     taken.is_ok()
                 };
-                let reading = pin!(connection.read(&mut next, follows, take));
-                match select(reading, pin!(over(follows))).await {
-                    Either::Left((read, _)) => read,
-                    Either::Right(_) => Ok(()),
-                }
+                let reading = connection.read(&mut next, follows, take);
+                client::until(reading, over(follows)).await.unwrap_or(Ok(()))
             };
             let error = match read.await {
                 Ok(()) => return ControlFlow::Continue(()),

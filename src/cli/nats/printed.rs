@@ -11,15 +11,15 @@ use beamscope::time::Timestamp;
 
 /// What was printed so far.
 #[derive(Debug, Default)]
-pub(in crate::cli) struct ToldProblems {
-    known: BTreeMap<Arc<str>, ToldProblem>,
+pub(in crate::cli) struct PrintedProblems {
+    known: BTreeMap<Arc<str>, PrintedProblem>,
     /// What was printed of the inputs.
     notes: BTreeSet<String>,
 }
 
 /// A problem as it was printed last.
 #[derive(Debug)]
-struct ToldProblem {
+struct PrintedProblem {
     title: String,
     severity: Severity,
     incident: Incident,
@@ -36,17 +36,17 @@ struct RoundProblem {
     incident: Option<Event>,
 }
 
-impl ToldProblems {
+impl PrintedProblems {
     /// Takes in an event that was printed before this process began.
     pub(in crate::cli) fn note(&mut self, event: &Event) {
         match &event.body {
             Body::Finding { finding } => {
-                let told = ToldProblem::new(event.at, finding, false);
-                self.known.insert(Arc::clone(&finding.incident_id), told);
+                let printed = PrintedProblem::new(event.at, finding, false);
+                self.known.insert(Arc::clone(&finding.incident_id), printed);
             }
             Body::Incident { incident } => {
-                if let Some(told) = self.known.get_mut(&incident.incident_id) {
-                    told.incident = (**incident).clone();
+                if let Some(printed) = self.known.get_mut(&incident.incident_id) {
+                    printed.incident = (**incident).clone();
                 }
             }
             _ => {}
@@ -91,11 +91,11 @@ impl ToldProblems {
             };
             self.problem(id, (finding, incident), &order, &mut out, &mut current);
         }
-        for (id, told) in &mut self.known {
-            let was_current = std::mem::replace(&mut told.is_current, current.contains(id));
-            if was_current && !told.is_current && !lacks {
-                told.incident.state = IncidentState::Withdrawn;
-                let incident = Box::new(told.incident.clone());
+        for (id, printed) in &mut self.known {
+            let was_current = std::mem::replace(&mut printed.is_current, current.contains(id));
+            if was_current && !printed.is_current && !lacks {
+                printed.incident.state = IncidentState::Withdrawn;
+                let incident = Box::new(printed.incident.clone());
                 let body = Body::Incident { incident };
                 out.push(Event { at: now, frame: None, input: None, connection: None, body });
             }
@@ -127,29 +127,29 @@ impl ToldProblems {
             incident.incident_id = Arc::clone(&own);
             state = incident.state;
         }
-        let told = self.known.get(&own);
-        let is_told = told.is_some_and(|it| {
-            let is_as_told = it.title == finding.title
+        let printed = self.known.get(&own);
+        let is_as_printed = printed.is_some_and(|it| {
+            let is_alike = it.title == finding.title
                 && it.severity == finding.severity
                 && it.incident.nodes == finding.nodes;
             // That it is open again is in no record of a run that never saw it solved.
-            is_as_told
+            is_alike
                 && (it.incident.state == state || incident.is_some())
                 && it.incident.state != IncidentState::Withdrawn
         });
-        let is_other_state =
-            told.map_or(IncidentState::Open, |it| it.incident.state) != state && incident.is_some();
-        let revisions = told.map_or(0, |it| it.revisions + u32::from(!is_told));
+        let is_other_state = printed.map_or(IncidentState::Open, |it| it.incident.state) != state
+            && incident.is_some();
+        let revisions = printed.map_or(0, |it| it.revisions + u32::from(!is_as_printed));
         finding.revision = (revisions > 0).then_some(revisions);
-        let mut now_told = ToldProblem::new(at, finding, true);
-        now_told.revisions = revisions;
+        let mut latest = PrintedProblem::new(at, finding, true);
+        latest.revisions = revisions;
         if let Some(Event { body: Body::Incident { incident }, .. }) = &incident {
             // Its nodes are those of all its findings; the ones that were printed are compared.
-            let nodes = std::mem::take(&mut now_told.incident.nodes);
-            now_told.incident = Incident { nodes, ..(**incident).clone() };
+            let nodes = std::mem::take(&mut latest.incident.nodes);
+            latest.incident = Incident { nodes, ..(**incident).clone() };
         }
-        self.known.insert(own, now_told);
-        if !is_told {
+        self.known.insert(own, latest);
+        if !is_as_printed {
             out.push(found);
         }
         if is_other_state {
@@ -159,7 +159,7 @@ impl ToldProblems {
 
     /// The problem that is the same, found by an earlier or a later connection: the round does not have it by its own id.
     fn alike(&self, finding: &Finding, round: &[Arc<str>]) -> Option<Arc<str>> {
-        let is_alike = |it: &ToldProblem| {
+        let is_alike = |it: &PrintedProblem| {
             it.is_current
                 && it.incident.rule == finding.rule
                 && it.title == finding.title
@@ -171,7 +171,7 @@ impl ToldProblems {
 
     /// Forgets the problems that were over first, if there are too many.
     fn shrink(&mut self) {
-        while self.known.len() > MOST_TOLD {
+        while self.known.len() > MOST_PRINTED {
             let oldest = self.known.iter().min_by_key(|(_, it)| (it.is_current, it.incident.last));
             let Some(oldest) = oldest.map(|(id, _)| Arc::clone(id)) else { return };
             self.known.remove(&oldest);
@@ -179,7 +179,7 @@ impl ToldProblems {
     }
 }
 
-impl ToldProblem {
+impl PrintedProblem {
     fn new(at: Timestamp, finding: &Finding, is_current: bool) -> Self {
         let at = finding.shown_at.unwrap_or(at);
         let incident = Incident {
@@ -203,7 +203,7 @@ impl ToldProblem {
 }
 
 /// Problems that are remembered: as many as a run has at most.
-const MOST_TOLD: usize = 16_384;
+const MOST_PRINTED: usize = 16_384;
 
 /// Notes about inputs that are remembered, and so printed.
 const MOST_NOTES: usize = 1000;
@@ -236,13 +236,13 @@ mod tests {
     }
 
     fn solved(id: &str) -> Event {
-        let mut told = match finding(id, "").body {
-            Body::Finding { finding } => ToldProblem::new(Timestamp(1), &finding, false),
+        let mut printed = match finding(id, "").body {
+            Body::Finding { finding } => PrintedProblem::new(Timestamp(1), &finding, false),
             _ => unreachable!(),
         };
-        told.incident.state = IncidentState::Solved;
-        told.incident.settled_by = Some(SettledBy::Connected);
-        event(Body::Incident { incident: Box::new(told.incident) })
+        printed.incident.state = IncidentState::Solved;
+        printed.incident.settled_by = Some(SettledBy::Connected);
+        event(Body::Incident { incident: Box::new(printed.incident) })
     }
 
     fn event(body: Body) -> Event {
@@ -250,8 +250,8 @@ mod tests {
     }
 
     /// What is printed of a round: the id, and the revision of a finding or the state of an incident.
-    fn printed(told: &mut ToldProblems, round: &[Event], lacks: bool) -> Vec<String> {
-        let differences = told.differences(round.to_vec(), Timestamp(9), lacks);
+    fn output_of(printed: &mut PrintedProblems, round: &[Event], lacks: bool) -> Vec<String> {
+        let differences = printed.differences(round.to_vec(), Timestamp(9), lacks);
         let text = |event: &Event| match &event.body {
             Body::Finding { finding } => {
                 format!("{} found {}", finding.incident_id, finding.revision.unwrap_or(0))
@@ -264,54 +264,54 @@ mod tests {
 
     #[test]
     fn a_problem_is_printed_once_and_again_where_it_changes() {
-        let mut told = ToldProblems::default();
+        let mut printed = PrintedProblems::default();
         let open = [finding("x", "t")];
-        assert_eq!(printed(&mut told, &open, false), ["x found 0"]);
-        assert_eq!(printed(&mut told, &open, false), [""; 0]);
+        assert_eq!(output_of(&mut printed, &open, false), ["x found 0"]);
+        assert_eq!(output_of(&mut printed, &open, false), [""; 0]);
         let over = [finding("x", "t"), solved("x")];
-        assert_eq!(printed(&mut told, &over, false), ["x Solved"]);
-        assert_eq!(printed(&mut told, &over, false), [""; 0]);
+        assert_eq!(output_of(&mut printed, &over, false), ["x Solved"]);
+        assert_eq!(output_of(&mut printed, &over, false), [""; 0]);
         let other = [finding("x", "another title"), solved("x")];
-        assert_eq!(printed(&mut told, &other, false), ["x found 1"]);
+        assert_eq!(output_of(&mut printed, &other, false), ["x found 1"]);
         // It is open again, of which a run that never saw it solved has no record.
         let open = [finding("x", "another title")];
-        assert_eq!(printed(&mut told, &open, false), ["x found 2"]);
+        assert_eq!(output_of(&mut printed, &open, false), ["x found 2"]);
     }
 
     #[test]
     fn what_later_facts_contradict_is_withdrawn_and_may_come_back() {
-        let mut told = ToldProblems::default();
-        printed(&mut told, &[finding("x", "t"), finding("y", "u")], false);
-        assert_eq!(printed(&mut told, &[finding("y", "u")], false), ["x Withdrawn"]);
-        assert_eq!(printed(&mut told, &[finding("y", "u")], false), [""; 0]);
+        let mut printed = PrintedProblems::default();
+        output_of(&mut printed, &[finding("x", "t"), finding("y", "u")], false);
+        assert_eq!(output_of(&mut printed, &[finding("y", "u")], false), ["x Withdrawn"]);
+        assert_eq!(output_of(&mut printed, &[finding("y", "u")], false), [""; 0]);
         assert_eq!(
-            printed(&mut told, &[finding("x", "t"), finding("y", "u")], false),
+            output_of(&mut printed, &[finding("x", "t"), finding("y", "u")], false),
             ["x found 1"]
         );
         // A round without the facts of the problem contradicts nothing, nor does the next one.
-        assert_eq!(printed(&mut told, &[finding("y", "u")], true), [""; 0]);
-        assert_eq!(printed(&mut told, &[finding("y", "u")], false), [""; 0]);
+        assert_eq!(output_of(&mut printed, &[finding("y", "u")], true), [""; 0]);
+        assert_eq!(output_of(&mut printed, &[finding("y", "u")], false), [""; 0]);
     }
 
     #[test]
     fn an_earlier_connection_of_a_problem_makes_no_other_problem_of_it() {
-        let mut told = ToldProblems::default();
-        printed(&mut told, &[finding("x", "t")], false);
-        assert_eq!(printed(&mut told, &[finding("earlier", "t")], false), [""; 0]);
+        let mut printed = PrintedProblems::default();
+        output_of(&mut printed, &[finding("x", "t")], false);
+        assert_eq!(output_of(&mut printed, &[finding("earlier", "t")], false), [""; 0]);
         assert_eq!(
-            printed(&mut told, &[finding("earlier", "t"), solved("earlier")], false),
+            output_of(&mut printed, &[finding("earlier", "t"), solved("earlier")], false),
             ["x Solved"]
         );
         let both = [finding("x", "t"), finding("earlier", "t")];
-        assert_eq!(printed(&mut told, &both, false), ["x found 1", "earlier found 0"]);
+        assert_eq!(output_of(&mut printed, &both, false), ["x found 1", "earlier found 0"]);
     }
 
     #[test]
     fn what_was_printed_before_the_start_is_not_printed_again_nor_withdrawn() {
-        let mut told = ToldProblems::default();
-        [finding("x", "t"), solved("x"), finding("y", "u")].iter().for_each(|it| told.note(it));
-        assert_eq!(printed(&mut told, &[], false), [""; 0]);
+        let mut printed = PrintedProblems::default();
+        [finding("x", "t"), solved("x"), finding("y", "u")].iter().for_each(|it| printed.note(it));
+        assert_eq!(output_of(&mut printed, &[], false), [""; 0]);
         let round = [finding("x", "t"), solved("x"), finding("y", "u"), finding("z", "v")];
-        assert_eq!(printed(&mut told, &round, false), ["z found 0"]);
+        assert_eq!(output_of(&mut printed, &round, false), ["z found 0"]);
     }
 }
