@@ -844,6 +844,24 @@ fn what_another_sensor_contradicts_is_withdrawn() {
 }
 
 #[test]
+fn the_end_of_a_merge_that_follows_names_what_was_not_used_as_one_merge_does() {
+    let dir = TestDir::new("nats-follow-garbage");
+    let Some(server) = Server::running(&dir) else { return };
+    published(&server.url(), &dir.file("a"), (SEED, "host-a"));
+    server.publish("beamscope.bad.run", None, "garbage");
+    server.publish("beamscope.gone.run", Some("00000000000000dd-7"), "{}");
+    let follower = Follower::start(&dir, &server, "text", &["--text"]);
+    follower.wait("the problem of the sensor", |it| it.contains("refused the cookie"));
+    let (printed, errors, status) = follower.end();
+    let (_, whole_errors, whole_status) = server.merged();
+    assert_eq!((status, whole_status), (2, 2), "{errors}");
+    assert_eq!(errors, whole_errors);
+    let words = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("1 messages of sensor \"bad\" have no number"), "{printed}");
+    assert!(!words.contains("looks complete"), "{printed}");
+}
+
+#[test]
 fn only_what_sensors_publish_can_be_followed() {
     let (_, errors, status) = ended(beamscope(&["merge", "--follow", SEED]).output().unwrap());
     assert!(errors.contains("--nats") && status == 2, "{errors}");

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader, Cursor};
+use std::io::{self, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,10 +182,17 @@ impl Following {
     fn round(&mut self, is_last: bool) -> Round {
         let mut reading = self.base.again();
         let (mut is_held, mut ended) = (false, Vec::new());
+        if is_last {
+            reading.unusable(&self.gathering);
+        }
         for mut run in self.gathering.runs() {
             let faults = std::mem::take(&mut run.faults);
-            let lines = Box::new(Cursor::new(std::mem::take(&mut run.lines)));
-            let Some(part) = reading.observations(run.name.clone(), lines, faults) else {
+            let lines = std::mem::take(&mut run.lines);
+            if lines.is_empty() && !is_last {
+                // Its first message may be on the way.
+                continue;
+            }
+            let Some(part) = reading.published_run(run.name.clone(), lines, faults) else {
                 continue;
             };
             if part.has_end() {
@@ -209,7 +216,11 @@ impl Following {
         }
         ended.iter().for_each(|run| self.gathering.on_end(run));
         let is_read = !reading.has_failed && reading.unread.is_empty();
-        for (error, _) in std::mem::take(&mut reading.unread) {
+        let mut engine = Engine::new(self.config.clone(), Vec::new());
+        for (error, anomaly) in std::mem::take(&mut reading.unread) {
+            if is_last {
+                engine.on_anomaly(anomaly);
+            }
             if self.reported.len() < MOST_REPORTED && self.reported.insert(error.to_string()) {
                 report_error(&error, error.hint());
             }
@@ -219,7 +230,6 @@ impl Following {
             is_read && !self.gathering.is_cut() && parts.iter().all(|it| it.is_complete());
         let merged = merge(parts, &self.config.limits.merge);
         let now = merged.facts.last().map_or_else(Timestamp::default, |fact| fact.clock);
-        let mut engine = Engine::new(self.config.clone(), Vec::new());
         merged.facts.into_iter().for_each(|fact| engine.push_fact(fact));
         // Before the end nothing is concluded from what did not come yet.
         let events = if is_last { engine.finish() } else { std::mem::take(engine.sink_mut()) };

@@ -63,6 +63,26 @@ impl MergeInputs {
         while let Some(message) = reader.next()? {
             gathering.add(message);
         }
+        self.unusable(&gathering);
+        let mut is_empty = gathering.others().is_empty();
+        for run in gathering.runs() {
+            is_empty = false;
+            self.published_run(run.name, run.lines, run.faults);
+        }
+        if is_empty {
+            let detail = format!(
+                "stream {} has no observations of the subject {}.>; --nats-stream and --nats-subject name others",
+                nats.stream, nats.subject
+            );
+            let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, detail.clone());
+            self.unread.push((Error::Nats { detail }, anomaly));
+        }
+        Ok(())
+    }
+
+    /// Names what of the messages belongs to no run that can be used.
+    #[cfg(feature = "nats")]
+    pub(super) fn unusable(&mut self, gathering: &Gathering) {
         for (sensor, messages) in gathering.others() {
             let detail = format!(
                 "{messages} messages of sensor {sensor:?} have no number of an observation, and are not used"
@@ -76,27 +96,24 @@ impl MergeInputs {
             let anomaly = Anomaly::new(AnomalyKind::Limit, detail.to_owned());
             self.unread.push((Error::Nats { detail: detail.to_owned() }, anomaly));
         }
-        let mut is_empty = gathering.others().is_empty();
-        for run in gathering.runs() {
-            is_empty = false;
-            if run.lines.is_empty() {
-                // Nothing is known of it but what is missing.
-                for anomaly in run.faults {
-                    self.unread.push((Error::Nats { detail: anomaly.detail.clone() }, anomaly));
-                }
-                continue;
+    }
+
+    /// Reads what is there of one run that was published, and names what it lacks.
+    #[cfg(feature = "nats")]
+    pub(super) fn published_run(
+        &mut self,
+        name: String,
+        lines: Vec<u8>,
+        faults: Vec<Anomaly>,
+    ) -> Option<&mut Part> {
+        if lines.is_empty() {
+            // Nothing is known of it but what is missing.
+            for anomaly in faults {
+                self.unread.push((Error::Nats { detail: anomaly.detail.clone() }, anomaly));
             }
-            self.observations(run.name, Box::new(Cursor::new(run.lines)), run.faults);
+            return None;
         }
-        if is_empty {
-            let detail = format!(
-                "stream {} has no observations of the subject {}.>; --nats-stream and --nats-subject name others",
-                nats.stream, nats.subject
-            );
-            let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, detail.clone());
-            self.unread.push((Error::Nats { detail }, anomaly));
-        }
-        Ok(())
+        self.observations(name, Box::new(Cursor::new(lines)), faults)
     }
 
     /// Reads a file of observations, or what is there of a run that was published. `faults`: what it is known to lack.

@@ -393,10 +393,10 @@ impl Saver {
     fn stop_at(&mut self, name: &str, why: &str) {
         self.open = None;
         self.buffer.clear();
-        let mut until = "no more packets are saved; the analysis goes on";
+        let mut until = "no more packets are saved";
         if let OpenTarget::Rotating(files) = &mut self.target {
             files.on_failed(self.last);
-            until = "packets are not saved until the next file; the analysis goes on";
+            until = "packets are not saved until the next file";
         }
         if !self.has_failed {
             self.problem = Some(format!("cannot write {name}: {why}; {until}"));
