@@ -78,8 +78,6 @@ pub(super) struct Following {
     reported: BTreeSet<String>,
     /// Number of runs that had made room for others at the last round.
     forgotten: usize,
-    /// The clock of the last round that was printed.
-    printed_up_to: Timestamp,
 }
 
 /// The events of one round.
@@ -114,16 +112,7 @@ impl Following {
         let state = file.zip(settings.state.as_ref()).map(record).transpose()?;
         let gathering = Gathering::following(base.left);
         let reported = BTreeSet::new();
-        Ok(Self {
-            gathering,
-            printed,
-            base,
-            config,
-            state,
-            reported,
-            forgotten: 0,
-            printed_up_to: Timestamp::default(),
-        })
+        Ok(Self { gathering, printed, base, config, state, reported, forgotten: 0 })
     }
 
     /// Reads and prints until a signal ends it, and then prints the answer over all that is known.
@@ -229,11 +218,6 @@ impl Following {
     /// Prints what differs from what was printed.
     fn print(&mut self, round: Round, output: &mut Output<EventStream>) {
         let Round { events, inputs, now, .. } = round;
-        // A sensor that begins late is behind: what the others saw since is not contradicted, but not judged yet.
-        if now < self.printed_up_to {
-            return;
-        }
-        self.printed_up_to = now;
         let lacks =
             std::mem::replace(&mut self.forgotten, self.gathering.forgotten()) != self.forgotten;
         let sessions: Vec<Event> =

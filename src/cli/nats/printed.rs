@@ -25,7 +25,9 @@ struct PrintedProblem {
     incident: Incident,
     /// How often its finding was printed after the first time.
     revisions: u32,
-    /// Whether the last round had it.
+    /// Time of the last of it.
+    at: Timestamp,
+    /// Whether the last round that reached that time had it.
     is_current: bool,
 }
 
@@ -47,6 +49,7 @@ impl PrintedProblems {
             Body::Incident { incident } => {
                 if let Some(printed) = self.known.get_mut(&incident.incident_id) {
                     printed.incident = (**incident).clone();
+                    printed.at = printed.at.max(event.at);
                 }
             }
             _ => {}
@@ -54,7 +57,8 @@ impl PrintedProblems {
         self.shrink();
     }
 
-    /// What differs between a round, up to the clock `now`, and what was printed; it counts as printed from here on.
+    /// What differs between a round, up to the clock `now`, and what was printed; it counts as printed from here on. A round
+    /// waits for a sensor that is behind, and then reaches less far than one before: it contradicts nothing that was later.
     /// `lacks`: what rounds before had is not all in this one.
     pub(in crate::cli) fn differences(
         &mut self,
@@ -84,14 +88,18 @@ impl PrintedProblems {
                 _ => problem.incident = Some(event),
             }
         }
+        let ids: BTreeSet<_> = order.iter().map(Arc::clone).collect();
         let mut current = BTreeSet::new();
         for id in &order {
             let Some(RoundProblem { finding: Some(finding), incident }) = round.remove(id) else {
                 continue;
             };
-            self.problem(id, (finding, incident), &order, &mut out, &mut current);
+            self.problem(id, (finding, incident), (&ids, now), &mut out, &mut current);
         }
         for (id, printed) in &mut self.known {
+            if printed.at > now && !lacks {
+                continue;
+            }
             let was_current = std::mem::replace(&mut printed.is_current, current.contains(id));
             if was_current && !printed.is_current && !lacks {
                 printed.incident.state = IncidentState::Withdrawn;
@@ -109,7 +117,7 @@ impl PrintedProblems {
         &mut self,
         id: &Arc<str>,
         (mut found, mut incident): (Event, Option<Event>),
-        round: &[Arc<str>],
+        (round, now): (&BTreeSet<Arc<str>>, Timestamp),
         out: &mut Vec<Event>,
         current: &mut BTreeSet<Arc<str>>,
     ) {
@@ -128,6 +136,9 @@ impl PrintedProblems {
             state = incident.state;
         }
         let printed = self.known.get(&own);
+        if printed.is_some_and(|it| it.at > now) {
+            return;
+        }
         let is_as_printed = printed.is_some_and(|it| {
             let is_alike = it.title == finding.title
                 && it.severity == finding.severity
@@ -143,7 +154,8 @@ impl PrintedProblems {
         finding.revision = (revisions > 0).then_some(revisions);
         let mut latest = PrintedProblem::new(at, finding, true);
         latest.revisions = revisions;
-        if let Some(Event { body: Body::Incident { incident }, .. }) = &incident {
+        if let Some(Event { at, body: Body::Incident { incident }, .. }) = &incident {
+            latest.at = latest.at.max(*at);
             // Its nodes are those of all its findings; the ones that were printed are compared.
             let nodes = std::mem::take(&mut latest.incident.nodes);
             latest.incident = Incident { nodes, ..(**incident).clone() };
@@ -158,14 +170,14 @@ impl PrintedProblems {
     }
 
     /// The problem that is the same, found by an earlier or a later connection: the round does not have it by its own id.
-    fn alike(&self, finding: &Finding, round: &[Arc<str>]) -> Option<Arc<str>> {
+    fn alike(&self, finding: &Finding, round: &BTreeSet<Arc<str>>) -> Option<Arc<str>> {
         let is_alike = |it: &PrintedProblem| {
             it.is_current
                 && it.incident.rule == finding.rule
                 && it.title == finding.title
                 && it.incident.nodes == finding.nodes
         };
-        let alike = self.known.iter().filter(|(id, it)| is_alike(it) && !round.contains(id));
+        let alike = self.known.iter().filter(|(id, it)| is_alike(it) && !round.contains(*id));
         alike.map(|(id, _)| Arc::clone(id)).next()
     }
 
@@ -180,8 +192,9 @@ impl PrintedProblems {
 }
 
 impl PrintedProblem {
-    fn new(at: Timestamp, finding: &Finding, is_current: bool) -> Self {
-        let at = finding.shown_at.unwrap_or(at);
+    /// A finding of which nothing else was printed; what settled it came at `shown`.
+    fn new(shown: Timestamp, finding: &Finding, is_current: bool) -> Self {
+        let at = finding.shown_at.unwrap_or(shown);
         let incident = Incident {
             incident_id: Arc::clone(&finding.incident_id),
             rule: finding.rule,
@@ -198,7 +211,7 @@ impl PrintedProblem {
         };
         let revisions = finding.revision.unwrap_or(0);
         let (title, severity) = (finding.title.clone(), finding.severity);
-        Self { title, severity, incident, revisions, is_current }
+        Self { title, severity, incident, revisions, at: shown, is_current }
     }
 }
 
@@ -291,6 +304,23 @@ mod tests {
         // A round without the facts of the problem contradicts nothing, nor does the next one.
         assert_eq!(output_of(&mut printed, &[finding("y", "u")], true), [""; 0]);
         assert_eq!(output_of(&mut printed, &[finding("y", "u")], false), [""; 0]);
+    }
+
+    #[test]
+    fn a_round_that_reaches_less_far_contradicts_nothing_later() {
+        let mut printed = PrintedProblems::default();
+        let later = Event { at: Timestamp(20), ..finding("x", "t") };
+        let solved = Event { at: Timestamp(30), ..solved("x") };
+        let mut differ = |round: &[Event], now| {
+            let differences = printed.differences(round.to_vec(), Timestamp(now), false);
+            differences.iter().map(|it| it.body.event_type()).collect::<Vec<_>>()
+        };
+        assert_eq!(differ(&[later.clone(), solved.clone()], 30), ["finding", "incident"]);
+        // Before the problem, and before its end; with a problem of a sensor that was behind.
+        assert_eq!(differ(&[finding("y", "u")], 10), ["finding"]);
+        assert_eq!(differ(&[finding("y", "u"), later.clone()], 25), [""; 0]);
+        assert_eq!(differ(&[finding("y", "u"), later, solved], 40), [""; 0]);
+        assert_eq!(differ(&[finding("y", "u")], 40), ["incident"], "it is withdrawn");
     }
 
     #[test]
