@@ -68,7 +68,8 @@ impl PrintedProblems {
         self.shrink();
     }
 
-    /// What differs between a round, up to the clock `now`, and what was printed; it counts as printed from here on.
+    /// What differs between a round, up to the clock `now`, and what was printed; it counts as printed from here on. A round
+    /// waits for a sensor that is behind, and then reaches less far than one before: it contradicts nothing that was later.
     /// `lacks`: what rounds before had is not all in this one.
     pub(in crate::cli) fn differences(
         &mut self,
@@ -109,7 +110,8 @@ impl PrintedProblems {
         }
         for (id, printed) in &mut self.known {
             // What this round does not reach, it does not contradict.
-            let is_current = current.contains(id) || printed.is_current && printed.known_at > now;
+            let is_later = printed.known_at > now && !lacks;
+            let is_current = current.contains(id) || printed.is_current && is_later;
             let was_current = std::mem::replace(&mut printed.is_current, is_current);
             if was_current && !printed.is_current && !lacks {
                 printed.incident.state = IncidentState::Withdrawn;
@@ -366,6 +368,32 @@ mod tests {
         let contradicted = ["x Withdrawn", "y Withdrawn"];
         assert_eq!(output_at(&mut printed, Timestamp(9), &[], false), contradicted);
         assert_eq!(output_at(&mut printed, Timestamp(7), &earlier, false), ["z found 1"]);
+    }
+
+    #[test]
+    fn a_round_that_reaches_less_far_contradicts_nothing_later() {
+        let mut printed = PrintedProblems::default();
+        let later = Event { at: Timestamp(20), ..finding("x", "t") };
+        let solved = Event { at: Timestamp(30), ..solved("x") };
+        let mut differ = |round: &[Event], now| {
+            let round = round.iter().map(|it| (it.at, it.clone())).collect();
+            let differences = printed.differences(round, Timestamp(now), false);
+            differences.iter().map(|it| it.body.event_type()).collect::<Vec<_>>()
+        };
+        assert_eq!(differ(&[later.clone(), solved.clone()], 30), ["finding", "incident"]);
+        // Before the problem, and before its end; with a problem of a sensor that was behind.
+        assert_eq!(differ(&[finding("y", "u")], 10), ["finding"]);
+        assert_eq!(differ(&[finding("y", "u"), later.clone()], 25), [""; 0]);
+        assert_eq!(differ(&[finding("y", "u"), later, solved], 40), [""; 0]);
+        assert_eq!(differ(&[finding("y", "u")], 40), ["incident"], "it is withdrawn");
+    }
+
+    #[test]
+    fn what_a_round_lacks_that_ends_earlier_is_not_withdrawn_by_the_next_one() {
+        let mut printed = PrintedProblems::default();
+        output_at(&mut printed, Timestamp(9), &[finding("x", "t")], false);
+        assert_eq!(output_at(&mut printed, Timestamp(5), &[], true), [""; 0]);
+        assert_eq!(output_at(&mut printed, Timestamp(9), &[], false), [""; 0]);
     }
 
     #[test]
