@@ -826,6 +826,14 @@ fn a_merge_that_follows_prints_each_problem_when_it_shows_and_none_twice() {
     let (printed, _, _) = again.end();
     let is_first = |it: &str| states(it).iter().any(|(rule, _)| rule == "cookie-mismatch");
     assert!(!is_third(&printed) && !is_first(&printed), "{printed}");
+    // The exit status is about all that is there, and not about what is new.
+    let arguments = [&arguments[..], &["--fail-on", "critical", "--fail-on-solved"]].concat();
+    let last = Follower::start(&dir, &server, "fourth", &arguments);
+    published(&url, &dir.file("e"), ("captures/proxy-header.pcap", "host-e"));
+    last.wait("what the fifth sensor saw", |it| !states(it).is_empty());
+    let (printed, _, status) = last.end();
+    assert!(!printed.contains("\"severity\":\"critical\""), "{printed}");
+    assert_eq!(status, 1, "{printed}");
 }
 
 #[test]

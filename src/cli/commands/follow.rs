@@ -169,8 +169,15 @@ impl Following {
             let events = round.events.iter().map(|(_, event)| event);
             let stats = events.filter(|it| matches!(it.body, Body::Stats { .. }));
             let stats: Vec<_> = stats.cloned().collect();
+            let worst = round.events.iter().filter_map(|(_, event)| match &event.body {
+                Body::Finding { finding } => Some(finding.severity),
+                _ => None,
+            });
+            let worst = worst.max();
             self.print(round, &mut output);
             stats.into_iter().for_each(|event| output.event(event));
+            // What was printed by an earlier process counts, and what was withdrawn does not.
+            output.set_worst(worst);
         }
         finish_run(settings, fail_on, output, is_complete)
     }
