@@ -22,7 +22,7 @@ use beamscope::render::{KeptObservations, ReadError, observations_head, write_ob
 use crate::cli::console::report_error;
 use crate::cli::error::Error;
 #[cfg(feature = "nats")]
-use crate::cli::nats::{Gathering, MessageReader};
+use crate::cli::nats::{GatheredRun, Gathering, MessageReader};
 use crate::cli::observations::sensor_of;
 #[cfg(feature = "nats")]
 use crate::cli::settings::NatsSettings;
@@ -63,40 +63,38 @@ impl MergeInputs {
         while let Some(message) = reader.next()? {
             gathering.add(message);
         }
-        for (sensor, messages) in gathering.others() {
-            let detail = format!(
-                "{messages} messages of sensor {sensor:?} have no number of an observation, and are not used"
-            );
-            let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, detail.clone());
-            self.unread.push((Error::Nats { detail }, anomaly));
+        self.add_unread(gathering.faults());
+        for mut run in gathering.runs() {
+            self.run(&mut run);
         }
-        if gathering.is_cut() {
-            let detail =
-                "more facts than --max-memory permits of all inputs: some runs are not used";
-            let anomaly = Anomaly::new(AnomalyKind::Limit, detail.to_owned());
-            self.unread.push((Error::Nats { detail: detail.to_owned() }, anomaly));
-        }
-        let mut is_empty = gathering.others().is_empty();
-        for run in gathering.runs() {
-            is_empty = false;
-            if run.lines.is_empty() {
-                // Nothing is known of it but what is missing.
-                for anomaly in run.faults {
-                    self.unread.push((Error::Nats { detail: anomaly.detail.clone() }, anomaly));
-                }
-                continue;
-            }
-            self.observations(run.name, Box::new(Cursor::new(run.lines)), run.faults);
-        }
-        if is_empty {
+        if gathering.is_empty() {
             let detail = format!(
                 "stream {} has no observations of the subject {}.>; --nats-stream and --nats-subject name others",
                 nats.stream, nats.subject
             );
-            let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, detail.clone());
-            self.unread.push((Error::Nats { detail }, anomaly));
+            self.add_unread(vec![Anomaly::new(AnomalyKind::InputUnreadable, detail)]);
         }
         Ok(())
+    }
+
+    /// Takes in what of the messages of a server cannot be used.
+    #[cfg(feature = "nats")]
+    pub(super) fn add_unread(&mut self, faults: Vec<Anomaly>) {
+        let error = |anomaly: &Anomaly| Error::Nats { detail: anomaly.detail.clone() };
+        self.unread.extend(faults.into_iter().map(|anomaly| (error(&anomaly), anomaly)));
+    }
+
+    /// Reads what is there of a run that was published; its lines and faults are taken. `None` if nothing of it can be used.
+    #[cfg(feature = "nats")]
+    pub(super) fn run(&mut self, run: &mut GatheredRun) -> Option<&mut Part> {
+        let faults = std::mem::take(&mut run.faults);
+        let lines = std::mem::take(&mut run.lines);
+        if lines.is_empty() {
+            // Nothing is known of it but what is missing.
+            self.add_unread(faults);
+            return None;
+        }
+        self.observations(run.name.clone(), Box::new(Cursor::new(lines)), faults)
     }
 
     /// Reads a file of observations, or what is there of a run that was published. `faults`: what it is known to lack.
