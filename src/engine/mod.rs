@@ -306,6 +306,12 @@ impl<S: EventSink> Engine<S> {
         self.core.run_queue();
     }
 
+    /// Whether something is due up to `now`, which [`Self::advance`] then does.
+    #[inline]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.core.timers.is_due(now)
+    }
+
     /// Advances the capture time to `now`, with or without a packet.
     pub fn advance(&mut self, now: Timestamp) {
         self.core.advance(now);

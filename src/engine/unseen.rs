@@ -114,7 +114,9 @@ fn capture(filter: &str) -> String {
 }
 
 fn no_packets(stats: &Stats) -> Option<Unseen> {
-    (stats.packets == 0).then(|| Unseen {
+    // The observations of a run that goes on, or was cut short, have no counts of packets.
+    let has_seen = !stats.sessions.is_empty() || !stats.epmd.is_empty();
+    (stats.packets == 0 && !has_seen).then(|| Unseen {
         because: UnseenBecause::NoPackets,
         detail: "no packet was read.".to_owned(),
         remedy: capture("tcp"),

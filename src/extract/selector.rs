@@ -172,6 +172,9 @@ impl<I> Selector<I> {
     fn take(&mut self, frame: &Frame<'_>, is_first: bool, out: &mut impl KeptItems<I>) {
         self.chosen.frames += 1;
         self.chosen.until = self.chosen.until.max(frame.at);
+        if self.chosen.learner.is_due(frame.at) {
+            self.chosen.catch_up(out);
+        }
         let taken = self.chosen.waiting.taken();
         self.select(frame, out);
         let waiting = &mut self.chosen.waiting;
@@ -535,6 +538,17 @@ impl<I> Chosen<I> {
             self.followed.remove(&key);
             self.first_frames.end(&key);
         }
+        self.learn(out);
+    }
+
+    /// Does what is due before the next frame: the end of a connection may show a port, on which that frame then matters.
+    #[cold]
+    fn catch_up(&mut self, out: &mut impl KeptItems<I>) {
+        self.learner.advance(self.until);
+        self.learn(out);
+    }
+
+    fn learn(&mut self, out: &mut impl KeptItems<I>) {
         let ends = self.learner.learned_since(&mut self.learned);
         for end in ends {
             self.know(end, out);

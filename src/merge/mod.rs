@@ -47,6 +47,8 @@ pub enum GoingRun {
     UpToItsLastFact,
     /// Up to now: nothing came for a while, so that there is nothing more so far.
     UpToNow,
+    /// Up to where this merge ends, as a capture that a signal ends.
+    UpToTheEnd,
 }
 
 impl Part {
@@ -91,7 +93,8 @@ pub fn merge(mut parts: Vec<Part>, limits: &MergeLimits) -> Merged {
     let reached =
         parts.iter().zip(&shifts).filter_map(|(part, it)| Some(part.reach()?.shifted(it.nanos)));
     let reached = reached.min();
-    let is_over = parts.iter().all(|part| part.going.is_none());
+    let is_over = |part: &Part| matches!(part.going, None | Some(GoingRun::UpToTheEnd));
+    let is_over = parts.iter().all(is_over);
     for (rank, (mut part, shift)) in parts.into_iter().zip(shifts).enumerate() {
         let own = if part.inputs.is_empty() { &[Arc::clone(&part.sensor)] } else { &*part.inputs };
         let numbers: Vec<u16> = own.iter().map(|name| inputs.number(&part.sensor, name)).collect();

@@ -328,6 +328,11 @@ impl<W: Write> Output<W> {
         self.worst
     }
 
+    /// Replaces the severity of the worst finding, where what was written is not what the run has found in all.
+    pub const fn set_worst(&mut self, worst: Option<Severity>) {
+        self.worst = worst;
+    }
+
     /// What was found so far.
     pub fn counts(&self) -> Arc<RunCounts> {
         Arc::clone(&self.counts)

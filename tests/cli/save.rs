@@ -211,6 +211,11 @@ fn a_full_disk_stops_saving_and_not_the_analysis() {
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(stderr(&output).matches("cannot write /dev/full").count(), 1, "{}", stderr(&output));
+    // An extract has no analysis that goes on.
+    let output = run(&["extract", SEED, "-w", "/dev/full"]);
+    let errors = stderr(&output);
+    assert!(errors.contains("cannot write /dev/full") && !errors.contains("analysis"), "{errors}");
+    assert_eq!(output.status.code(), Some(2));
     assert_eq!(stdout.matches("\"kind\":\"not_saved\"").count(), 1, "{stdout}");
     assert_eq!(stdout.matches("\"finding\":{\"rule\":\"cookie-mismatch\"").count(), 1, "{stdout}");
 }

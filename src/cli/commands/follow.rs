@@ -4,7 +4,7 @@
 //! merged and judged anew, in a round, so that each answer is that of one merge over the same facts; what differs from what was
 //! printed is printed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beamscope::engine::{Config, Engine};
-use beamscope::merge::{GoingRun, merge};
-use beamscope::record::{Body, Event, EventSink};
+use beamscope::merge::{GoingRun, Part, merge};
+use beamscope::record::{Anomaly, Body, Event, EventSink};
 use beamscope::render::{Format, KeptEvents, Options, Output, input_names};
 use beamscope::time::Timestamp;
 
@@ -21,7 +21,7 @@ use super::finish_run;
 use super::merge_inputs::MergeInputs;
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
-use crate::cli::nats::{Gathering, MessageReader, PrintedProblems, Waited};
+use crate::cli::nats::{Gathering, MessageReader, PrintedProblems, RoundEvent, Waited};
 use crate::cli::place::{FileMode, Target, Trusted};
 use crate::cli::settings::{FailSettings, FollowSettings, OutputSettings};
 use crate::cli::sinks::EventStream;
@@ -71,6 +71,8 @@ pub(super) struct Following {
     printed: PrintedProblems,
     /// What is the same in all rounds: files and captures.
     base: MergeInputs,
+    /// Files of which nothing can be used.
+    unread: Vec<Anomaly>,
     config: Config,
     /// The file that remembers what was printed.
     state: Option<Output<EventStream>>,
@@ -78,13 +80,11 @@ pub(super) struct Following {
     reported: BTreeSet<String>,
     /// Number of runs that had made room for others at the last round.
     forgotten: usize,
-    /// The clock of the last round that was printed.
-    printed_up_to: Timestamp,
 }
 
 /// The events of one round.
 struct Round {
-    events: Vec<Event>,
+    events: Vec<RoundEvent>,
     inputs: Vec<Arc<str>>,
     /// The clock of its last fact.
     now: Timestamp,
@@ -100,7 +100,7 @@ impl Following {
     ///
     /// The file that remembers what was printed cannot be written.
     pub(super) fn new(
-        base: MergeInputs,
+        mut base: MergeInputs,
         config: Config,
         settings: &FollowSettings,
         state: FollowState,
@@ -113,17 +113,13 @@ impl Following {
         };
         let state = file.zip(settings.state.as_ref()).map(record).transpose()?;
         let gathering = Gathering::following(base.left);
+        let mut unread = Vec::new();
+        for (error, anomaly) in std::mem::take(&mut base.unread) {
+            report_error(&error, error.hint());
+            unread.push(anomaly);
+        }
         let reported = BTreeSet::new();
-        Ok(Self {
-            gathering,
-            printed,
-            base,
-            config,
-            state,
-            reported,
-            forgotten: 0,
-            printed_up_to: Timestamp::default(),
-        })
+        Ok(Self { gathering, printed, base, unread, config, state, reported, forgotten: 0 })
     }
 
     /// Reads and prints until a signal ends it, and then prints the answer over all that is known.
@@ -168,12 +164,20 @@ impl Following {
         let is_complete = is_read && round.is_complete;
         if matches!(settings.options.format, Format::Text(_)) {
             output.restart(round.inputs, settings.options.clone());
-            round.events.into_iter().for_each(|event| output.event(event));
+            round.events.into_iter().for_each(|(_, event)| output.event(event));
         } else {
-            let stats = round.events.iter().filter(|it| matches!(it.body, Body::Stats { .. }));
+            let events = round.events.iter().map(|(_, event)| event);
+            let stats = events.filter(|it| matches!(it.body, Body::Stats { .. }));
             let stats: Vec<_> = stats.cloned().collect();
+            let worst = round.events.iter().filter_map(|(_, event)| match &event.body {
+                Body::Finding { finding } => Some(finding.severity),
+                _ => None,
+            });
+            let worst = worst.max();
             self.print(round, &mut output);
             stats.into_iter().for_each(|event| output.event(event));
+            // What was printed by an earlier process counts, and what was withdrawn does not.
+            output.set_worst(worst);
         }
         finish_run(settings, fail_on, output, is_complete)
     }
@@ -181,26 +185,23 @@ impl Following {
     /// Merges and judges all that is known. The last round has an end, as a capture that a signal ends.
     fn round(&mut self, is_last: bool) -> Round {
         let mut reading = self.base.again();
-        let (mut is_held, mut ended) = (false, Vec::new());
-        if is_last {
-            reading.unusable(&self.gathering);
-        }
+        let (mut is_held, mut ended, mut wrong) = (false, Vec::new(), Vec::new());
         for mut run in self.gathering.runs() {
-            let faults = std::mem::take(&mut run.faults);
-            let lines = std::mem::take(&mut run.lines);
-            if lines.is_empty() && !is_last {
-                // Its first message may be on the way.
-                continue;
-            }
-            let Some(part) = reading.published_run(run.name.clone(), lines, faults) else {
+            let is_quiet = run.arrived.is_none_or(|arrived| arrived.elapsed() >= QUIET);
+            let Some(part) = reading.run(&mut run) else {
+                // What is missing may be on the way.
+                let unread = if is_last { Vec::new() } else { std::mem::take(&mut reading.unread) };
+                let unread = unread.into_iter().filter(|_| is_quiet);
+                wrong.extend(unread.map(|(error, _)| (run.name.clone(), error)));
                 continue;
             };
             if part.has_end() {
                 ended.push(run);
                 continue;
             }
-            let is_quiet = run.arrived.is_none_or(|arrived| arrived.elapsed() >= QUIET);
-            if is_quiet || is_last {
+            if is_last {
+                part.going = Some(GoingRun::UpToTheEnd);
+            } else if is_quiet {
                 part.going = Some(GoingRun::UpToNow);
             } else {
                 part.going = Some(GoingRun::UpToItsLastFact);
@@ -208,52 +209,60 @@ impl Following {
             }
             // What is missing may be on the way.
             let faults = if is_last { Vec::new() } else { std::mem::take(&mut part.faults) };
-            for fault in faults.into_iter().filter(|_| is_quiet) {
-                if self.reported.len() < MOST_REPORTED && self.reported.insert(run.name.clone()) {
-                    report_error(&Error::Nats { detail: fault.detail }, None);
-                }
-            }
+            let error = |it: Anomaly| (run.name.clone(), Error::Nats { detail: it.detail });
+            wrong.extend(faults.into_iter().filter(|_| is_quiet).map(error));
         }
         ended.iter().for_each(|run| self.gathering.on_end(run));
-        let is_read = !reading.has_failed && reading.unread.is_empty();
-        let mut engine = Engine::new(self.config.clone(), Vec::new());
-        for (error, anomaly) in std::mem::take(&mut reading.unread) {
-            if is_last {
-                engine.on_anomaly(anomaly);
-            }
-            if self.reported.len() < MOST_REPORTED && self.reported.insert(error.to_string()) {
-                report_error(&error, error.hint());
-            }
+        wrong.into_iter().for_each(|(run, error)| self.report(run, &error));
+        if is_last {
+            reading.add_unread(self.gathering.faults());
         }
+        let mut unread = self.unread.clone();
+        for (error, anomaly) in std::mem::take(&mut reading.unread) {
+            self.report(error.to_string(), &error);
+            unread.push(anomaly);
+        }
+        let is_read = !reading.has_failed && unread.is_empty();
         let parts = reading.parts;
-        let is_complete =
-            is_read && !self.gathering.is_cut() && parts.iter().all(|it| it.is_complete());
+        let is_complete = is_read && parts.iter().all(Part::is_complete);
         let merged = merge(parts, &self.config.limits.merge);
         let now = merged.facts.last().map_or_else(Timestamp::default, |fact| fact.clock);
-        merged.facts.into_iter().for_each(|fact| engine.push_fact(fact));
+        let mut engine = Engine::new(self.config.clone(), Vec::new());
+        unread.into_iter().for_each(|anomaly| engine.on_anomaly(anomaly));
+        let mut events = Vec::new();
+        for fact in merged.facts {
+            let clock = fact.clock;
+            engine.push_fact(fact);
+            events.extend(std::mem::take(engine.sink_mut()).into_iter().map(|it| (clock, it)));
+        }
         // Before the end nothing is concluded from what did not come yet.
-        let events = if is_last { engine.finish() } else { std::mem::take(engine.sink_mut()) };
+        if is_last {
+            events.extend(engine.finish().into_iter().map(|it| (now, it)));
+        }
         Round { events, inputs: merged.inputs, now, is_held, is_complete }
+    }
+
+    /// Reports what cannot be used, once for each `key`.
+    fn report(&mut self, key: String, error: &Error) {
+        if self.reported.len() < MOST_REPORTED && self.reported.insert(key) {
+            report_error(error, error.hint());
+        }
     }
 
     /// Prints what differs from what was printed.
     fn print(&mut self, round: Round, output: &mut Output<EventStream>) {
         let Round { events, inputs, now, .. } = round;
-        // A sensor that begins late is behind: what the others saw since is not contradicted, but not judged yet.
-        if now < self.printed_up_to {
-            return;
-        }
-        self.printed_up_to = now;
         let lacks =
             std::mem::replace(&mut self.forgotten, self.gathering.forgotten()) != self.forgotten;
-        let sessions: Vec<Event> =
-            events.iter().filter(|it| matches!(it.body, Body::Session { .. })).cloned().collect();
+        // The last one of each connection.
+        let own = |(_, event): &RoundEvent| Some((Arc::clone(session_of(event)?), event.clone()));
+        let sessions = events.iter().filter(|(_, it)| matches!(it.body, Body::Session { .. }));
+        let sessions: BTreeMap<Arc<str>, Event> = sessions.filter_map(own).collect();
         let differences = self.printed.differences(events, now, lacks);
         output.set_inputs(inputs.clone());
         for event in differences {
             // A text about a finding names the ends of its connection.
-            let own = |it: &&Event| it.connection.is_some() && session_of(it) == session_of(&event);
-            if let Some(session) = sessions.iter().rfind(own) {
+            if let Some(session) = session_of(&event).and_then(|id| sessions.get(id)) {
                 output.event(session.clone());
             }
             if let Some(state) = &mut self.state {

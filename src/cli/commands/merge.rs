@@ -81,10 +81,6 @@ pub(in crate::cli) fn run(settings: MergeSettings) -> Result<RunOutcome, Error> 
     #[cfg(feature = "nats")]
     let published = match (published, follow, state) {
         (Some((published, _)), Some(follow), Some(state)) => {
-            for (error, _) in std::mem::take(&mut reading.unread) {
-                report_error(&error, error.hint());
-                reading.has_failed = true;
-            }
             let form = OutputSettings { options: follow.options.clone(), ..settings.clone() };
             let output = sinks::open_output(&form, outputs.events, Vec::new())?;
             let following = Following::new(reading, config, &follow, state)?;

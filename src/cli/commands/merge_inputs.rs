@@ -22,7 +22,7 @@ use beamscope::render::{KeptObservations, ReadError, observations_head, write_ob
 use crate::cli::console::report_error;
 use crate::cli::error::Error;
 #[cfg(feature = "nats")]
-use crate::cli::nats::{Gathering, MessageReader};
+use crate::cli::nats::{GatheredRun, Gathering, MessageReader};
 use crate::cli::observations::sensor_of;
 #[cfg(feature = "nats")]
 use crate::cli::settings::NatsSettings;
@@ -63,57 +63,38 @@ impl MergeInputs {
         while let Some(message) = reader.next()? {
             gathering.add(message);
         }
-        self.unusable(&gathering);
-        let mut is_empty = gathering.others().is_empty();
-        for run in gathering.runs() {
-            is_empty = false;
-            self.published_run(run.name, run.lines, run.faults);
+        self.add_unread(gathering.faults());
+        for mut run in gathering.runs() {
+            self.run(&mut run);
         }
-        if is_empty {
+        if gathering.is_empty() {
             let detail = format!(
                 "stream {} has no observations of the subject {}.>; --nats-stream and --nats-subject name others",
                 nats.stream, nats.subject
             );
-            let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, detail.clone());
-            self.unread.push((Error::Nats { detail }, anomaly));
+            self.add_unread(vec![Anomaly::new(AnomalyKind::InputUnreadable, detail)]);
         }
         Ok(())
     }
 
-    /// Names what of the messages belongs to no run that can be used.
+    /// Takes in what of the messages of a server cannot be used.
     #[cfg(feature = "nats")]
-    pub(super) fn unusable(&mut self, gathering: &Gathering) {
-        for (sensor, messages) in gathering.others() {
-            let detail = format!(
-                "{messages} messages of sensor {sensor:?} have no number of an observation, and are not used"
-            );
-            let anomaly = Anomaly::new(AnomalyKind::InputUnreadable, detail.clone());
-            self.unread.push((Error::Nats { detail }, anomaly));
-        }
-        if gathering.is_cut() {
-            let detail =
-                "more facts than --max-memory permits of all inputs: some runs are not used";
-            let anomaly = Anomaly::new(AnomalyKind::Limit, detail.to_owned());
-            self.unread.push((Error::Nats { detail: detail.to_owned() }, anomaly));
-        }
+    pub(super) fn add_unread(&mut self, faults: Vec<Anomaly>) {
+        let error = |anomaly: &Anomaly| Error::Nats { detail: anomaly.detail.clone() };
+        self.unread.extend(faults.into_iter().map(|anomaly| (error(&anomaly), anomaly)));
     }
 
-    /// Reads what is there of one run that was published, and names what it lacks.
+    /// Reads what is there of a run that was published; its lines and faults are taken. `None` if nothing of it can be used.
     #[cfg(feature = "nats")]
-    pub(super) fn published_run(
-        &mut self,
-        name: String,
-        lines: Vec<u8>,
-        faults: Vec<Anomaly>,
-    ) -> Option<&mut Part> {
+    pub(super) fn run(&mut self, run: &mut GatheredRun) -> Option<&mut Part> {
+        let faults = std::mem::take(&mut run.faults);
+        let lines = std::mem::take(&mut run.lines);
         if lines.is_empty() {
             // Nothing is known of it but what is missing.
-            for anomaly in faults {
-                self.unread.push((Error::Nats { detail: anomaly.detail.clone() }, anomaly));
-            }
+            self.add_unread(faults);
             return None;
         }
-        self.observations(name, Box::new(Cursor::new(lines)), faults)
+        self.observations(run.name.clone(), Box::new(Cursor::new(lines)), faults)
     }
 
     /// Reads a file of observations, or what is there of a run that was published. `faults`: what it is known to lack.

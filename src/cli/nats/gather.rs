@@ -3,10 +3,13 @@
 //! In: messages, in any order and any number of times. Out: for each run its lines in order, each once, and what is missing
 //! of them. Whether a line is an observation is not known here.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::BuildHasher as _;
 
 use beamscope::limits::MergeLimits;
 use beamscope::observe::{Anomaly, AnomalyKind};
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 
 use super::process::StreamMessage;
 use crate::cli::stop::Moment;
@@ -23,8 +26,8 @@ pub(in crate::cli) struct Gathering {
     is_cut: bool,
     /// Runs that have ended, the one that did so first in front, if they make room for others.
     ended: Option<VecDeque<RunKey>>,
-    /// Runs that made room.
-    forgotten: BTreeSet<RunKey>,
+    /// Digests of the runs that made room.
+    forgotten: HashSet<u64, RandomState>,
 }
 
 /// The name of a sensor in subjects, and the number of its run.
@@ -41,6 +44,8 @@ struct RunLines {
     contradicting: u64,
     /// Whether lines are left out, because there are too many in all.
     is_cut: bool,
+    /// Whether its end was seen.
+    has_ended: bool,
 }
 
 /// A run, as far as it is known.
@@ -59,14 +64,14 @@ pub(in crate::cli) struct GatheredRun {
 
 impl Gathering {
     /// Keeps as much as the bounds permit.
-    pub(in crate::cli) const fn new(limits: &MergeLimits) -> Self {
+    pub(in crate::cli) fn new(limits: &MergeLimits) -> Self {
         Self {
             runs: BTreeMap::new(),
             others: BTreeMap::new(),
             left: limits.facts,
             is_cut: false,
             ended: None,
-            forgotten: BTreeSet::new(),
+            forgotten: HashSet::default(),
         }
     }
 
@@ -79,7 +84,8 @@ impl Gathering {
     /// Notes that a run has ended.
     pub(in crate::cli) fn on_end(&mut self, run: &GatheredRun) {
         if let Some(ended) = &mut self.ended
-            && !ended.contains(&run.key)
+            && let Some(known) = self.runs.get_mut(&run.key)
+            && !std::mem::replace(&mut known.has_ended, true)
         {
             ended.push_back(run.key.clone());
         }
@@ -90,13 +96,18 @@ impl Gathering {
         self.forgotten.len()
     }
 
+    fn has_forgotten(&self, run: &RunKey) -> bool {
+        self.forgotten.contains(&self.forgotten.hasher().hash_one(run))
+    }
+
     /// Makes room for a line, as far as runs have ended.
     fn make_room(&mut self, cost: usize) {
         while self.left < cost
+            && self.forgotten.len() < MOST_FORGOTTEN
             && let Some(oldest) = self.ended.as_mut().and_then(VecDeque::pop_front)
         {
             self.left += self.runs.remove(&oldest).map_or(0, |run| run.cost);
-            self.forgotten.insert(oldest);
+            self.forgotten.insert(self.forgotten.hasher().hash_one(&oldest));
         }
     }
 
@@ -113,17 +124,21 @@ impl Gathering {
         // The name of a sensor may be longer than what its run has.
         let cost = MergeLimits::cost(payload.len() + sensor.len());
         let key = (sensor, run.to_owned());
-        if self.forgotten.contains(&key) {
+        let known = self.runs.get(&key).and_then(|run| run.lines.get(&number));
+        if known == Some(&payload) || self.has_forgotten(&key) {
             return;
         }
         self.make_room(cost);
+        // The run itself may have made room.
+        if self.has_forgotten(&key) {
+            return;
+        }
         if self.left < cost && !self.runs.contains_key(&key) {
             self.is_cut = true;
             return;
         }
         let known = self.runs.entry(key).or_default();
         match known.lines.get(&number) {
-            Some(line) if *line == payload => {}
             Some(_) => known.contradicting += 1,
             None if self.left < cost => known.is_cut = true,
             None => {
@@ -135,14 +150,25 @@ impl Gathering {
         }
     }
 
-    /// Number of messages that belong to no run, by the names of their sensors in subjects.
-    pub(in crate::cli) const fn others(&self) -> &BTreeMap<String, u64> {
-        &self.others
+    /// What of the messages is in no run.
+    pub(in crate::cli) fn faults(&self) -> Vec<Anomaly> {
+        let unread = |(sensor, messages): (&String, &u64)| {
+            let detail = format!(
+                "{messages} messages of sensor {sensor:?} have no number of an observation, and are not used"
+            );
+            Anomaly::new(AnomalyKind::InputUnreadable, detail)
+        };
+        let cut = self.is_cut.then(|| {
+            let detail =
+                "more facts than --max-memory permits of all inputs: some runs are not used";
+            Anomaly::new(AnomalyKind::Limit, detail.to_owned())
+        });
+        self.others.iter().map(unread).chain(cut).collect()
     }
 
-    /// Whether there are runs of which nothing is kept, because there are too many facts in all.
-    pub(in crate::cli) const fn is_cut(&self) -> bool {
-        self.is_cut
+    /// Whether no message came so far.
+    pub(in crate::cli) fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.others.is_empty()
     }
 
     /// The runs, sorted by sensor and number.
@@ -196,6 +222,9 @@ fn numbers(id: &str) -> Option<(&str, u64)> {
     let is_run = run.len() == RUN_DIGITS && run.bytes().all(|it| it.is_ascii_hexdigit());
     is_run.then_some((run, number.parse().ok()?))
 }
+
+/// Runs that may make room. Their digests take 16 MiB at most.
+const MOST_FORGOTTEN: usize = 1 << 20;
 
 /// Digits of the number of a run.
 const RUN_DIGITS: usize = 16;
@@ -254,7 +283,10 @@ mod tests {
             ]
         );
         assert_eq!((&*first.lines, &*second.lines), (&b"0\n"[..], &b"a b\n"[..]));
-        assert_eq!(gathering.others().iter().collect::<Vec<_>>(), [(&"a".to_owned(), &3)]);
+        let unread: Vec<_> = gathering.faults().into_iter().map(|it| it.detail).collect();
+        let wanted =
+            "3 messages of sensor \"a\" have no number of an observation, and are not used";
+        assert_eq!(unread, [wanted]);
     }
 
     #[test]
@@ -265,10 +297,35 @@ mod tests {
         let runs: Vec<_> = gathering.runs().collect();
         assert_eq!(runs[0].lines, b"x\nx\n");
         assert!(runs[0].faults[0].detail.contains("--max-memory"));
-        assert!(!gathering.is_cut());
+        assert!(!gathering.is_cut);
         (0..5).for_each(|n| gathering.add(message(&format!("{n:016x}-0"), "x")));
-        assert!(gathering.is_cut());
+        assert!(gathering.is_cut);
         assert_eq!(gathering.runs().count(), 1, "a run of which nothing is kept takes no memory");
+    }
+
+    #[test]
+    fn a_run_that_has_ended_makes_room_for_others_and_none_for_itself() {
+        let mut gathering = Gathering::following(2);
+        let whole = |gathering: &Gathering| {
+            let runs = gathering.runs().filter(|it| it.faults.is_empty());
+            runs.map(|it| it.lines.len()).collect::<Vec<_>>()
+        };
+        (0..2).for_each(|n| gathering.add(message(&format!("00000000000000aa-{n}"), "x")));
+        let ended = gathering.runs().next().unwrap();
+        gathering.on_end(&ended);
+        gathering.on_end(&ended);
+        gathering.add(message("00000000000000aa-1", "x"));
+        assert_eq!((whole(&gathering), gathering.forgotten()), (vec![4], 0));
+        gathering.add(message("00000000000000bb-0", "x"));
+        assert_eq!((whole(&gathering), gathering.forgotten()), (vec![2], 1));
+        gathering.add(message("00000000000000aa-1", "x"));
+        assert_eq!((whole(&gathering), gathering.forgotten()), (vec![2], 1));
+        // What comes behind its end.
+        let ended = gathering.runs().next().unwrap();
+        gathering.on_end(&ended);
+        gathering.add(message("00000000000000bb-1", "x"));
+        gathering.add(message("00000000000000bb-2", "x"));
+        assert_eq!((gathering.runs().count(), gathering.forgotten()), (0, 2));
     }
 
     #[test]
@@ -280,6 +337,6 @@ mod tests {
             let (subject, id) = (subject.clone(), format!("{n:016x}-0"));
             gathering.add(StreamMessage { subject, id, payload: b"x".to_vec() });
         }
-        assert_eq!((gathering.runs().count(), gathering.is_cut()), (2, true));
+        assert_eq!((gathering.runs().count(), gathering.is_cut), (2, true));
     }
 }

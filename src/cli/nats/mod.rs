@@ -18,7 +18,7 @@ mod process;
 mod spool;
 pub(super) mod worker;
 
-pub(super) use gather::Gathering;
-pub(super) use printed::PrintedProblems;
+pub(super) use gather::{GatheredRun, Gathering};
+pub(super) use printed::{PrintedProblems, RoundEvent};
 pub(super) use process::{MessageReader, Publisher, Waited};
 pub(super) use spool::Spool;
