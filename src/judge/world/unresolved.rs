@@ -72,7 +72,8 @@ impl UnresolvedNames {
     /// The names that clients asked for and never got an address for, in the order of the first questions.
     pub fn failed(&self) -> Vec<&FailedName> {
         let mut failed: Vec<_> = self.failed.values().collect();
-        failed.sort_by(|a, b| (a.first.at, &a.name).cmp(&(b.first.at, &b.name)));
+        // Several may be of one moment: their order is the same in each run.
+        failed.sort_by_key(|it| (it.first.at, &*it.name, it.first.frame, it.client));
         failed
     }
 
@@ -179,6 +180,19 @@ mod tests {
         assert!(names.was_resolved(CLIENT, "one") && !names.was_resolved(CLIENT, "on"));
         let other = [10, 0, 0, 2].into();
         assert!(!names.was_resolved(other, "one"), "what another host asked shows nothing");
+    }
+
+    #[test]
+    fn what_several_clients_asked_at_one_moment_has_one_order() {
+        let mut names = UnresolvedNames::new(&Limits::default());
+        let clients: Vec<IpAddr> = (1..20).map(|host| [10, 0, 0, host].into()).collect();
+        for client in &clients {
+            let mut asked = asked("one", 1);
+            asked.question.client = *client;
+            names.on_unresolved(asked);
+        }
+        let order: Vec<_> = names.failed().iter().map(|it| it.client).collect();
+        assert_eq!(order, clients);
     }
 
     #[test]
