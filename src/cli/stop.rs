@@ -38,6 +38,15 @@ impl Moment {
     }
 }
 
+/// Whether there is something to read now, or the end.
+#[cfg(feature = "nats")]
+pub(super) fn is_readable(source: &impl std::os::fd::AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut asked = [PollFd::new(source, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut asked, Some(&now)).is_ok_and(|answered| answered > 0)
+}
+
 /// An interval that repeats without end.
 #[cfg(unix)]
 #[derive(Clone, Debug)]

@@ -254,19 +254,22 @@ impl Following {
         let Round { events, inputs, now, .. } = round;
         let lacks =
             std::mem::replace(&mut self.forgotten, self.gathering.forgotten()) != self.forgotten;
+        let (sessions, events): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|(_, it)| matches!(it.body, Body::Session { .. }));
         // The last one of each connection.
-        let own = |(_, event): &RoundEvent| Some((Arc::clone(session_of(event)?), event.clone()));
-        let sessions = events.iter().filter(|(_, it)| matches!(it.body, Body::Session { .. }));
-        let sessions: BTreeMap<Arc<str>, Event> = sessions.filter_map(own).collect();
+        let own = sessions.iter().filter_map(|(_, event)| Some((session_of(event)?, event)));
+        let own: BTreeMap<_, _> = own.collect();
         let differences = self.printed.differences(events, now, lacks);
-        output.set_inputs(inputs.clone());
+        if let Some(state) = &mut self.state {
+            state.set_inputs(inputs.clone());
+        }
+        output.set_inputs(inputs);
         for event in differences {
             // A text about a finding names the ends of its connection.
-            if let Some(session) = session_of(&event).and_then(|id| sessions.get(id)) {
-                output.event(session.clone());
+            if let Some(session) = session_of(&event).and_then(|id| own.get(id)) {
+                output.event((*session).clone());
             }
             if let Some(state) = &mut self.state {
-                state.set_inputs(inputs.clone());
                 output.event(event.clone());
                 state.event(event);
             } else {

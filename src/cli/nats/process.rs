@@ -8,13 +8,11 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use super::spool::Spool;
 use super::worker::{COMMAND, END, LEFT, READY};
 use crate::cli::error::Error;
 use crate::cli::settings::NatsSettings;
-use crate::cli::stop::{StopCondition, TICK};
+use crate::cli::stop::{StopCondition, TICK, is_readable};
 
 /// What runs this program: the file that it was started from, also where that was replaced meanwhile.
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -169,10 +167,7 @@ impl MessageReader {
         if stop.wait(&[pipe], TICK).map_err(Error::Wait)? {
             return Ok(Waited::Closed);
         }
-        let mut asked = [PollFd::new(pipe, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let has_some = poll(&mut asked, Some(&now)).is_ok_and(|answered| answered > 0);
-        Ok(if has_some { Waited::Message } else { Waited::Nothing })
+        Ok(if is_readable(pipe) { Waited::Message } else { Waited::Nothing })
     }
 
     /// The message behind its head.

@@ -7,7 +7,6 @@ use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime::{self, Runtime};
 use tokio::time::{Instant, sleep};
 
@@ -19,7 +18,7 @@ use crate::cli::console::{Warnings, report_error};
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::place::{Directory, Trusted};
 use crate::cli::settings::NatsWorkerSettings;
-use crate::cli::stop::StopCondition;
+use crate::cli::stop::{StopCondition, is_readable};
 
 /// The name of the command, which is in no help.
 pub(in crate::cli) const COMMAND: &str = "nats-worker";
@@ -286,10 +285,7 @@ fn message(out: &mut impl io::Write, item: &StreamItem<'_>) -> io::Result<()> {
 
 /// Whether the run has closed standard input.
 fn is_over() -> bool {
-    let stdin = io::stdin();
-    let mut asked = [PollFd::new(&stdin, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut asked, Some(&now)).is_ok_and(|answered| answered > 0)
+    is_readable(&io::stdin())
 }
 
 /// Bytes of the longest message id that may be one of an observation: two numbers.
